@@ -1,0 +1,62 @@
+/* A hash key: the unsigned 128-bit integer that places a record on the ring of shards.
+ * It is an explicit hash key given in decimal, or the MD5 of the partition key read big-endian. */
+#ifndef SP_HASH_KEY_H
+#define SP_HASH_KEY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    uint64_t high, low;
+} sp_hash_key;
+
+enum { SP_HASH_KEY_MAX_DIGITS = 39 }; /* 340282366920938463463374607431768211455 */
+
+static inline uint64_t sp_load_be64(const uint8_t *p) {
+    return (uint64_t)p[0] << 56 | (uint64_t)p[1] << 48 | (uint64_t)p[2] << 40 |
+           (uint64_t)p[3] << 32 | (uint64_t)p[4] << 24 | (uint64_t)p[5] << 16 |
+           (uint64_t)p[6] << 8 | (uint64_t)p[7];
+}
+
+/* From 16 bytes, big-endian: a digest, or int.to_bytes(16, "big"). */
+static inline sp_hash_key sp_hash_key_from_bytes(const uint8_t *bytes) {
+    return (sp_hash_key){sp_load_be64(bytes), sp_load_be64(bytes + 8)};
+}
+
+static inline int sp_hash_key_less(sp_hash_key a, sp_hash_key b) {
+    return a.high < b.high || (a.high == b.high && a.low < b.low);
+}
+
+static inline int sp_hash_key_equal(sp_hash_key a, sp_hash_key b) {
+    return a.high == b.high && a.low == b.low;
+}
+
+/* Read a decimal number of any length; leading zeros count as nothing.
+ * 0, or -1 when there is no digit, another character, or a value of 2^128 or more. */
+static inline int sp_hash_key_parse(const uint8_t *text, size_t size, sp_hash_key *value) {
+    const unsigned __int128 max = ~(unsigned __int128)0;
+    unsigned __int128 v = 0;
+    if (size == 0) return -1;
+    for (size_t i = 0; i < size; i++) {
+        unsigned digit = (unsigned)text[i] - '0';
+        if (digit > 9 || v > (max - digit) / 10) return -1;
+        v = v * 10 + digit;
+    }
+    *value = (sp_hash_key){(uint64_t)(v >> 64), (uint64_t)v};
+    return 0;
+}
+
+/* Write the canonical decimal form (no leading zeros) to text[SP_HASH_KEY_MAX_DIGITS]; its length. */
+static inline size_t sp_hash_key_format(sp_hash_key key, uint8_t *text) {
+    unsigned __int128 v = (unsigned __int128)key.high << 64 | key.low;
+    uint8_t reversed[SP_HASH_KEY_MAX_DIGITS];
+    size_t size = 0;
+    do {
+        reversed[size++] = (uint8_t)('0' + (unsigned)(v % 10));
+        v /= 10;
+    } while (v != 0);
+    for (size_t i = 0; i < size; i++) text[i] = reversed[size - 1 - i];
+    return size;
+}
+
+#endif

@@ -1,0 +1,51 @@
+"""Build the extensions: one per concept, each C file in exactly one of them; others reach it by cimport.
+
+SHARDPACK_SANITIZE=1 builds under AddressSanitizer and UBSan, SHARDPACK_COVERAGE=1 for gcov,
+SHARDPACK_DEBUG=1 without optimisation.
+"""
+
+import os
+from glob import glob
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+C_SOURCES = {
+    "_keys": [],
+    "_md5": ["md5_dispatch.c", "md5_portable.c"],
+    "_shards": ["shard_table.c"],
+    "_aggregate": ["aggregate.c", "bucket.c"],
+    "_deaggregate": ["deaggregate.c"],
+}
+
+compile_args = ["-std=c11", "-O3", "-fvisibility=hidden", "-Wno-maybe-uninitialized"]
+link_args = []
+if os.environ.get("SHARDPACK_DEBUG"):
+    compile_args += ["-O0", "-g3"]
+if os.environ.get("SHARDPACK_SANITIZE"):
+    sanitizers = "-fsanitize=address,undefined"
+    compile_args += [sanitizers, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1", "-g"]
+    link_args += [sanitizers]
+if os.environ.get("SHARDPACK_COVERAGE"):
+    compile_args += ["--coverage", "-O0"]
+    link_args += ["--coverage"]
+
+extensions = [
+    Extension(
+        f"shardpack.{name}",
+        [f"src/shardpack/{name}.pyx", *(f"csrc/{source}" for source in sources)],
+        include_dirs=["csrc"],
+        depends=glob("csrc/*.h") + glob("src/shardpack/*.pxd"),
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+    )
+    for name, sources in C_SOURCES.items()
+]
+
+setup(
+    ext_modules=cythonize(
+        extensions,
+        build_dir="build/cython",
+        compiler_directives={"language_level": 3, "cdivision": True},
+    )
+)

@@ -1,0 +1,44 @@
+"""shardpack: very many small records into and out of Amazon Kinesis Data Streams."""
+
+from ._aggregate import Aggregator
+from ._deaggregate import UserRecord
+from ._md5 import HashKeys, hash_key, hash_keys
+from .consume import UserRecords, deaggregate, iter_deaggregate
+from .errors import (
+    InvalidHashKeyError,
+    InvalidPartitionKeyError,
+    InvalidRecordError,
+    MalformedRecordError,
+    RecordTooLargeError,
+    ShardMapError,
+    ShardpackError,
+)
+from .limits import Limits
+from .packing import pack
+from .records import KinesisRecord
+from .shards import Shard, ShardMap
+from .transport.boto3 import Boto3Transport
+
+__all__ = [
+    "Aggregator",
+    "Boto3Transport",
+    "HashKeys",
+    "InvalidHashKeyError",
+    "InvalidPartitionKeyError",
+    "InvalidRecordError",
+    "KinesisRecord",
+    "Limits",
+    "MalformedRecordError",
+    "RecordTooLargeError",
+    "Shard",
+    "ShardMap",
+    "ShardMapError",
+    "ShardpackError",
+    "UserRecord",
+    "UserRecords",
+    "deaggregate",
+    "hash_key",
+    "hash_keys",
+    "iter_deaggregate",
+    "pack",
+]

@@ -1,0 +1,130 @@
+import os
+
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+
+from ._keys cimport (
+    KEY_BATCH, NO_POSITION, KeyBatch, PySequence_Fast, PySequence_Fast_GET_SIZE, read_explicit_hash_key,
+    sp_hash_key, view_partition_key,
+)
+
+
+cdef extern from "md5.h" nogil:
+    enum: SP_MD5_DIGEST_SIZE
+    ctypedef struct sp_md5_kernel:
+        const char *name
+        int supported()
+    const sp_md5_kernel sp_md5_kernels[]
+    const size_t sp_md5_kernel_count
+    void sp_md5_many(const sp_slice *messages, size_t n, uint8_t *digests)
+    const char *sp_md5_kernel_name()
+    int sp_md5_set_kernel(const char *name)
+    void sp_md5_select_kernel()
+
+
+cdef void md5_many(const sp_slice *messages, size_t n, uint8_t *digests) noexcept nogil:
+    sp_md5_many(messages, n, digests)
+
+
+def _kernel():
+    return sp_md5_kernel_name().decode()
+
+
+def _kernels():
+    return [
+        sp_md5_kernels[i].name.decode() for i in range(sp_md5_kernel_count) if sp_md5_kernels[i].supported()
+    ]
+
+
+def _set_kernel(str name):
+    if sp_md5_set_kernel(name.encode()) < 0:
+        raise ValueError(f"MD5 kernel {name!r} is not available here; there are: {', '.join(_kernels())}")
+
+
+def _md5_many(messages):
+    cdef Py_ssize_t n = len(messages)
+    cdef KeyBatch batch = KeyBatch()
+    cdef list digests = []
+    cdef uint8_t[KEY_BATCH * 16] out
+    cdef Py_ssize_t i, start
+    cdef bytes message
+    for start in range(0, n, KEY_BATCH):
+        held = [bytes(message) for message in messages[start:start + KEY_BATCH]]
+        for i in range(len(held)):
+            message = held[i]
+            batch.slices[i].data = <const uint8_t *>PyBytes_AS_STRING(message)
+            batch.slices[i].size = <size_t>len(message)
+        md5_many(batch.slices, <size_t>len(held), out)
+        digests += [(<char *>out)[16 * i:16 * i + 16] for i in range(len(held))]
+    return digests
+
+
+cdef class HashKeys:
+    """The hash keys of a sequence of partition keys: n × 16 bytes, big-endian."""
+
+    cdef bytes _digests
+    cdef Py_ssize_t _count
+    cdef Py_ssize_t[2] _shape
+    cdef Py_ssize_t[2] _strides
+
+    def __init__(self):
+        raise TypeError("HashKeys are made by hash_keys()")
+
+    def __len__(self):
+        return self._count
+
+    def __getitem__(self, Py_ssize_t i):
+        if i < 0:
+            i += self._count
+        if not 0 <= i < self._count:
+            raise IndexError("hash key index out of range")
+        return int.from_bytes(self._digests[16 * i:16 * i + 16], "big")
+
+    def tobytes(self):
+        return self._digests
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, PyBytes_AS_STRING(self._digests), 16 * self._count, 1, flags)
+        if view.shape != NULL:  # asked for: rows of 16 bytes; else the plain run of bytes
+            view.ndim = 2
+            view.shape = self._shape
+            view.strides = self._strides if view.strides != NULL else NULL
+
+
+def hash_key(partition_key, explicit_hash_key=None):
+    cdef sp_slice view
+    cdef sp_hash_key given
+    cdef uint8_t[16] digest
+    owner = view_partition_key(partition_key, &view, NO_POSITION)
+    if explicit_hash_key is not None:
+        read_explicit_hash_key(explicit_hash_key, &given, NO_POSITION)
+        return (<object>given.high << 64) | given.low
+    md5_many(&view, 1, digest)
+    return int.from_bytes((<char *>digest)[:16], "big")
+
+
+def hash_keys(keys):
+    cdef object sequence = PySequence_Fast(keys, "partition keys come as an iterable of str or bytes")
+    cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(sequence), start = 0
+    cdef HashKeys result = HashKeys.__new__(HashKeys)
+    cdef KeyBatch batch = KeyBatch()
+    cdef uint8_t *out
+    result._digests = PyBytes_FromStringAndSize(NULL, 16 * n)
+    result._count = n
+    result._shape[0], result._shape[1] = n, 16
+    result._strides[0], result._strides[1] = 16, 1
+    out = <uint8_t *>PyBytes_AS_STRING(result._digests)
+    while start < n:
+        batch.fill(sequence, start)
+        if PySequence_Fast_GET_SIZE(sequence) != n:
+            raise RuntimeError("the list of partition keys changed while it was read")
+        with nogil:
+            md5_many(batch.slices, <size_t>batch.count, out + 16 * start)
+        start += batch.count
+    return result
+
+
+cdef str wanted = os.environ.get("SHARDPACK_MD5_KERNEL", "")
+sp_md5_select_kernel()
+if wanted:
+    _set_kernel(wanted)

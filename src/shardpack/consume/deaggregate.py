@@ -1,0 +1,62 @@
+"""The one call of consumers: Kinesis records in, user records out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from .._deaggregate import UserRecord, deaggregate_received
+from .shapes import received_records
+
+logger = logging.getLogger("shardpack.consume")
+
+BATCH = 64
+"""Kinesis records that ``iter_deaggregate`` takes apart at a time, so that their checksums run together."""
+
+
+class UserRecords(list[UserRecord]):
+    """The user records of one call, in order; ``left_out`` counts those that ``hash_range`` kept back."""
+
+    __slots__ = ("left_out",)
+
+    def __init__(self, records: list[UserRecord], left_out: int) -> None:
+        super().__init__(records)
+        self.left_out = left_out
+
+
+def deaggregate(records: Any, *, hash_range: tuple[int, int] | None = None, strict: bool = False) -> UserRecords:
+    """Take Kinesis records apart into the user records they hold.
+
+    ``records`` is a GetRecords response, its ``Records``, one such record, raw ``bytes`` (or another buffer), or an
+    iterable of records or bytes. Order is kept. A record counts as aggregated only if magic, length, MD5 and a parse
+    with all required fields hold; otherwise it comes back whole with ``aggregated`` false. One that parses, but has an
+    index outside its table or a bad explicit hash key, comes back whole with ``error`` set, so that nothing is lost;
+    ``strict`` raises that ``MalformedRecordError`` instead.
+
+    ``hash_range``, the first and last hash key of a shard, applies the KCL's rule: an aggregated record with any user
+    record outside is left out whole (it was sent again, to the right shard). The result's ``left_out`` says how many
+    user records that were, and so does a log line. Source: KCL, AggregatorUtil.deaggregate.
+
+    Raises ``TypeError`` for a shape that is not known. Data is copied out of the input; thread-safe.
+    """
+    found, left_out = deaggregate_received(list(received_records(records)), hash_range, strict)
+    _report(left_out, hash_range)
+    return UserRecords(found, left_out)
+
+
+def iter_deaggregate(
+    records: Any, *, hash_range: tuple[int, int] | None = None, strict: bool = False
+) -> Iterator[UserRecord]:
+    """Yield what ``deaggregate`` returns, from any iterable, holding the user records of 64 Kinesis records at most."""
+    received = received_records(records)
+    while batch := list(islice(received, BATCH)):
+        found, left_out = deaggregate_received(batch, hash_range, strict)
+        _report(left_out, hash_range)
+        yield from found
+
+
+def _report(left_out: int, hash_range: tuple[int, int] | None) -> None:
+    if left_out and hash_range is not None:
+        logger.warning("left out %d user records outside the hash range %d to %d", left_out, *hash_range)

@@ -1,0 +1,47 @@
+"""What can go wrong, one class for each thing a caller may want to handle.
+
+Errors about a record name it and the limit. All are ``ShardpackError``; those about bad input are
+``ValueError`` too. A wrong type is the built-in ``TypeError``.
+"""
+
+from __future__ import annotations
+
+
+class ShardpackError(Exception):
+    """The base of every error that is this library's own."""
+
+
+class InvalidRecordError(ShardpackError, ValueError):
+    """A user record was refused; nothing of the call that brought it was taken."""
+
+
+class InvalidPartitionKeyError(InvalidRecordError):
+    """A partition key is empty, longer than 256 characters, or not UTF-8."""
+
+
+class InvalidHashKeyError(InvalidRecordError):
+    """A hash key is not a canonical decimal number below 2**128."""
+
+
+class RecordTooLargeError(InvalidRecordError):
+    """A record exceeds what the stream or a request accepts."""
+
+
+class ShardMapError(ShardpackError, ValueError):
+    """Shards leave a gap or overlap, or there is none."""
+
+
+class MalformedRecordError(ShardpackError, ValueError):
+    """An aggregated record parses, but an index or an explicit hash key in it is bad.
+
+    ``offset`` is the byte of the Kinesis record's data where the faulty field starts; ``record_index`` says which
+    user record, counted from 0.
+    """
+
+    def __init__(self, message: str, offset: int, record_index: int) -> None:
+        super().__init__(message, offset, record_index)
+        self.offset = offset
+        self.record_index = record_index
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -1,0 +1,78 @@
+"""What Kinesis Data Streams accepts, in bytes and counts.
+
+Source: https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html and the API reference of
+PutRecords and UpdateMaxRecordSize.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+KIB = 1024
+MIB = 1024 * KIB
+
+MAX_RECORD_BYTES = 1 * MIB
+"""Data and partition key of a Kinesis record, unless the stream's limit is raised."""
+
+LARGEST_RECORD_BYTES = 10 * MIB
+"""The most a stream's record limit can be raised to."""
+
+MAX_REQUEST_BYTES = 5 * MIB
+"""Data and partition keys of one PutRecords call."""
+
+LARGEST_REQUEST_BYTES = 10 * MIB
+"""What PutRecords takes where the stream's record limit is raised, or where asked for."""
+
+MAX_REQUEST_RECORDS = 500
+"""Kinesis records in one PutRecords call."""
+
+PUT_PAYLOAD_UNIT_BYTES = 25 * KIB
+"""What a provisioned stream bills by: every Kinesis record counts as this or a multiple of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Sizes that hold for one stream. Everything in bytes counts data and UTF-8 partition keys.
+
+    Raises ``ValueError`` for a limit the service does not have.
+    """
+
+    max_record_bytes: int = MAX_RECORD_BYTES
+    max_request_bytes: int = MAX_REQUEST_BYTES
+    max_request_records: int = MAX_REQUEST_RECORDS
+
+    def __post_init__(self) -> None:
+        for name, largest in (
+            ("max_record_bytes", LARGEST_RECORD_BYTES),
+            ("max_request_bytes", LARGEST_REQUEST_BYTES),
+            ("max_request_records", MAX_REQUEST_RECORDS),
+        ):
+            value = getattr(self, name)
+            if not 1 <= value <= largest:
+                raise ValueError(f"{name} of {value:,} is not between 1 and {largest:,}")
+        if self.max_request_bytes < self.max_record_bytes:
+            raise ValueError(
+                f"max_request_bytes of {self.max_request_bytes:,} is less than max_record_bytes of "
+                f"{self.max_record_bytes:,}: such a record would fit no request"
+            )
+
+    @classmethod
+    def for_stream(cls, summary: Mapping[str, Any]) -> Limits:
+        """Limits of a stream, from a DescribeStreamSummary response or its ``StreamDescriptionSummary``.
+
+        A stream whose ``MaxRecordSizeInKiB`` is raised also takes requests of 10 MiB.
+        """
+        description = summary.get("StreamDescriptionSummary", summary)
+        max_record_bytes = description.get("MaxRecordSizeInKiB", MAX_RECORD_BYTES // KIB) * KIB
+        raised = max_record_bytes > MAX_RECORD_BYTES
+        return cls(
+            max_record_bytes=max_record_bytes,
+            max_request_bytes=LARGEST_REQUEST_BYTES if raised else MAX_REQUEST_BYTES,
+        )
+
+
+def put_payload_units(size: int) -> int:
+    """PUT payload units of a Kinesis record of ``size`` bytes (data and partition key)."""
+    return max(1, -(-size // PUT_PAYLOAD_UNIT_BYTES))

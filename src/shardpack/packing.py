@@ -1,0 +1,85 @@
+"""Kinesis records into PutRecords requests, under the limits of the service."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
+
+from .errors import RecordTooLargeError
+from .limits import Limits
+from .records import KinesisRecord
+
+MAX_MISFITS = 64
+"""How many shards' next records may turn out too large for what is left of a request before it is closed."""
+
+
+def pack(
+    kinesis_records: Iterable[KinesisRecord],
+    limits: Limits | None = None,
+    *,
+    max_entries_per_shard: int | None = None,
+) -> list[list[KinesisRecord]]:
+    """Group Kinesis records into requests, each within the limits to the byte.
+
+    Records of one shard keep their order, over the requests and inside each. A request takes one record of every shard
+    before it takes a second, those shards first that have the most left, so that long queues do not become a tail of
+    nearly empty requests. ``max_entries_per_shard`` caps a shard's records in one request: 1 keeps a shard's order
+    through retries, because the service promises no order within a request.
+
+    Raises ``RecordTooLargeError`` for a record that exceeds ``limits.max_record_bytes``; nothing is returned then.
+    """
+    limits = Limits() if limits is None else limits
+    if max_entries_per_shard is not None and max_entries_per_shard < 1:
+        raise ValueError(f"max_entries_per_shard of {max_entries_per_shard} is less than 1")
+    queues: dict[int, deque[KinesisRecord]] = {}
+    for record in kinesis_records:
+        if record.size > limits.max_record_bytes:
+            raise RecordTooLargeError(
+                f"Kinesis record of {record.size:,} bytes (key {record.partition_key!r}) exceeds the stream's "
+                f"{limits.max_record_bytes:,}"
+            )
+        queues.setdefault(record.shard_index, deque()).append(record)
+
+    longest_first = [(-len(queue), shard) for shard, queue in queues.items()]
+    heapify(longest_first)
+    requests = []
+    while longest_first:
+        requests.append(_next_request(queues, longest_first, limits, max_entries_per_shard))
+    return requests
+
+
+def _next_request(
+    queues: dict[int, deque[KinesisRecord]],
+    longest_first: list[tuple[int, int]],
+    limits: Limits,
+    max_entries_per_shard: int | None,
+) -> list[KinesisRecord]:
+    """Take one request's records off the queues. ``longest_first`` is a heap of (-length, shard) of those not empty."""
+    request: list[KinesisRecord] = []
+    room = limits.max_request_bytes
+    again: list[tuple[int, int, int]] = []  # heap of (entries in this request, -length, shard)
+    done: list[int] = []  # shards with records left that this request takes no more of
+    misfits = 0
+    while len(request) < limits.max_request_records and misfits < MAX_MISFITS:
+        if longest_first:
+            entries, (_, shard) = 0, heappop(longest_first)
+        elif again:
+            entries, _, shard = heappop(again)
+        else:
+            break
+        queue = queues[shard]
+        if queue[0].size > room:
+            misfits += 1
+            done.append(shard)
+            continue
+        record = queue.popleft()
+        request.append(record)
+        room -= record.size
+        if queue and entries + 1 != max_entries_per_shard:
+            heappush(again, (entries + 1, -len(queue), shard))
+        elif queue:
+            done.append(shard)
+    for shard in (*done, *(shard for _, _, shard in again)):
+        heappush(longest_first, (-len(queues[shard]), shard))
+    return request

@@ -1,0 +1,61 @@
+"""How Kinesis records reach the service: the ``Transport`` protocol and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..limits import Limits
+from ..records import KinesisRecord
+from ..shards import ShardMap
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The service has the Kinesis record."""
+
+    shard_id: str
+    sequence_number: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The service refused this one entry of a request; the others are not affected."""
+
+    error_code: str
+    message: str
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same entry may succeed later. Source: API reference of PutRecords."""
+        return self.error_code in ("ProvisionedThroughputExceededException", "InternalFailure")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDescription:
+    """What a producer asks of a stream before it starts."""
+
+    stream_name: str
+    stream_arn: str
+    status: str
+    open_shard_count: int
+    limits: Limits
+    auto_distribution: bool
+    """Whether the service ignores keys and spreads records itself (on-demand streams, ``AUTO``)."""
+
+
+class Transport(Protocol):
+    """One stream, reached somehow. Calls block; they raise what their client raises when a whole call fails."""
+
+    def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
+        """Send one request. Returns an outcome for each entry, by position."""
+        ...
+
+    def list_shards(self) -> ShardMap:
+        """Return the open shards as they are now."""
+        ...
+
+    def describe(self) -> StreamDescription:
+        """Return the stream's limits and state."""
+        ...

@@ -1,0 +1,59 @@
+"""The default transport: any boto3 Kinesis client; credentials, retries, endpoints and proxies are the client's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..limits import Limits
+from ..records import KinesisRecord
+from ..shards import ShardMap
+from . import Failed, Stored, StreamDescription
+
+
+class Boto3Transport:
+    """Reach one stream through a boto3 Kinesis client.
+
+    Give either ``stream_name`` or ``stream_arn`` (which also reaches streams of other accounts). Safe from any thread,
+    as boto3 clients are. Calls raise ``botocore.exceptions.ClientError`` and its kin when a whole call fails.
+    """
+
+    def __init__(self, client: Any, stream_name: str | None = None, *, stream_arn: str | None = None) -> None:
+        if (stream_name is None) == (stream_arn is None):
+            raise ValueError("give either stream_name or stream_arn")
+        self.client = client
+        self._stream = {"StreamName": stream_name} if stream_name is not None else {"StreamARN": stream_arn}
+
+    def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
+        """Send one PutRecords request. Returns an outcome for each entry, by position."""
+        response = self.client.put_records(Records=[entry.to_boto3() for entry in entries], **self._stream)
+        return [
+            Failed(result["ErrorCode"], result.get("ErrorMessage", ""))
+            if result.get("ErrorCode")
+            else Stored(result["ShardId"], result["SequenceNumber"])
+            for result in response["Records"]
+        ]
+
+    def list_shards(self) -> ShardMap:
+        """Return the open shards as they are now; follows every page."""
+        shards: list[dict[str, Any]] = []
+        request: dict[str, Any] = {**self._stream, "ShardFilter": {"Type": "AT_LATEST"}}
+        while True:
+            page = self.client.list_shards(**request)
+            shards += page["Shards"]
+            if not page.get("NextToken"):
+                return ShardMap.from_shards(shards)
+            # a page's token stands for the stream and the filter: the service refuses them beside it
+            request = {"NextToken": page["NextToken"]}
+
+    def describe(self) -> StreamDescription:
+        """Return the stream's limits and state, from DescribeStreamSummary."""
+        summary = self.client.describe_stream_summary(**self._stream)["StreamDescriptionSummary"]
+        return StreamDescription(
+            stream_name=summary["StreamName"],
+            stream_arn=summary["StreamARN"],
+            status=summary["StreamStatus"],
+            open_shard_count=summary["OpenShardCount"],
+            limits=Limits.for_stream(summary),
+            auto_distribution=summary.get("RecordDistributionStrategy") == "AUTO",
+        )
