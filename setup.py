@@ -5,7 +5,7 @@ SHARDPACK_DEBUG=1 without optimisation.
 """
 
 import os
-from glob import glob
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -35,7 +35,7 @@ extensions = [
         f"shardpack.{name}",
         [f"src/shardpack/{name}.pyx", *(f"csrc/{source}" for source in sources)],
         include_dirs=["csrc"],
-        depends=glob("csrc/*.h") + glob("src/shardpack/*.pxd"),
+        depends=[str(path) for path in (*Path("csrc").glob("*.h"), *Path("src/shardpack").glob("*.pxd"))],
         extra_compile_args=compile_args,
         extra_link_args=link_args,
     )
@@ -46,6 +46,6 @@ setup(
     ext_modules=cythonize(
         extensions,
         build_dir="build/cython",
-        compiler_directives={"language_level": 3, "cdivision": True},
+        compiler_directives={"language_level": 3, "cdivision": True, "auto_pickle": False},
     )
 )

@@ -21,8 +21,8 @@ static uint8_t *write_bytes(uint8_t *out, uint8_t tag, const uint8_t *data, size
 
 static uint8_t *write_record(uint8_t *out, const sp_user_record *record) {
     *out++ = TAG_RECORD;
-    out = sp_varint_write(out, sp_record_content_size(record->data_size, record->partition_key_index,
-                                                      record->explicit_hash_key_index));
+    out = sp_varint_write(
+        out, sp_record_content_size(record->data_size, record->partition_key_index, record->explicit_hash_key_index));
     *out++ = TAG_PARTITION_KEY_INDEX;
     out = sp_varint_write(out, record->partition_key_index);
     if (record->explicit_hash_key_index != SP_NO_INDEX) {

@@ -161,9 +161,12 @@ int sp_bucket_is_aggregate(const sp_bucket *bucket) {
 }
 
 sp_aggregate sp_bucket_aggregate(const sp_bucket *bucket) {
-    return (sp_aggregate){bucket->partition_keys,     bucket->partition_key_index.count,
-                          bucket->explicit_hash_keys, bucket->explicit_hash_key_index.count,
-                          bucket->records,            bucket->record_count};
+    return (sp_aggregate){bucket->partition_keys,
+                          bucket->partition_key_index.count,
+                          bucket->explicit_hash_keys,
+                          bucket->explicit_hash_key_index.count,
+                          bucket->records,
+                          bucket->record_count};
 }
 
 size_t sp_bucket_data_size(const sp_bucket *bucket) {

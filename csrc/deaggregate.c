@@ -185,8 +185,8 @@ static int check_indices(sp_slice message, const sp_slice *explicit_hash_keys, c
     return 1;
 }
 
-int sp_message_index(sp_slice message, sp_slice *partition_keys, sp_slice *explicit_hash_keys,
-                     sp_wire_record *records, sp_finding *finding) {
+int sp_message_index(sp_slice message, sp_slice *partition_keys, sp_slice *explicit_hash_keys, sp_wire_record *records,
+                     sp_finding *finding) {
     sp_cursor in = sp_cursor_over(message);
     sp_message_counts found = {0};
     while (in.p != in.end) {

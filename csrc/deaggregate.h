@@ -39,14 +39,14 @@ typedef struct {
 typedef enum {
     SP_WELL_FORMED = 0,
     /* not a protobuf AggregatedRecord: the record is not aggregated */
-    SP_BAD_FIELD,                    /* a tag, length, varint or group that does not parse */
-    SP_MISSING_PARTITION_KEY_INDEX,  /* required, absent */
-    SP_MISSING_DATA,                 /* required, absent */
-    SP_MISSING_TAG_KEY,              /* required, absent */
+    SP_BAD_FIELD,                   /* a tag, length, varint or group that does not parse */
+    SP_MISSING_PARTITION_KEY_INDEX, /* required, absent */
+    SP_MISSING_DATA,                /* required, absent */
+    SP_MISSING_TAG_KEY,             /* required, absent */
     /* parses, but cannot be what its writer meant: malformed */
-    SP_PARTITION_KEY_INDEX_RANGE,    /* not in the table */
-    SP_EXPLICIT_HASH_KEY_INDEX_RANGE,/* not in the table */
-    SP_BAD_EXPLICIT_HASH_KEY,        /* not a decimal number below 2^128 */
+    SP_PARTITION_KEY_INDEX_RANGE,     /* not in the table */
+    SP_EXPLICIT_HASH_KEY_INDEX_RANGE, /* not in the table */
+    SP_BAD_EXPLICIT_HASH_KEY,         /* not a decimal number below 2^128 */
 } sp_verdict;
 
 typedef struct {
@@ -63,8 +63,8 @@ int sp_message_count(sp_slice message, sp_message_counts *counts, sp_finding *fi
 
 /* Validate the message and fill arrays of exactly the sizes counted. Returns 1 when all is well; else 0
  * and `finding`. Malformed verdicts leave the arrays filled. */
-int sp_message_index(sp_slice message, sp_slice *partition_keys, sp_slice *explicit_hash_keys,
-                     sp_wire_record *records, sp_finding *finding);
+int sp_message_index(sp_slice message, sp_slice *partition_keys, sp_slice *explicit_hash_keys, sp_wire_record *records,
+                     sp_finding *finding);
 
 /* The tags of an indexed record, in order, into `tags[record->tag_count]`. */
 void sp_record_tags(const sp_wire_record *record, sp_wire_tag *tags);

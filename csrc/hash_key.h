@@ -13,9 +13,8 @@ typedef struct {
 enum { SP_HASH_KEY_MAX_DIGITS = 39 }; /* 340282366920938463463374607431768211455 */
 
 static inline uint64_t sp_load_be64(const uint8_t *p) {
-    return (uint64_t)p[0] << 56 | (uint64_t)p[1] << 48 | (uint64_t)p[2] << 40 |
-           (uint64_t)p[3] << 32 | (uint64_t)p[4] << 24 | (uint64_t)p[5] << 16 |
-           (uint64_t)p[6] << 8 | (uint64_t)p[7];
+    return (uint64_t)p[0] << 56 | (uint64_t)p[1] << 48 | (uint64_t)p[2] << 40 | (uint64_t)p[3] << 32 |
+           (uint64_t)p[4] << 24 | (uint64_t)p[5] << 16 | (uint64_t)p[6] << 8 | (uint64_t)p[7];
 }
 
 /* From 16 bytes, big-endian: a digest, or int.to_bytes(16, "big"). */

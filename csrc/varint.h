@@ -10,8 +10,14 @@
 
 #include "slice.h"
 
-enum { SP_WIRE_VARINT = 0, SP_WIRE_FIXED64 = 1, SP_WIRE_BYTES = 2, SP_WIRE_GROUP = 3,
-       SP_WIRE_END_GROUP = 4, SP_WIRE_FIXED32 = 5 };
+enum {
+    SP_WIRE_VARINT = 0,
+    SP_WIRE_FIXED64 = 1,
+    SP_WIRE_BYTES = 2,
+    SP_WIRE_GROUP = 3,
+    SP_WIRE_END_GROUP = 4,
+    SP_WIRE_FIXED32 = 5
+};
 
 static inline size_t sp_varint_size(uint64_t value) {
     size_t size = 1;

@@ -1,8 +1,8 @@
 """User records in, Kinesis records out: stage, route, bucket, seal. Sizes and bytes are csrc/aggregate and bucket."""
 
+cimport cython
 from cpython.buffer cimport PyBUF_CONTIG_RO, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport UINT32_MAX, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, realloc
@@ -10,8 +10,8 @@ from libc.string cimport memcmp, memcpy, memmove
 
 from ._keys cimport (
     NO_POSITION, PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE, check_pair_lengths,
-    format_hash_key, read_explicit_hash_key, sp_hash_key, sp_hash_key_format, sp_hash_key_from_bytes, sp_slice,
-    view_partition_key, SP_HASH_KEY_MAX_DIGITS,
+    format_hash_key, name_record, read_explicit_hash_key, sp_hash_key, sp_hash_key_format, sp_hash_key_from_bytes,
+    sp_slice, view_partition_key, SP_HASH_KEY_MAX_DIGITS,
 )
 from ._md5 cimport md5_many
 from ._shards cimport ShardTable, sp_shard_table_find
@@ -113,22 +113,33 @@ cdef object own_data(object data, Py_ssize_t position):
     if PyBytes_CheckExact(data):
         return data
     if isinstance(data, str):
-        raise TypeError(f"{_name(position)}data is bytes, not str: encode it")
+        raise TypeError(f"{name_record(position)}data is bytes, not str: encode it")
     try:
         PyObject_GetBuffer(data, &view, PyBUF_CONTIG_RO)
     except TypeError:
-        raise TypeError(f"{_name(position)}data is bytes or a buffer, not {type(data).__name__}") from None
+        raise TypeError(f"{name_record(position)}data is bytes or a buffer, not {type(data).__name__}") from None
     try:
         return PyBytes_FromStringAndSize(<char *>view.buf, view.len)
     finally:
         PyBuffer_Release(&view)
 
 
-cdef str _name(Py_ssize_t position):
-    return "" if position == NO_POSITION else f"record {position}: "
-
-
+@cython.final
 cdef class Aggregator:
+    """Turn user records into Kinesis records, each for one shard and aggregated in the KPL's format.
+
+    A user record goes to the bucket of its shard; a bucket becomes a Kinesis record when the next user record would
+    pass ``max_bytes`` or ``max_records``, or at ``flush``. Sizes are exact and count the outer partition key. A user
+    record too large to share travels raw; so does one that is alone in its bucket, unless its data starts with the
+    format's magic. User records of one shard leave in the order they came in.
+
+    ``max_bytes`` (default ``limits.max_record_bytes``) and ``max_records`` (no limit) bound an aggregated record.
+    Data and keys are held by reference until they are sealed (a ``bytearray`` or ``memoryview`` is copied at once).
+    Not to be shared between threads: a call that meets another one at work raises ``RuntimeError``.
+
+    Format: https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md
+    """
+
     cdef readonly object shard_map
     cdef readonly object limits
     cdef readonly Py_ssize_t max_bytes
@@ -187,6 +198,13 @@ cdef class Aggregator:
         free(self._spare.buckets)
 
     def add(self, partition_key, data, explicit_hash_key=None):
+        """Take one user record.
+
+        ``partition_key`` is ``str`` or UTF-8 ``bytes``, 1 to 256 characters; ``data`` is ``bytes`` or another
+        contiguous buffer; ``explicit_hash_key`` is an int, or its decimal form, below 2**128.
+        Raises ``InvalidPartitionKeyError``, ``InvalidHashKeyError``, ``RecordTooLargeError`` or ``TypeError``, and then
+        the record was not taken.
+        """
         self._check_idle()
         self._reserve_staged(1)
         self._stage(partition_key, data, explicit_hash_key, NO_POSITION)
@@ -194,6 +212,12 @@ cdef class Aggregator:
             self._route()
 
     def add_many(self, partition_keys, datas, explicit_hash_keys=None):
+        """Take n user records: an iterable of each field, equally long. All of them, or none.
+
+        Entries are as for ``add``; ``None`` among ``explicit_hash_keys`` means that the partition key decides.
+        Raises what ``add`` raises, with the position of the record at fault, or ``ValueError`` when lengths differ; in
+        either case nothing was taken. The routing runs with the GIL released.
+        """
         cdef object keys = PySequence_Fast(partition_keys, "partition keys come as an iterable of str or bytes")
         cdef object values = PySequence_Fast(datas, "datas come as an iterable of bytes")
         cdef object explicit = None, explicit_hash_key = None
@@ -230,6 +254,7 @@ cdef class Aggregator:
             self._route()
 
     def take(self):
+        """Return the Kinesis records that are full, in the order of their shards' records; they are the caller's."""
         self._check_idle()
         self._route()
         self._seal_full(0)
@@ -237,6 +262,7 @@ cdef class Aggregator:
         return ready
 
     def flush(self):
+        """Return everything taken so far as Kinesis records. The aggregator is empty then, and can go on."""
         cdef uint32_t shard
         self._check_idle()
         self._route()
@@ -277,7 +303,7 @@ cdef class Aggregator:
         cdef size_t size = key.size + <size_t>data_size
         if size > self._max_record_bytes:
             raise RecordTooLargeError(
-                f"{_name(position)}record of {size:,} bytes (key {partition_key!r}) exceeds the stream's "
+                f"{name_record(position)}record of {size:,} bytes (key {partition_key!r}) exceeds the stream's "
                 f"{self._max_record_bytes:,}"
             )
         record.has_explicit_hash_key = explicit_hash_key is not None
@@ -317,7 +343,7 @@ cdef class Aggregator:
         if size > self._max_record_bytes:
             key = record.partition_key[:record.partition_key_size].decode()
             raise RecordTooLargeError(
-                f"{_name(position)}record of {size:,} bytes (key {key!r}) exceeds the stream's "
+                f"{name_record(position)}record of {size:,} bytes (key {key!r}) exceeds the stream's "
                 f"{self._max_record_bytes:,}: its data starts with the magic of an aggregated record, so it is wrapped "
                 f"in one ({size - record.partition_key_size - record.data_size:,} bytes)"
             )

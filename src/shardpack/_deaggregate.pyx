@@ -98,6 +98,15 @@ cdef class ReceivedRecord:
 @cython.no_gc  # as above; and a million of these must not set off the cycle collector
 @cython.freelist(4096)
 cdef class UserRecord:
+    """A user record as its producer put it, and where it came from.
+
+    ``data`` (bytes), ``partition_key`` and ``explicit_hash_key`` (str or None; bytes that are not UTF-8 decode with
+    ``surrogateescape``), ``sub_sequence_number`` (its place in the Kinesis record, from 0), ``aggregated`` (False when
+    it came back whole), ``tags`` (pairs of key and value or None), ``error`` (why a malformed aggregated record came
+    back whole). Of the Kinesis record: ``sequence_number``, ``approximate_arrival_timestamp`` and ``source``, the
+    record as it was given. Immutable; compares by value.
+    """
+
     cdef readonly bytes data
     cdef readonly str partition_key
     cdef readonly str explicit_hash_key
@@ -219,7 +228,6 @@ cdef class Index:
         free(self.records)
 
     cdef sp_verdict parse(self, sp_slice message) except *:
-        cdef bint allocated, indexed = False
         self.finding.verdict = SP_WELL_FORMED
         if not sp_message_count(message, &self.counts, &self.finding):
             return self.finding.verdict
@@ -373,11 +381,12 @@ cdef Py_ssize_t deaggregate_batch(
 
 
 def dissect(data):
-    """What a blob holds, for people: see Dissection in consume/dissect.py, which names these fields."""
+    """Return what an aggregated record holds and how it fares, for `shardpack inspect`; None without its frame."""
     cdef Blobs blobs = Blobs()
     cdef Index index = Index()
     cdef sp_slice message
     cdef sp_verdict verdict
+    cdef const sp_wire_record *record
     cdef size_t i
     cdef uint8_t[16] digest
     blobs.borrow(data)
@@ -388,24 +397,26 @@ def dissect(data):
         return None
     md5_many(&message, 1, digest)
     verdict = index.parse(message)
-    parsed = verdict == SP_WELL_FORMED or verdict >= SP_PARTITION_KEY_INDEX_RANGE
-    return {
+    found = {
         "message_size": message.size,
         "stored_digest": (<const char *>message.data + message.size)[:16],
         "computed_digest": (<char *>digest)[:16],
         "error": None if verdict == SP_WELL_FORMED else index.error(),
-        "partition_keys": [to_text(index.partition_keys[i]) for i in range(index.counts.partition_keys)] if parsed else [],
-        "explicit_hash_keys": (
-            [to_text(index.explicit_hash_keys[i]) for i in range(index.counts.explicit_hash_keys)] if parsed else []
-        ),
-        "records": [
-            (
-                index.records[i].partition_key_index,
-                None if index.records[i].explicit_hash_key_index == UINT64_MAX
-                else index.records[i].explicit_hash_key_index,
-                to_bytes(index.records[i].data),
-                tags_of(&index.records[i]) if index.records[i].tag_count else (),
-            )
-            for i in range(index.counts.records)
-        ] if parsed else [],
+        "partition_keys": [],
+        "explicit_hash_keys": [],
+        "records": [],
     }
+    if verdict == SP_WELL_FORMED or verdict >= SP_PARTITION_KEY_INDEX_RANGE:
+        for i in range(index.counts.partition_keys):
+            found["partition_keys"].append(to_text(index.partition_keys[i]))
+        for i in range(index.counts.explicit_hash_keys):
+            found["explicit_hash_keys"].append(to_text(index.explicit_hash_keys[i]))
+        for i in range(index.counts.records):
+            record = &index.records[i]
+            found["records"].append((
+                record.partition_key_index,
+                None if record.explicit_hash_key_index == UINT64_MAX else record.explicit_hash_key_index,
+                to_bytes(record.data),
+                tags_of(record) if record.tag_count else (),
+            ))
+    return found

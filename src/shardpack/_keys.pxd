@@ -48,6 +48,7 @@ cdef inline object view_partition_key(object key, sp_slice *view, Py_ssize_t pos
 
 cdef object view_other_partition_key(object key, sp_slice *view, Py_ssize_t position)
 cdef int read_explicit_hash_key(object value, sp_hash_key *hash_key, Py_ssize_t position) except -1
+cdef str name_record(Py_ssize_t position)
 cdef str format_hash_key(sp_hash_key hash_key)
 cdef object check_pair_lengths(object first, object second, str names)
 

@@ -27,21 +27,25 @@ cdef void md5_many(const sp_slice *messages, size_t n, uint8_t *digests) noexcep
 
 
 def _kernel():
+    """Return the name of the kernel in use."""
     return sp_md5_kernel_name().decode()
 
 
 def _kernels():
+    """Return the names of the kernels that this machine can run, fastest first."""
     return [
         sp_md5_kernels[i].name.decode() for i in range(sp_md5_kernel_count) if sp_md5_kernels[i].supported()
     ]
 
 
 def _set_kernel(str name):
+    """Use the kernel of this name, in the whole process. Raises ``ValueError`` when this machine cannot run it."""
     if sp_md5_set_kernel(name.encode()) < 0:
         raise ValueError(f"MD5 kernel {name!r} is not available here; there are: {', '.join(_kernels())}")
 
 
 def _md5_many(messages):
+    """Return the MD5 of every message, with the kernel in use: what the tests and benchmarks of the kernels call."""
     cdef Py_ssize_t n = len(messages)
     cdef KeyBatch batch = KeyBatch()
     cdef list digests = []
@@ -60,7 +64,10 @@ def _md5_many(messages):
 
 
 cdef class HashKeys:
-    """The hash keys of a sequence of partition keys: n × 16 bytes, big-endian."""
+    """The hash keys of n partition keys: a read-only buffer of n × 16 bytes, each row a big-endian number.
+
+    ``numpy.asarray`` takes it without a copy, with shape (n, 16) and dtype uint8. Indexing gives ints.
+    """
 
     cdef bytes _digests
     cdef Py_ssize_t _count
@@ -81,6 +88,7 @@ cdef class HashKeys:
         return int.from_bytes(self._digests[16 * i:16 * i + 16], "big")
 
     def tobytes(self):
+        """Return the buffer as bytes; not copied."""
         return self._digests
 
     def __getbuffer__(self, Py_buffer *view, int flags):
@@ -92,10 +100,16 @@ cdef class HashKeys:
 
 
 def hash_key(partition_key, explicit_hash_key=None):
+    """Return the hash key that places a record on a shard.
+
+    It is ``explicit_hash_key`` if given, else the MD5 of the UTF-8 partition key as a big-endian number.
+    Raises ``InvalidPartitionKeyError``, ``InvalidHashKeyError`` or ``TypeError``.
+    Source: API reference of PutRecord.
+    """
     cdef sp_slice view
     cdef sp_hash_key given
     cdef uint8_t[16] digest
-    owner = view_partition_key(partition_key, &view, NO_POSITION)
+    owner = view_partition_key(partition_key, &view, NO_POSITION)  # noqa: F841, keeps the bytes alive
     if explicit_hash_key is not None:
         read_explicit_hash_key(explicit_hash_key, &given, NO_POSITION)
         return (<object>given.high << 64) | given.low
@@ -104,6 +118,10 @@ def hash_key(partition_key, explicit_hash_key=None):
 
 
 def hash_keys(keys):
+    """Return the hash keys of many partition keys (an iterable of str or UTF-8 bytes), hashed with the GIL released.
+
+    Raises ``InvalidPartitionKeyError`` or ``TypeError`` with the position of the key at fault.
+    """
     cdef object sequence = PySequence_Fast(keys, "partition keys come as an iterable of str or bytes")
     cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(sequence), start = 0
     cdef HashKeys result = HashKeys.__new__(HashKeys)

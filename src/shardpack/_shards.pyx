@@ -1,16 +1,19 @@
 from array import array
 
+cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, uint8_t
 
 from ._keys cimport (
-    KEY_BATCH, NO_POSITION, KeyBatch, PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE,
-    check_pair_lengths, read_explicit_hash_key, sp_hash_key_from_bytes,
+    KEY_BATCH, NO_POSITION, KeyBatch, PySequence_Fast, PySequence_Fast_GET_SIZE, check_pair_lengths, read_explicit_hash_key, sp_hash_key_from_bytes,
 )
 from ._md5 cimport md5_many
 
 
+@cython.final
 cdef class ShardTable:
+    """The lookup behind ShardMap: ordered first hash keys of shards that cover everything."""
+
     def __cinit__(self, list starts):
         cdef Py_ssize_t i, n = len(starts)
         cdef size_t prefixes

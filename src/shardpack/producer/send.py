@@ -188,6 +188,7 @@ class OrderedSender:
                 aggregator.add(record.partition_key, record.data, record.explicit_hash_key)
                 continue
             for user_record in deaggregate(record.data, strict=True):
+                assert user_record.partition_key is not None  # the format has one for every user record
                 aggregator.add(user_record.partition_key, user_record.data, user_record.explicit_hash_key)
         return aggregator.flush()
 

@@ -1,0 +1,59 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Everything lives in .venv; `make clean` removes it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+NATIVE := $(wildcard csrc/*.c csrc/*.h src/shardpack/*.pyx src/shardpack/*.pxd)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format sanitize bench-smoke build clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+demo: .venv/built ## send flight events through an embedded local Kinesis, read them back, prove nothing is missing
+	$(BIN)/shardpack demo
+
+test: .venv/built ## run the whole test suite
+	$(BIN)/pytest
+
+lint: .venv/built ## ruff, mypy, stubtest, cython-lint, clang-format, gcc -Werror
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt shardpack
+	$(BIN)/cython-lint src/shardpack
+	$(BIN)/clang-format --dry-run --Werror csrc/*.c csrc/*.h
+	@mkdir -p build
+	@for source in csrc/*.c; do \
+		$(CC) -std=c11 -O2 -Wall -Wextra -Wconversion -Wshadow -Werror -c $$source -o build/lint.o || exit 1; \
+	done
+
+format: .venv/built ## rewrite the sources in house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i csrc/*.c csrc/*.h
+
+sanitize: .venv/built ## build under ASan + UBSan and run the tests of the native code
+	SHARDPACK_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-base build/sanitize --build-lib build/sanitize/lib
+	PYTHONPATH=build/sanitize/lib PYTHONMALLOC=malloc \
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 $(BIN)/pytest -m native -p no:cacheprovider
+
+bench-smoke: .venv/built ## run every benchmark once
+	$(BIN)/pytest benchmarks --benchmark-disable
+
+build: .venv/built ## compile the extensions
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip setuptools
+
+.venv/built: .venv/bin/python pyproject.toml setup.py $(NATIVE)
+	$(BIN)/python -m pip install --quiet 'setuptools>=80' 'cython>=3.1'
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+clean: ## remove everything that was built
+	rm -rf .venv build src/*.egg-info
+	find src -name '*.so' -delete
