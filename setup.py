@@ -14,7 +14,7 @@ C_SOURCES = {
     "_keys": [],
     "_md5": ["md5_dispatch.c", "md5_portable.c"],
     "_shards": ["shard_table.c"],
-    "_aggregate": ["aggregate.c", "bucket.c"],
+    "_aggregate": ["bucket.c"],
     "_deaggregate": ["deaggregate.c"],
 }
 

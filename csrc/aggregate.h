@@ -1,4 +1,4 @@
-/* The aggregated record: its exact size, and its bytes.
+/* The aggregated record: the grammar, and the exact size of each part.
  *
  *     aggregated record = F3 89 9A C2, message, MD5(message)
  *     message (proto2)  = (0A length key)*                       1: partition_key_table
@@ -9,60 +9,66 @@
  * in this order, so the message is byte for byte what protobuf's SerializeToString writes.
  * Format: https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md
  *
- * Nothing here checks or allocates: the caller asks for the size, allocates it, and has it filled.
+ * Writers check nothing and return the end of what they wrote; the caller has made room for sp_..._size.
  */
 #ifndef SP_AGGREGATE_H
 #define SP_AGGREGATE_H
 
-#include "hash_key.h"
+#include <string.h>
+
 #include "slice.h"
 #include "varint.h"
 
 #define SP_MAGIC "\xf3\x89\x9a\xc2"
 enum { SP_MAGIC_SIZE = 4, SP_TRAILER_SIZE = 16 };
 
+enum { SP_TAG_PARTITION_KEY = 0x0a, SP_TAG_EXPLICIT_HASH_KEY = 0x12, SP_TAG_RECORD = 0x1a };
+enum { SP_TAG_PARTITION_KEY_INDEX = 0x08, SP_TAG_EXPLICIT_HASH_KEY_INDEX = 0x10, SP_TAG_DATA = 0x1a };
+
 #define SP_NO_INDEX UINT32_MAX /* the explicit hash key index of a user record that has none */
 
-/* A user record as it waits in its bucket. */
-typedef struct {
-    const uint8_t *data;
-    uint32_t data_size;
-    uint32_t partition_key_index;
-    uint32_t explicit_hash_key_index;
-} sp_user_record;
-
-typedef struct {
-    sp_hash_key value;
-    uint8_t text_size; /* the canonical decimal form */
-    uint8_t text[SP_HASH_KEY_MAX_DIGITS];
-} sp_explicit_hash_key;
-
-typedef struct {
-    const sp_slice *partition_keys;
-    size_t partition_key_count;
-    const sp_explicit_hash_key *explicit_hash_keys;
-    size_t explicit_hash_key_count;
-    const sp_user_record *records;
-    size_t record_count;
-} sp_aggregate;
-
-/* What one more field adds to the message. */
+/* A field of bytes: tag, length, content. */
 static inline size_t sp_field_size(size_t content_size) {
     return 1 + sp_varint_size(content_size) + content_size;
 }
 
-/* The content of a record field, without its own tag and length. */
-static inline size_t sp_record_content_size(size_t data_size, uint32_t partition_key_index,
-                                            uint32_t explicit_hash_key_index) {
-    size_t size = 1 + sp_varint_size(partition_key_index) + sp_field_size(data_size);
-    if (explicit_hash_key_index != SP_NO_INDEX) size += 1 + sp_varint_size(explicit_hash_key_index);
+static inline uint8_t *sp_field_write(uint8_t *out, uint8_t tag, sp_slice content) {
+    *out++ = tag;
+    out = sp_varint_write(out, content.size);
+    if (content.size) memcpy(out, content.data, content.size);
+    return out + content.size;
+}
+
+/* What a record field holds, without its own tag and length. */
+static inline size_t sp_record_content_size(size_t data_size, uint32_t key_index, uint32_t explicit_index) {
+    size_t size = 1 + sp_varint_size(key_index) + sp_field_size(data_size);
+    if (explicit_index != SP_NO_INDEX) size += 1 + sp_varint_size(explicit_index);
     return size;
 }
 
-/* Bytes of an aggregated record that holds one user record. `explicit_hash_key_digits` is 0 without one. */
-size_t sp_aggregate_size_of_one(size_t partition_key_size, size_t explicit_hash_key_digits, size_t data_size);
+/* Write the record field around content of the size that sp_record_content_size gave. */
+static inline uint8_t *sp_record_write(uint8_t *out, size_t content_size, sp_slice data, uint32_t key_index,
+                                       uint32_t explicit_index) {
+    *out++ = SP_TAG_RECORD;
+    out = sp_varint_write(out, content_size);
+    *out++ = SP_TAG_PARTITION_KEY_INDEX;
+    out = sp_varint_write(out, key_index);
+    if (explicit_index != SP_NO_INDEX) {
+        *out++ = SP_TAG_EXPLICIT_HASH_KEY_INDEX;
+        out = sp_varint_write(out, explicit_index);
+    }
+    return sp_field_write(out, SP_TAG_DATA, data);
+}
 
-/* Write the magic and the message. Returns the end of the message, where its MD5 belongs. */
-uint8_t *sp_aggregate_write(const sp_aggregate *aggregate, uint8_t *out);
+static inline int sp_starts_with_magic(sp_slice data) {
+    return data.size >= SP_MAGIC_SIZE && memcmp(data.data, SP_MAGIC, SP_MAGIC_SIZE) == 0;
+}
+
+/* Bytes of an aggregated record of one user record; `digits` of its explicit hash key, 0 without one. */
+static inline size_t sp_aggregate_size_of_one(size_t key_size, size_t digits, size_t data_size) {
+    size_t size = SP_MAGIC_SIZE + sp_field_size(key_size) + SP_TRAILER_SIZE;
+    if (digits) size += sp_field_size(digits);
+    return size + sp_field_size(sp_record_content_size(data_size, 0, digits ? 0 : SP_NO_INDEX));
+}
 
 #endif

@@ -1,202 +1,213 @@
 #include "bucket.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-enum { MIN_RECORDS = 16, MIN_KEYS = 8 };
+enum { MIN_SECTION = 512, MIN_ENTRIES = 8 };
 
-/* Make room for one more entry in `array`; its size in elements is the caller's to note. */
-static int grow(void *array_of_pointers, size_t element_size, uint32_t capacity) {
-    void *array;
-    memcpy(&array, array_of_pointers, sizeof array);
-    array = realloc(array, element_size * capacity);
-    if (!array) return 0;
-    memcpy(array_of_pointers, &array, sizeof array);
+typedef struct sp_table_entry {
+    sp_hash_key key; /* the MD5 of a partition key; an explicit hash key itself */
+    uint32_t offset; /* of its bytes in the section */
+    uint32_t size;
+} entry;
+
+/* --- sections --- */
+
+static int reserve_bytes(sp_section *section, size_t more) {
+    if (more <= section->capacity - section->size) return 1;
+    size_t capacity = section->capacity ? section->capacity : MIN_SECTION;
+    while (capacity - section->size < more) capacity *= 2;
+    uint8_t *bytes = realloc(section->bytes, capacity);
+    if (!bytes) return 0;
+    section->bytes = bytes;
+    section->capacity = capacity;
     return 1;
 }
 
-static void place(sp_key_index *index, uint32_t entry) {
-    uint32_t mask = index->slot_count - 1;
-    uint32_t slot = (uint32_t)index->hashes[entry] & mask;
-    while (index->slots[slot]) slot = (slot + 1) & mask;
-    index->slots[slot] = entry + 1;
+static void append_field(sp_section *section, uint8_t tag, sp_slice content) {
+    uint8_t *end = sp_field_write(section->bytes + section->size, tag, content);
+    section->size = (size_t)(end - section->bytes);
 }
 
-/* Grow hashes and slots to hold `capacity` entries, at most half full. */
-static int grow_index(sp_key_index *index, uint32_t capacity) {
-    if (!grow(&index->hashes, sizeof *index->hashes, capacity)) return 0;
+/* --- tables --- */
+
+/* Callers choose explicit hash keys, often by adding to a start, and MD5s of one shard have nearly the same high half:
+ * spread what differs over the low bits. */
+static inline uint32_t slot_of(const sp_table *table, sp_hash_key key) {
+    uint64_t h = (key.low ^ key.high) * 0x9e3779b97f4a7c15u;
+    return (uint32_t)(h >> 32) & (table->capacity * 2 - 1);
+}
+
+static void place(sp_table *table, uint32_t index) {
+    uint32_t mask = table->capacity * 2 - 1;
+    uint32_t slot = slot_of(table, table->entries[index].key);
+    while (table->slots[slot]) slot = (slot + 1) & mask;
+    table->slots[slot] = index + 1;
+}
+
+static int reserve_entry(sp_table *table) {
+    if (table->count < table->capacity) return 1;
+    uint32_t capacity = table->capacity ? table->capacity * 2 : MIN_ENTRIES;
     uint32_t *slots = calloc((size_t)capacity * 2, sizeof *slots);
-    if (!slots) return 0;
-    free(index->slots);
-    index->slots = slots;
-    index->slot_count = capacity * 2;
-    index->capacity = capacity;
-    for (uint32_t entry = 0; entry < index->count; entry++) place(index, entry);
-    return 1;
-}
-
-static void append_to_index(sp_key_index *index, uint64_t hash) {
-    index->hashes[index->count] = hash;
-    place(index, index->count++);
-}
-
-static int reserve_partition_key(sp_bucket *bucket) {
-    sp_key_index *index = &bucket->partition_key_index;
-    if (index->count < index->capacity) return 1;
-    uint32_t capacity = index->capacity ? index->capacity * 2 : MIN_KEYS;
-    return grow(&bucket->partition_keys, sizeof *bucket->partition_keys, capacity) &&
-           grow(&bucket->partition_key_owners, sizeof *bucket->partition_key_owners, capacity) &&
-           grow_index(index, capacity);
-}
-
-static int reserve_explicit_hash_key(sp_bucket *bucket) {
-    sp_key_index *index = &bucket->explicit_hash_key_index;
-    if (index->count < index->capacity) return 1;
-    uint32_t capacity = index->capacity ? index->capacity * 2 : MIN_KEYS;
-    return grow(&bucket->explicit_hash_keys, sizeof *bucket->explicit_hash_keys, capacity) &&
-           grow_index(index, capacity);
-}
-
-static int reserve_record(sp_bucket *bucket) {
-    if (bucket->record_count < bucket->record_capacity) return 1;
-    uint32_t capacity = bucket->record_capacity ? bucket->record_capacity * 2 : MIN_RECORDS;
-    if (!grow(&bucket->records, sizeof *bucket->records, capacity) ||
-        !grow(&bucket->data_owners, sizeof *bucket->data_owners, capacity)) {
+    entry *entries = realloc(table->entries, capacity * sizeof *entries);
+    if (entries) table->entries = entries;
+    if (!slots || !entries) {
+        free(slots);
         return 0;
     }
-    bucket->record_capacity = capacity;
+    free(table->slots);
+    table->slots = slots;
+    table->capacity = capacity;
+    for (uint32_t i = 0; i < table->count; i++) place(table, i);
     return 1;
 }
 
-/* The table index of the key, which is the table's length when the key is new. */
-static uint32_t find_partition_key(const sp_bucket *bucket, uint64_t hash, sp_slice key) {
-    const sp_key_index *index = &bucket->partition_key_index;
-    if (index->count == 0) return 0;
-    uint32_t mask = index->slot_count - 1, slot = (uint32_t)hash & mask;
-    for (; index->slots[slot]; slot = (slot + 1) & mask) {
-        uint32_t entry = index->slots[slot] - 1;
-        if (index->hashes[entry] != hash) continue;
-        sp_slice known = bucket->partition_keys[entry];
-        if (known.size == key.size && (known.data == key.data || memcmp(known.data, key.data, key.size) == 0)) {
-            return entry;
+static void append_entry(sp_table *table, entry new_entry) {
+    table->entries[table->count] = new_entry;
+    place(table, table->count++);
+}
+
+static inline uint64_t load64(const uint8_t *p) {
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Most keys have 8 to 16 bytes: two loads each, which may overlap, say it all. */
+static inline int equal_bytes(const uint8_t *a, const uint8_t *b, size_t size) {
+    if (size < 8) return memcmp(a, b, size) == 0;
+    if (load64(a) != load64(b) || load64(a + size - 8) != load64(b + size - 8)) return 0;
+    return size <= 16 || memcmp(a, b, size) == 0;
+}
+
+/* The index of the key in its table, which is the table's length when it is new. `content` tells keys of one hash
+ * apart; explicit hash keys are their own hash, and pass NULL. */
+static inline uint32_t find_entry(const sp_table *table, sp_hash_key key, const uint8_t *section,
+                                  const sp_slice *content) {
+    if (table->count == 0) return 0;
+    uint32_t mask = table->capacity * 2 - 1;
+    for (uint32_t slot = slot_of(table, key); table->slots[slot]; slot = (slot + 1) & mask) {
+        uint32_t index = table->slots[slot] - 1;
+        const entry *known = &table->entries[index];
+        if (!sp_hash_key_equal(known->key, key)) continue;
+        if (!content ||
+            (known->size == content->size && equal_bytes(section + known->offset, content->data, content->size))) {
+            return index;
         }
     }
-    return index->count;
+    return table->count;
 }
 
-static uint32_t find_explicit_hash_key(const sp_bucket *bucket, uint64_t hash, sp_hash_key key) {
-    const sp_key_index *index = &bucket->explicit_hash_key_index;
-    if (index->count == 0) return 0;
-    uint32_t mask = index->slot_count - 1, slot = (uint32_t)hash & mask;
-    for (; index->slots[slot]; slot = (slot + 1) & mask) {
-        uint32_t entry = index->slots[slot] - 1;
-        if (sp_hash_key_equal(bucket->explicit_hash_keys[entry].value, key)) return entry;
-    }
-    return index->count;
+/* --- buckets --- */
+
+static size_t sections_size(const sp_bucket *bucket) {
+    return bucket->partition_keys.size + bucket->explicit_hash_keys.size + bucket->records.size;
 }
 
-/* Callers choose explicit hash keys, often by adding to a start: spread all 128 bits. */
-static uint64_t mix(sp_hash_key key) {
-    uint64_t h = (key.high ^ 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u ^ key.low;
-    h = (h ^ h >> 32) * 0x94d049bb133111ebu;
-    return h ^ h >> 29;
-}
-
-int sp_bucket_add(sp_bucket *bucket, const sp_staged_record *record, const uint8_t *digest,
-                  sp_hash_key explicit_hash_key, size_t max_size, uint32_t max_records) {
+int sp_bucket_add(sp_bucket *bucket, sp_slice partition_key, sp_slice data, const uint8_t *digest,
+                  const sp_hash_key *explicit_hash_key, sp_bucket_limits limits) {
+    sp_table *keys = &bucket->partition_key_table, *explicits = &bucket->explicit_hash_key_table;
     int first = bucket->record_count == 0;
-    if (bucket->record_count >= max_records) return SP_FULL;
+    if (bucket->record_count >= limits.max_records) return SP_FULL;
 
-    sp_slice key = {record->partition_key, record->partition_key_size};
-    uint64_t key_hash = sp_load_be64(digest + 8); /* the high half is nearly the same all over a shard */
-    uint32_t key_index = find_partition_key(bucket, key_hash, key);
-    int key_is_new = key_index == bucket->partition_key_index.count;
-    size_t growth = key_is_new ? sp_field_size(key.size) : 0;
+    sp_hash_key key = sp_hash_key_from_bytes(digest);
+    uint32_t key_index = find_entry(keys, key, bucket->partition_keys.bytes, &partition_key);
+    int key_is_new = key_index == keys->count;
+    size_t key_growth = key_is_new ? sp_field_size(partition_key.size) : 0;
 
-    sp_explicit_hash_key explicit_key = {.value = explicit_hash_key};
-    uint64_t explicit_hash = 0;
+    uint8_t digits[SP_HASH_KEY_MAX_DIGITS];
+    sp_slice explicit_text = {digits, 0};
     uint32_t explicit_index = SP_NO_INDEX;
-    int explicit_is_new = 0;
-    if (record->has_explicit_hash_key) {
-        explicit_hash = mix(explicit_hash_key);
-        explicit_index = find_explicit_hash_key(bucket, explicit_hash, explicit_hash_key);
-        explicit_is_new = explicit_index == bucket->explicit_hash_key_index.count;
-        if (explicit_is_new) {
-            explicit_key.text_size = (uint8_t)sp_hash_key_format(explicit_hash_key, explicit_key.text);
-            growth += sp_field_size(explicit_key.text_size);
-        }
+    if (explicit_hash_key) {
+        explicit_index = find_entry(explicits, *explicit_hash_key, NULL, NULL);
+        if (explicit_index == explicits->count) explicit_text.size = sp_hash_key_format(*explicit_hash_key, digits);
     }
-    growth += sp_field_size(sp_record_content_size(record->data_size, key_index, explicit_index));
+    int explicit_is_new = explicit_text.size > 0;
+    size_t explicit_growth = explicit_is_new ? sp_field_size(explicit_text.size) : 0;
 
-    size_t size = first ? SP_MAGIC_SIZE + SP_TRAILER_SIZE + key.size : bucket->size;
-    if (!first && (growth > max_size || size > max_size - growth)) return SP_FULL;
+    size_t content_size = sp_record_content_size(data.size, key_index, explicit_index);
+    size_t record_growth = sp_field_size(content_size);
 
-    if ((key_is_new && !reserve_partition_key(bucket)) || (explicit_is_new && !reserve_explicit_hash_key(bucket)) ||
-        !reserve_record(bucket)) {
+    if (!first) {
+        size_t size = bucket->first_key_size + sp_bucket_sealed_size(bucket);
+        size_t growth = key_growth + explicit_growth + record_growth;
+        if (growth > limits.max_size || size > limits.max_size - growth) return SP_FULL;
+    }
+    if (!reserve_bytes(&bucket->records, record_growth)) return SP_NO_MEMORY;
+    if (key_is_new && !(reserve_bytes(&bucket->partition_keys, key_growth) && reserve_entry(keys))) return SP_NO_MEMORY;
+    if (explicit_is_new && !(reserve_bytes(&bucket->explicit_hash_keys, explicit_growth) && reserve_entry(explicits))) {
         return SP_NO_MEMORY;
     }
-    if (first) {
-        bucket->first_hash_key = record->has_explicit_hash_key ? explicit_hash_key : sp_hash_key_from_bytes(digest);
-    }
+
     if (key_is_new) {
-        bucket->partition_keys[key_index] = key;
-        bucket->partition_key_owners[key_index] = record->partition_key_owner;
-        append_to_index(&bucket->partition_key_index, key_hash);
+        append_field(&bucket->partition_keys, SP_TAG_PARTITION_KEY, partition_key);
+        uint32_t size = (uint32_t)partition_key.size;
+        append_entry(keys, (entry){key, (uint32_t)bucket->partition_keys.size - size, size});
     }
     if (explicit_is_new) {
-        bucket->explicit_hash_keys[explicit_index] = explicit_key;
-        append_to_index(&bucket->explicit_hash_key_index, explicit_hash);
+        append_field(&bucket->explicit_hash_keys, SP_TAG_EXPLICIT_HASH_KEY, explicit_text);
+        append_entry(explicits, (entry){*explicit_hash_key, 0, 0});
     }
-    bucket->records[bucket->record_count] =
-        (sp_user_record){record->data, record->data_size, key_index, explicit_index};
-    bucket->data_owners[bucket->record_count++] = record->data_owner;
-    bucket->size = size + growth;
-    return key_is_new ? SP_ADDED_WITH_KEY : SP_ADDED;
+    sp_record_write(bucket->records.bytes + bucket->records.size, content_size, data, key_index, explicit_index);
+    bucket->records.size += record_growth;
+    if (first) {
+        bucket->first_hash_key = explicit_hash_key ? *explicit_hash_key : key;
+        bucket->first_key_size = (uint32_t)partition_key.size;
+        bucket->first_data_size = (uint32_t)data.size;
+    }
+    bucket->record_count++;
+    return SP_ADDED;
+}
+
+sp_slice sp_bucket_first_key(const sp_bucket *bucket) {
+    const entry *first = bucket->partition_key_table.entries;
+    return (sp_slice){bucket->partition_keys.bytes + first->offset, first->size};
+}
+
+sp_slice sp_bucket_lone_data(const sp_bucket *bucket) {
+    size_t size = bucket->first_data_size; /* a record's data is its last field */
+    return (sp_slice){bucket->records.bytes + bucket->records.size - size, size};
 }
 
 int sp_bucket_is_aggregate(const sp_bucket *bucket) {
-    const sp_user_record *first = bucket->records;
-    return bucket->record_count > 1 ||
-           (first->data_size >= SP_MAGIC_SIZE && memcmp(first->data, SP_MAGIC, SP_MAGIC_SIZE) == 0);
+    return bucket->record_count > 1 || sp_starts_with_magic(sp_bucket_lone_data(bucket));
 }
 
-sp_aggregate sp_bucket_aggregate(const sp_bucket *bucket) {
-    return (sp_aggregate){bucket->partition_keys,
-                          bucket->partition_key_index.count,
-                          bucket->explicit_hash_keys,
-                          bucket->explicit_hash_key_index.count,
-                          bucket->records,
-                          bucket->record_count};
+size_t sp_bucket_sealed_size(const sp_bucket *bucket) {
+    return SP_MAGIC_SIZE + sections_size(bucket) + SP_TRAILER_SIZE;
 }
 
-size_t sp_bucket_data_size(const sp_bucket *bucket) {
-    return bucket->size - bucket->partition_keys[0].size;
+static uint8_t *write_section(uint8_t *out, const sp_section *section) {
+    if (section->size) memcpy(out, section->bytes, section->size);
+    return out + section->size;
 }
 
-static void clear_index(sp_key_index *index) {
-    if (index->count) memset(index->slots, 0, index->slot_count * sizeof *index->slots);
-    index->count = 0;
+sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out) {
+    memcpy(out, SP_MAGIC, SP_MAGIC_SIZE);
+    uint8_t *end = write_section(out + SP_MAGIC_SIZE, &bucket->partition_keys);
+    end = write_section(end, &bucket->explicit_hash_keys);
+    write_section(end, &bucket->records);
+    return (sp_slice){out + SP_MAGIC_SIZE, sections_size(bucket)};
+}
+
+static void clear_table(sp_table *table) {
+    if (table->count) memset(table->slots, 0, (size_t)table->capacity * 2 * sizeof *table->slots);
+    table->count = 0;
 }
 
 void sp_bucket_clear(sp_bucket *bucket) {
-    clear_index(&bucket->partition_key_index);
-    clear_index(&bucket->explicit_hash_key_index);
+    clear_table(&bucket->partition_key_table);
+    clear_table(&bucket->explicit_hash_key_table);
+    bucket->partition_keys.size = bucket->explicit_hash_keys.size = bucket->records.size = 0;
     bucket->record_count = 0;
-    bucket->size = 0;
-}
-
-static void free_index(sp_key_index *index) {
-    free(index->hashes);
-    free(index->slots);
 }
 
 void sp_bucket_free(sp_bucket *bucket) {
-    free_index(&bucket->partition_key_index);
-    free_index(&bucket->explicit_hash_key_index);
-    free(bucket->partition_keys);
-    free(bucket->partition_key_owners);
-    free(bucket->explicit_hash_keys);
-    free(bucket->records);
-    free(bucket->data_owners);
-    *bucket = (sp_bucket){0};
+    free(bucket->partition_keys.bytes);
+    free(bucket->explicit_hash_keys.bytes);
+    free(bucket->records.bytes);
+    free(bucket->partition_key_table.entries);
+    free(bucket->partition_key_table.slots);
+    free(bucket->explicit_hash_key_table.entries);
+    free(bucket->explicit_hash_key_table.slots);
+    *bucket = sp_bucket_make(bucket->shard_index);
 }

@@ -15,6 +15,7 @@
 #define SP_DEAGGREGATE_H
 
 #include "aggregate.h"
+#include "hash_key.h"
 
 enum { SP_MIN_AGGREGATE_SIZE = SP_MAGIC_SIZE + 1 + SP_TRAILER_SIZE };
 

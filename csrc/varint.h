@@ -19,13 +19,10 @@ enum {
     SP_WIRE_FIXED32 = 5
 };
 
+/* ceil(bits / 7) without a division: bits * 9 / 64 rounds the same way for 1 to 64 bits. */
 static inline size_t sp_varint_size(uint64_t value) {
-    size_t size = 1;
-    while (value >= 0x80) {
-        value >>= 7;
-        size++;
-    }
-    return size;
+    unsigned bits = 64 - (unsigned)__builtin_clzll(value | 1);
+    return (bits * 9 + 64) / 64;
 }
 
 static inline uint8_t *sp_varint_write(uint8_t *out, uint64_t value) {

@@ -1,12 +1,14 @@
-"""User records in, Kinesis records out: stage, route, bucket, seal. Sizes and bytes are csrc/aggregate and bucket."""
+"""User records in, Kinesis records out: stage, route, bucket, seal. Sizes and bytes are csrc/bucket."""
 
 cimport cython
 from cpython.buffer cimport PyBUF_CONTIG_RO, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport UINT32_MAX, uint8_t, uint16_t, uint32_t
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memcpy, memmove
+from libc.string cimport memcpy, memmove
 
 from ._keys cimport (
     NO_POSITION, PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE, check_pair_lengths,
@@ -21,53 +23,56 @@ from .limits import Limits
 from .records import KinesisRecord
 
 
+cdef extern from *:
+    """
+    /* Give a bytes object that nobody else can see another length within what was allocated for it. */
+    static void shorten(PyObject *bytes, Py_ssize_t size) {
+        Py_SET_SIZE((PyVarObject *)bytes, size);
+        PyBytes_AS_STRING(bytes)[size] = 0;
+    #if defined(__GNUC__)
+    #pragma GCC diagnostic push
+    #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    #endif
+        ((PyBytesObject *)bytes)->ob_shash = -1; /* the hash of what it held before */
+    #if defined(__GNUC__)
+    #pragma GCC diagnostic pop
+    #endif
+    }
+
+    static int held_once(PyObject *object) {
+        return Py_REFCNT(object) == 1;
+    }
+    """
+    void shorten(PyObject *data, Py_ssize_t size)
+    bint held_once(PyObject *data)
+
+
 cdef extern from "aggregate.h" nogil:
-    const char *SP_MAGIC
-    enum: SP_MAGIC_SIZE
     enum: SP_TRAILER_SIZE
-    uint32_t SP_NO_INDEX
-    ctypedef struct sp_aggregate:
-        pass
-    ctypedef struct sp_user_record:
-        uint32_t explicit_hash_key_index
-    ctypedef struct sp_explicit_hash_key:
-        sp_hash_key value
-    size_t sp_aggregate_size_of_one(size_t partition_key_size, size_t explicit_hash_key_digits, size_t data_size)
-    uint8_t *sp_aggregate_write(const sp_aggregate *aggregate, uint8_t *out)
+    bint sp_starts_with_magic(sp_slice data)
+    size_t sp_aggregate_size_of_one(size_t key_size, size_t digits, size_t data_size)
 
 
 cdef extern from "bucket.h" nogil:
-    ctypedef struct sp_staged_record:
-        const uint8_t *partition_key
-        const uint8_t *data
-        void *partition_key_owner
-        void *data_owner
-        uint32_t data_size
-        uint16_t partition_key_size
-        uint8_t has_explicit_hash_key
-    ctypedef struct sp_key_index:
-        uint32_t count
     ctypedef struct sp_bucket:
-        sp_key_index partition_key_index
-        sp_slice *partition_keys
-        void **partition_key_owners
-        sp_explicit_hash_key *explicit_hash_keys
-        sp_user_record *records
-        void **data_owners
+        sp_hash_key first_hash_key
         uint32_t record_count
         uint32_t shard_index
-        sp_hash_key first_hash_key
-    enum: SP_ADDED
-    enum: SP_ADDED_WITH_KEY
+    ctypedef struct sp_bucket_limits:
+        size_t max_size
+        uint32_t max_records
     enum: SP_FULL
     enum: SP_NO_MEMORY
-    int sp_bucket_add(
-        sp_bucket *bucket, const sp_staged_record *record, const uint8_t *digest, sp_hash_key explicit_hash_key,
-        size_t max_size, uint32_t max_records)
-    bint sp_bucket_is_aggregate(const sp_bucket *bucket)
-    sp_aggregate sp_bucket_aggregate(const sp_bucket *bucket)
     sp_bucket sp_bucket_make(uint32_t shard_index)
-    size_t sp_bucket_data_size(const sp_bucket *bucket)
+    int sp_bucket_add(
+        sp_bucket *bucket, sp_slice partition_key, sp_slice data, const uint8_t *digest,
+        const sp_hash_key *explicit_hash_key, sp_bucket_limits limits)
+    bint sp_bucket_has_explicit_hash_key(const sp_bucket *bucket)
+    sp_slice sp_bucket_first_key(const sp_bucket *bucket)
+    sp_slice sp_bucket_lone_data(const sp_bucket *bucket)
+    bint sp_bucket_is_aggregate(const sp_bucket *bucket)
+    size_t sp_bucket_sealed_size(const sp_bucket *bucket)
+    sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out)
     void sp_bucket_clear(sp_bucket *bucket)
     void sp_bucket_free(sp_bucket *bucket)
 
@@ -75,6 +80,18 @@ cdef extern from "bucket.h" nogil:
 cdef enum:
     STAGE = 1024  # user records that wait before they are hashed and routed together
     SEAL_BATCH = 32  # Kinesis records sealed together, so that their checksums share SIMD lanes
+    REUSABLE = 64  # outputs that may be filled again once the caller has dropped them
+    REUSABLE_STEP = 1 << 16  # their capacity is a multiple of this; smaller outputs are left to the allocator
+
+
+# A user record that was checked and waits to be routed, and what keeps its bytes.
+cdef struct StagedRecord:
+    sp_slice partition_key
+    sp_slice data
+    PyObject *partition_key_owner
+    PyObject *data_owner
+    sp_hash_key explicit_hash_key
+    bint has_explicit_hash_key
 
 
 # Buckets in a growable array: those waiting to be sealed, and emptied ones whose memory serves again.
@@ -99,15 +116,7 @@ cdef bint reserve(BucketStack *stack, Py_ssize_t more) noexcept nogil:
     return True
 
 
-cdef void release_references(sp_bucket *bucket) noexcept:
-    cdef uint32_t i
-    for i in range(bucket.partition_key_index.count):
-        Py_DECREF(<object>bucket.partition_key_owners[i])
-    for i in range(bucket.record_count):
-        Py_DECREF(<object>bucket.data_owners[i])
-
-
-cdef object own_data(object data, Py_ssize_t position):
+cdef bytes own_data(object data, Py_ssize_t position):
     """The bytes object to hold: the caller's own, or a copy of what can change."""
     cdef Py_buffer view
     if PyBytes_CheckExact(data):
@@ -124,6 +133,54 @@ cdef object own_data(object data, Py_ssize_t position):
         PyBuffer_Release(&view)
 
 
+cdef object _with_item(object items, Py_ssize_t i, object item):
+    """The sequence with one item replaced; the caller's own list is left alone."""
+    items = list(items)
+    items[i] = item
+    return items
+
+
+@cython.final
+cdef class Outputs:
+    """Bytes objects for sealed records, filled again once nobody else holds them.
+
+    A fresh megabyte costs several times its copying in page faults; a used one costs nothing.
+    """
+
+    cdef PyObject *held[REUSABLE]
+    cdef Py_ssize_t[REUSABLE] capacities
+    cdef Py_ssize_t oldest
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(REUSABLE):
+            Py_XDECREF(self.held[i])
+
+    cdef bytes take(self, Py_ssize_t size):
+        """An uninitialised bytes object of this size that only the caller and this pool hold."""
+        cdef Py_ssize_t capacity = (size + REUSABLE_STEP - 1) // REUSABLE_STEP * REUSABLE_STEP
+        cdef Py_ssize_t i, best = -1
+        cdef bytes data
+        if size < REUSABLE_STEP:
+            return PyBytes_FromStringAndSize(NULL, size)
+        for i in range(REUSABLE):
+            if self.held[i] != NULL and held_once(self.held[i]) and self.capacities[i] >= size and (
+                best < 0 or self.capacities[i] < self.capacities[best]
+            ):
+                best = i
+        if best < 0:
+            best = self.oldest
+            self.oldest = (best + 1) % REUSABLE
+            data = PyBytes_FromStringAndSize(NULL, capacity)
+            Py_XDECREF(self.held[best])
+            Py_INCREF(data)
+            self.held[best] = <PyObject *>data
+            self.capacities[best] = capacity
+        data = <bytes>self.held[best]
+        shorten(<PyObject *>data, size)
+        return data
+
+
 @cython.final
 cdef class Aggregator:
     """Turn user records into Kinesis records, each for one shard and aggregated in the KPL's format.
@@ -134,7 +191,9 @@ cdef class Aggregator:
     format's magic. User records of one shard leave in the order they came in.
 
     ``max_bytes`` (default ``limits.max_record_bytes``) and ``max_records`` (no limit) bound an aggregated record.
-    Data and keys are held by reference until they are sealed (a ``bytearray`` or ``memoryview`` is copied at once).
+    Up to 1,024 user records wait by reference to be hashed and routed together (a ``bytearray`` or ``memoryview`` is
+    copied at once); in its bucket a record takes its encoded size. The memory of up to 64 Kinesis records that the
+    caller has dropped serves again.
     Not to be shared between threads: a call that meets another one at work raises ``RuntimeError``.
 
     Format: https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md
@@ -146,15 +205,16 @@ cdef class Aggregator:
     cdef readonly Py_ssize_t max_records
     cdef ShardTable _table
     cdef size_t _max_record_bytes
+    cdef sp_bucket_limits _bucket_limits
 
-    # user records taken, not yet routed; explicit hash keys in an array of their own, made when the first one comes
-    cdef sp_staged_record *_staged
-    cdef sp_hash_key *_staged_hash_keys
-    cdef Py_ssize_t _staged_count, _staged_capacity, _hash_keys_capacity
+    # user records taken, not yet routed
+    cdef StagedRecord[STAGE] _staged
+    cdef Py_ssize_t _staged_count
 
     cdef sp_bucket *_buckets  # one a shard
     cdef BucketStack _full, _spare
     cdef list _ready
+    cdef Outputs _outputs
     cdef bint _busy  # a batch is under way with the GIL released
 
     def __cinit__(self, shard_map, *, limits=None, max_bytes=None, max_records=None):
@@ -170,7 +230,10 @@ cdef class Aggregator:
             raise ValueError(f"max_bytes of {max_bytes:,} is not between 1 and {self.limits.max_record_bytes:,}")
         if not 1 <= self.max_records <= UINT32_MAX:
             raise ValueError(f"max_records of {max_records:,} is not between 1 and {UINT32_MAX:,}")
+        self._bucket_limits.max_size = <size_t>self.max_bytes
+        self._bucket_limits.max_records = <uint32_t>self.max_records
         self._ready = []
+        self._outputs = Outputs()
         size = self._table.table.count * sizeof(sp_bucket)
         self._buckets = <sp_bucket *>realloc(NULL, size)
         if self._buckets == NULL:
@@ -180,17 +243,12 @@ cdef class Aggregator:
 
     def __dealloc__(self):
         cdef Py_ssize_t i
-        for i in range(self._staged_count):
-            self._drop_staged(i)
-        free(self._staged)
-        free(self._staged_hash_keys)
+        self._unstage(self._staged_count)
         if self._buckets != NULL:
             for i in range(self._table.table.count):
-                release_references(&self._buckets[i])
                 sp_bucket_free(&self._buckets[i])
             free(self._buckets)
         for i in range(self._full.count):
-            release_references(&self._full.buckets[i])
             sp_bucket_free(&self._full.buckets[i])
         free(self._full.buckets)
         for i in range(self._spare.count):
@@ -205,11 +263,18 @@ cdef class Aggregator:
         Raises ``InvalidPartitionKeyError``, ``InvalidHashKeyError``, ``RecordTooLargeError`` or ``TypeError``, and then
         the record was not taken.
         """
+        cdef sp_slice key
+        cdef sp_hash_key hash_key
+        cdef object key_owner, data_owner
         self._check_idle()
-        self._reserve_staged(1)
-        self._stage(partition_key, data, explicit_hash_key, NO_POSITION)
-        if self._staged_count >= STAGE:
+        key_owner = view_partition_key(partition_key, &key, NO_POSITION)
+        data_owner = own_data(data, NO_POSITION)
+        if explicit_hash_key is not None:
+            read_explicit_hash_key(explicit_hash_key, &hash_key, NO_POSITION)
+        self._check_size(key, data_owner, NULL if explicit_hash_key is None else &hash_key, NO_POSITION)
+        if self._staged_count == STAGE:
             self._route()
+        self._stage(key_owner, key, data_owner, NULL if explicit_hash_key is None else &hash_key)
 
     def add_many(self, partition_keys, datas, explicit_hash_keys=None):
         """Take n user records: an iterable of each field, equally long. All of them, or none.
@@ -220,44 +285,67 @@ cdef class Aggregator:
         """
         cdef object keys = PySequence_Fast(partition_keys, "partition keys come as an iterable of str or bytes")
         cdef object values = PySequence_Fast(datas, "datas come as an iterable of bytes")
-        cdef object explicit = None, explicit_hash_key = None
-        cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(keys), i, before
+        cdef object explicit = None
+        cdef sp_hash_key *hash_keys = NULL
+        cdef const sp_hash_key *hash_key = NULL
+        cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(keys), i
+        cdef sp_slice key
+        cdef object key_owner
         check_pair_lengths(keys, values, "partition keys and datas")
         if explicit_hash_keys is not None:
-            explicit = PySequence_Fast(explicit_hash_keys, "explicit hash keys come as an iterable of int, str or None")
+            explicit = tuple(explicit_hash_keys)
             check_pair_lengths(keys, explicit, "partition keys and explicit hash keys")
         self._check_idle()
-        self._reserve_staged(n)
-        before = self._staged_count
-        self._busy = True  # odd buffers and subclasses run their own code below, which must not come back here
+        self._busy = True  # whatever code runs on the way must not come back here
         try:
+            if explicit is not None:
+                hash_keys = <sp_hash_key *>PyMem_Malloc(<size_t>(n + 1) * sizeof(sp_hash_key))
+                if hash_keys == NULL:
+                    raise MemoryError
+            keys, values = self._check_many(keys, values, explicit, hash_keys, n)
             for i in range(n):
-                if (
-                    PySequence_Fast_GET_SIZE(keys) != n
-                    or PySequence_Fast_GET_SIZE(values) != n
-                    or (explicit is not None and PySequence_Fast_GET_SIZE(explicit) != n)
-                ):
-                    raise RuntimeError("a list changed while it was read")
+                if PySequence_Fast_GET_SIZE(keys) != n or PySequence_Fast_GET_SIZE(values) != n:
+                    raise RuntimeError(f"a list changed while it was read; {i} records were taken")
+                if self._staged_count == STAGE:
+                    self._route()
                 if explicit is not None:
-                    explicit_hash_key = <object>PySequence_Fast_GET_ITEM(explicit, i)
-                self._stage(
-                    <object>PySequence_Fast_GET_ITEM(keys, i), <object>PySequence_Fast_GET_ITEM(values, i),
-                    explicit_hash_key, i)
-        except BaseException:
-            while self._staged_count > before:
-                self._staged_count -= 1
-                self._drop_staged(self._staged_count)
-            raise
+                    hash_key = NULL if explicit[i] is None else &hash_keys[i]
+                key_owner = view_partition_key(<object>PySequence_Fast_GET_ITEM(keys, i), &key, i)
+                self._stage(key_owner, key, <object>PySequence_Fast_GET_ITEM(values, i), hash_key)
         finally:
+            PyMem_Free(hash_keys)
             self._busy = False
-        if self._staged_count >= STAGE:
-            self._route()
+
+    cdef tuple _check_many(self, object keys, object values, tuple explicit, sp_hash_key *hash_keys, Py_ssize_t n):
+        """Check n user records before any is taken. Returns the keys and datas with odd types replaced by bytes."""
+        cdef Py_ssize_t i
+        cdef sp_slice key
+        cdef const sp_hash_key *hash_key = NULL
+        cdef object key_owner, data
+        for i in range(n):
+            if PySequence_Fast_GET_SIZE(keys) != n or PySequence_Fast_GET_SIZE(values) != n:
+                raise RuntimeError("a list changed while it was read; no record was taken")
+            key_owner = <object>PySequence_Fast_GET_ITEM(keys, i)
+            key_owner = view_partition_key(key_owner, &key, i)
+            if key_owner is not <object>PySequence_Fast_GET_ITEM(keys, i):
+                keys = _with_item(keys, i, key_owner)
+            data = <object>PySequence_Fast_GET_ITEM(values, i)
+            if not PyBytes_CheckExact(data):
+                data = own_data(data, i)
+                values = _with_item(values, i, data)
+            if explicit is not None:
+                hash_key = NULL
+                if explicit[i] is not None:
+                    read_explicit_hash_key(explicit[i], &hash_keys[i], i)
+                    hash_key = &hash_keys[i]
+            self._check_size(key, data, hash_key, i)
+        return keys, values
 
     def take(self):
         """Return the Kinesis records that are full, in the order of their shards' records; they are the caller's."""
         self._check_idle()
         self._route()
-        self._seal_full(0)
+        self._seal_full()
         ready, self._ready = self._ready, []
         return ready
 
@@ -280,144 +368,106 @@ cdef class Aggregator:
 
     # --- stage: check, and hold two references ---
 
-    cdef int _reserve_staged(self, Py_ssize_t more) except -1:
-        cdef Py_ssize_t capacity = self._staged_capacity
-        cdef void *staged
-        if self._staged_count + more <= capacity:
-            return 0
-        capacity = max(STAGE, self._staged_count + more)
-        staged = realloc(self._staged, <size_t>capacity * sizeof(sp_staged_record))
-        if staged == NULL:
-            raise MemoryError
-        self._staged = <sp_staged_record *>staged
-        self._staged_capacity = capacity
-        return 0
-
-    cdef int _stage(self, object partition_key, object data, object explicit_hash_key, Py_ssize_t position) except -1:
-        """Check one user record and hold it. Room for it was reserved."""
-        cdef sp_staged_record *record = &self._staged[self._staged_count]
-        cdef sp_slice key
-        cdef object key_owner = view_partition_key(partition_key, &key, position)
-        cdef bytes data_owner = own_data(data, position)
-        cdef Py_ssize_t data_size = PyBytes_GET_SIZE(data_owner)
-        cdef size_t size = key.size + <size_t>data_size
-        if size > self._max_record_bytes:
-            raise RecordTooLargeError(
-                f"{name_record(position)}record of {size:,} bytes (key {partition_key!r}) exceeds the stream's "
-                f"{self._max_record_bytes:,}"
-            )
-        record.has_explicit_hash_key = explicit_hash_key is not None
-        if record.has_explicit_hash_key:
-            self._stage_explicit_hash_key(explicit_hash_key, position)
-        record.partition_key = key.data
-        record.partition_key_size = <uint16_t>key.size
-        record.data = <const uint8_t *>PyBytes_AS_STRING(data_owner)
-        record.data_size = <uint32_t>data_size
-        if data_size >= SP_MAGIC_SIZE and memcmp(record.data, SP_MAGIC, SP_MAGIC_SIZE) == 0:
-            self._check_wrapped(record, position)
-        Py_INCREF(key_owner)
-        Py_INCREF(data_owner)
-        record.partition_key_owner = <void *>key_owner
-        record.data_owner = <void *>data_owner
-        self._staged_count += 1
-        return 0
-
-    cdef int _stage_explicit_hash_key(self, object explicit_hash_key, Py_ssize_t position) except -1:
-        cdef void *hash_keys
-        if self._hash_keys_capacity < self._staged_capacity:
-            hash_keys = realloc(self._staged_hash_keys, <size_t>self._staged_capacity * sizeof(sp_hash_key))
-            if hash_keys == NULL:
-                raise MemoryError
-            self._staged_hash_keys = <sp_hash_key *>hash_keys
-            self._hash_keys_capacity = self._staged_capacity
-        return read_explicit_hash_key(explicit_hash_key, &self._staged_hash_keys[self._staged_count], position)
-
-    cdef int _check_wrapped(self, const sp_staged_record *record, Py_ssize_t position) except -1:
-        """Data that starts with the magic never goes raw: alone it must fit as an aggregated record of one."""
+    cdef int _check_size(
+        self, sp_slice key, object data, const sp_hash_key *explicit_hash_key, Py_ssize_t position
+    ) except -1:
         cdef uint8_t[SP_HASH_KEY_MAX_DIGITS] text
-        cdef size_t digits = 0, size
-        if record.has_explicit_hash_key:
-            digits = sp_hash_key_format(self._staged_hash_keys[self._staged_count], text)
-        size = record.partition_key_size + sp_aggregate_size_of_one(
-            record.partition_key_size, digits, record.data_size)
+        cdef sp_slice view = view_data(data)
+        cdef size_t digits = 0, size = key.size + view.size
         if size > self._max_record_bytes:
-            key = record.partition_key[:record.partition_key_size].decode()
+            raise RecordTooLargeError(self._too_large(key, size, position))
+        if not sp_starts_with_magic(view):
+            return 0
+        # never sent raw, so alone it must fit as an aggregated record of one
+        if explicit_hash_key != NULL:
+            digits = sp_hash_key_format(explicit_hash_key[0], text)
+        size = key.size + sp_aggregate_size_of_one(key.size, digits, view.size)
+        if size > self._max_record_bytes:
             raise RecordTooLargeError(
-                f"{name_record(position)}record of {size:,} bytes (key {key!r}) exceeds the stream's "
-                f"{self._max_record_bytes:,}: its data starts with the magic of an aggregated record, so it is wrapped "
-                f"in one ({size - record.partition_key_size - record.data_size:,} bytes)"
+                f"{self._too_large(key, size, position)}: its data starts with the magic of an aggregated record, so "
+                f"it is wrapped in one, which takes {size - key.size - view.size} bytes"
             )
         return 0
 
-    cdef void _drop_staged(self, Py_ssize_t i) noexcept:
-        Py_DECREF(<object>self._staged[i].partition_key_owner)
-        Py_DECREF(<object>self._staged[i].data_owner)
+    cdef str _too_large(self, sp_slice key, size_t size, Py_ssize_t position):
+        return (
+            f"{name_record(position)}record of {size:,} bytes (key {key.data[:key.size].decode()!r}) exceeds the "
+            f"stream's {self._max_record_bytes:,}"
+        )
+
+    cdef void _stage(self, object key_owner, sp_slice key, object data, const sp_hash_key *explicit_hash_key) noexcept:
+        """Hold one user record that was checked. There is room."""
+        cdef StagedRecord *record = &self._staged[self._staged_count]
+        record.partition_key = key
+        record.data = view_data(data)
+        record.has_explicit_hash_key = explicit_hash_key != NULL
+        if explicit_hash_key != NULL:
+            record.explicit_hash_key = explicit_hash_key[0]
+        Py_INCREF(key_owner)
+        Py_INCREF(data)
+        record.partition_key_owner = <PyObject *>key_owner
+        record.data_owner = <PyObject *>data
+        self._staged_count += 1
+
+    cdef void _unstage(self, Py_ssize_t count) noexcept:
+        """Let go of the first staged records."""
+        cdef Py_ssize_t i
+        for i in range(count):
+            Py_DECREF(<object>self._staged[i].partition_key_owner)
+            Py_DECREF(<object>self._staged[i].data_owner)
+        self._staged_count -= count
+        if self._staged_count:
+            memmove(self._staged, &self._staged[count], <size_t>self._staged_count * sizeof(StagedRecord))
 
     # --- route: hash keys, shards, buckets; the GIL released ---
 
     cdef int _route(self) except -1:
         """Move every staged user record to its shard's bucket. What does not fit in memory stays staged."""
-        cdef Py_ssize_t done = 0, i, count
-        cdef int kept = 0
-        try:
-            while done < self._staged_count:
-                count = min(STAGE, self._staged_count - done)
-                self._busy = True
-                with nogil:
-                    kept = self._route_batch(&self._staged[done], done, count)
-                self._busy = False
-                for i in range(done, done + kept):
-                    if self._staged[i].partition_key_owner != NULL:  # the table had the key already
-                        Py_DECREF(<object>self._staged[i].partition_key_owner)
-                done += kept
-                if kept < count:
-                    raise MemoryError
-                if self._full.count >= SEAL_BATCH:
-                    self._seal_full(SEAL_BATCH)
-        finally:
-            self._staged_count -= done
-            memmove(self._staged, self._staged + done, <size_t>self._staged_count * sizeof(sp_staged_record))
-            if self._hash_keys_capacity:
-                memmove(
-                    self._staged_hash_keys, self._staged_hash_keys + done,
-                    <size_t>self._staged_count * sizeof(sp_hash_key))
+        cdef Py_ssize_t routed
+        cdef bint was_busy = self._busy
+        self._busy = True
+        with nogil:
+            routed = self._route_staged()
+        self._busy = was_busy
+        self._unstage(routed)
+        if self._staged_count:
+            raise MemoryError
+        if self._full.count >= SEAL_BATCH:
+            self._seal_full()
         return 0
 
-    cdef int _route_batch(self, sp_staged_record *records, Py_ssize_t offset, Py_ssize_t count) noexcept nogil:
-        """Bucket up to STAGE user records; clears the key owner of those whose bucket took it. Returns how many."""
+    cdef Py_ssize_t _route_staged(self) noexcept nogil:
+        """Bucket the staged user records in order. Returns how many; fewer than all when memory ran out."""
         cdef sp_slice[STAGE] keys
         cdef uint8_t[STAGE * 16] digests
+        cdef StagedRecord *record
+        cdef const sp_hash_key *explicit_hash_key
         cdef sp_hash_key hash_key
         cdef uint32_t shard
         cdef Py_ssize_t i
         cdef int added
-        for i in range(count):
-            keys[i].data = records[i].partition_key
-            keys[i].size = records[i].partition_key_size
-        md5_many(keys, <size_t>count, digests)
-        for i in range(count):
-            if records[i].has_explicit_hash_key:
-                hash_key = self._staged_hash_keys[offset + i]
-            else:
-                hash_key = sp_hash_key_from_bytes(digests + 16 * i)
+        for i in range(self._staged_count):
+            keys[i] = self._staged[i].partition_key
+        md5_many(keys, <size_t>self._staged_count, digests)
+        for i in range(self._staged_count):
+            record = &self._staged[i]
+            explicit_hash_key = &record.explicit_hash_key if record.has_explicit_hash_key else NULL
+            hash_key = record.explicit_hash_key if record.has_explicit_hash_key else sp_hash_key_from_bytes(
+                digests + 16 * i)
             shard = sp_shard_table_find(&self._table.table, hash_key)
-            added = self._add_to_bucket(shard, &records[i], digests + 16 * i, hash_key)
+            added = sp_bucket_add(
+                &self._buckets[shard], record.partition_key, record.data, digests + 16 * i, explicit_hash_key,
+                self._bucket_limits)
             if added == SP_FULL:
                 if not reserve(&self._full, 1):
-                    return <int>i
+                    return i
                 self._detach(shard)
-                added = self._add_to_bucket(shard, &records[i], digests + 16 * i, hash_key)
+                added = sp_bucket_add(
+                    &self._buckets[shard], record.partition_key, record.data, digests + 16 * i, explicit_hash_key,
+                    self._bucket_limits)
             if added == SP_NO_MEMORY:
-                return <int>i
-            if added == SP_ADDED_WITH_KEY:
-                records[i].partition_key_owner = NULL
-        return <int>count
-
-    cdef int _add_to_bucket(
-        self, uint32_t shard, const sp_staged_record *record, const uint8_t *digest, sp_hash_key hash_key
-    ) noexcept nogil:
-        return sp_bucket_add(
-            &self._buckets[shard], record, digest, hash_key, <size_t>self.max_bytes, <uint32_t>self.max_records)
+                return i
+        return self._staged_count
 
     cdef void _detach(self, uint32_t shard) noexcept nogil:
         """Queue a shard's bucket to be sealed and give the shard an empty one. Room was reserved."""
@@ -432,11 +482,11 @@ cdef class Aggregator:
 
     # --- seal: size, allocate, fill ---
 
-    cdef int _seal_full(self, Py_ssize_t at_least) except -1:
-        """Turn the queued buckets into Kinesis records, in order, as long as ``at_least`` of them wait."""
+    cdef int _seal_full(self) except -1:
+        """Turn the queued buckets into Kinesis records, in order."""
         cdef Py_ssize_t done = 0, count
         try:
-            while self._full.count - done >= max(at_least, 1):
+            while done < self._full.count:
                 count = min(SEAL_BATCH, self._full.count - done)
                 self._seal_batch(&self._full.buckets[done], count)
                 done += count
@@ -447,50 +497,55 @@ cdef class Aggregator:
 
     cdef int _seal_batch(self, sp_bucket *buckets, Py_ssize_t count) except -1:
         cdef list datas = []
-        cdef (uint8_t *)[SEAL_BATCH] out
+        cdef sp_bucket *aggregates[SEAL_BATCH]
+        cdef uint8_t *out[SEAL_BATCH]
         cdef sp_slice[SEAL_BATCH] messages
         cdef uint8_t[SEAL_BATCH * SP_TRAILER_SIZE] digests
-        cdef sp_aggregate[SEAL_BATCH] aggregates
-        cdef Py_ssize_t i, aggregated = 0
-        cdef uint8_t *end
+        cdef Py_ssize_t i, n = 0
+        cdef bint was_busy = self._busy
         for i in range(count):
             if sp_bucket_is_aggregate(&buckets[i]):
-                data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>sp_bucket_data_size(&buckets[i]))
-                out[aggregated] = <uint8_t *>PyBytes_AS_STRING(data)
-                aggregates[aggregated] = sp_bucket_aggregate(&buckets[i])
-                aggregated += 1
+                data = self._outputs.take(<Py_ssize_t>sp_bucket_sealed_size(&buckets[i]))
+                aggregates[n] = &buckets[i]
+                out[n] = <uint8_t *>PyBytes_AS_STRING(data)
+                n += 1
             else:
-                data = <object>buckets[i].data_owners[0]
+                data = to_bytes(sp_bucket_lone_data(&buckets[i]))
             datas.append(data)
         if not reserve(&self._spare, count):
             raise MemoryError
         self._busy = True
         with nogil:
-            for i in range(aggregated):
-                end = sp_aggregate_write(&aggregates[i], out[i])
-                messages[i].data = out[i] + SP_MAGIC_SIZE
-                messages[i].size = <size_t>(end - messages[i].data)
-            md5_many(messages, <size_t>aggregated, digests)
-            for i in range(aggregated):
-                memcpy(
-                    <uint8_t *>messages[i].data + messages[i].size, digests + SP_TRAILER_SIZE * i, SP_TRAILER_SIZE)
-        self._busy = False
-        sealed = [self._kinesis_record(&buckets[i], datas[i]) for i in range(count)]
-        self._ready += sealed
+            for i in range(n):
+                messages[i] = sp_bucket_seal(aggregates[i], out[i])
+            md5_many(messages, <size_t>n, digests)
+            for i in range(n):
+                memcpy(<uint8_t *>messages[i].data + messages[i].size, digests + SP_TRAILER_SIZE * i, SP_TRAILER_SIZE)
+        self._busy = was_busy
+        self._ready += [kinesis_record(&buckets[i], datas[i]) for i in range(count)]
         for i in range(count):
-            release_references(&buckets[i])
             sp_bucket_clear(&buckets[i])
             self._spare.buckets[self._spare.count] = buckets[i]
             self._spare.count += 1
         return 0
 
-    cdef object _kinesis_record(self, const sp_bucket *bucket, bytes data):
-        cdef object key = <object>bucket.partition_key_owners[0]
-        cdef str explicit_hash_key = None
-        if isinstance(key, bytes):
-            key = key.decode()
-        if sp_bucket_is_aggregate(bucket) or bucket.records[0].explicit_hash_key_index != SP_NO_INDEX:
-            explicit_hash_key = format_hash_key(bucket.first_hash_key)
-        return KinesisRecord(
-            key, explicit_hash_key, data, bucket.shard_index, bucket.record_count,
-            len(data) + <Py_ssize_t>bucket.partition_keys[0].size)
+
+cdef object kinesis_record(const sp_bucket *bucket, bytes data):
+    cdef sp_slice key = sp_bucket_first_key(bucket)
+    cdef str explicit_hash_key = None
+    if sp_bucket_is_aggregate(bucket) or sp_bucket_has_explicit_hash_key(bucket):
+        explicit_hash_key = format_hash_key(bucket.first_hash_key)
+    return KinesisRecord(
+        to_bytes(key).decode(), explicit_hash_key, data, bucket.shard_index, bucket.record_count,
+        len(data) + <Py_ssize_t>key.size)
+
+
+cdef inline bytes to_bytes(sp_slice view):
+    return PyBytes_FromStringAndSize(<const char *>view.data, <Py_ssize_t>view.size)
+
+
+cdef inline sp_slice view_data(object data) noexcept:
+    cdef sp_slice view
+    view.data = <const uint8_t *>PyBytes_AS_STRING(data)
+    view.size = <size_t>PyBytes_GET_SIZE(data)
+    return view
