@@ -12,7 +12,7 @@ from setuptools import Extension, setup
 
 C_SOURCES = {
     "_keys": [],
-    "_md5": ["md5_dispatch.c", "md5_portable.c"],
+    "_md5": [source.name for source in sorted(Path("csrc").glob("md5_*.c"))],
     "_shards": ["shard_table.c"],
     "_aggregate": ["bucket.c"],
     "_deaggregate": ["deaggregate.c"],

@@ -2,13 +2,15 @@
 
 #include <string.h>
 
-enum { MAX_GROUP_DEPTH = 100 }; /* protobuf's own recursion limit */
+enum { MAX_DEPTH = 100 }; /* protobuf's own limit on messages and groups inside one another */
+enum { IN_MESSAGE = 0, IN_RECORD = 1, IN_TAG = 2 };
 
 #define TAG(number, wire_type) ((number) << 3 | (wire_type))
 
-/* Skip the content of an unknown field. Groups nest, so the open ones are kept on a small stack. */
-static int skip_field(sp_cursor *in, uint32_t tag) {
-    uint32_t open[MAX_GROUP_DEPTH];
+/* Skip the content of an unknown field. Groups nest, so the open ones are kept on a small stack. `level` says how
+ * many messages are around the field already. */
+static int skip_field(sp_cursor *in, uint32_t tag, unsigned level) {
+    uint32_t open[MAX_DEPTH];
     unsigned depth = 0;
     for (;;) {
         uint64_t varint;
@@ -24,7 +26,7 @@ static int skip_field(sp_cursor *in, uint32_t tag) {
             if (!sp_read_bytes(in, &bytes)) return 0;
             break;
         case SP_WIRE_GROUP:
-            if (depth == MAX_GROUP_DEPTH) return 0;
+            if (level + depth == MAX_DEPTH) return 0;
             open[depth++] = tag >> 3;
             break;
         case SP_WIRE_END_GROUP:
@@ -58,68 +60,97 @@ static sp_verdict read_tag_message(sp_slice content, sp_wire_tag *tag) {
             tag->has_value = 1;
             break;
         default:
-            if (!skip_field(&in, field)) return SP_BAD_FIELD;
+            if (!skip_field(&in, field, IN_TAG)) return SP_BAD_FIELD;
         }
     }
     return has_key ? SP_WELL_FORMED : SP_MISSING_TAG_KEY;
 }
 
-/* Read a record's fields; `at` moves along so that the caller can tell where a bad one starts. */
-static sp_verdict read_record(sp_slice content, sp_wire_record *record, const uint8_t **at) {
+static inline sp_span span_in(sp_slice message, sp_slice part) {
+    return (sp_span){(uint32_t)(part.data - message.data), (uint32_t)part.size};
+}
+
+/* What a record's fields say, as wide as they say it. */
+typedef struct {
+    uint64_t partition_key_index, explicit_hash_key_index;
+    sp_slice data;
+    uint32_t tag_count;
+    int has_partition_key_index, has_explicit_hash_key_index, has_data;
+} fields;
+
+/* No table has 2^31 entries: an index that does not fit in 32 bits is out of range as much as this one. */
+static inline uint32_t clamp_index(uint64_t index) {
+    return index < UINT32_MAX - 1 ? (uint32_t)index : UINT32_MAX - 1;
+}
+
+/* The fields in canonical order and nothing else, as every writer of note has them; 0 sends it the long way. */
+static inline int read_canonical_record(sp_cursor in, fields *found) {
+    if (in.p == in.end || *in.p++ != SP_TAG_PARTITION_KEY_INDEX) return 0;
+    if (!sp_read_varint(&in, &found->partition_key_index) || in.p == in.end) return 0;
+    found->has_explicit_hash_key_index = *in.p == SP_TAG_EXPLICIT_HASH_KEY_INDEX;
+    if (found->has_explicit_hash_key_index) {
+        in.p++;
+        if (!sp_read_varint(&in, &found->explicit_hash_key_index) || in.p == in.end) return 0;
+    }
+    return *in.p++ == SP_TAG_DATA && sp_read_bytes(&in, &found->data) && in.p == in.end;
+}
+
+/* Fields in any order, again and again, and unknown ones; `at` follows, so that it says where a bad one starts. */
+static sp_verdict read_any_record(sp_slice content, fields *found, const uint8_t **at) {
     sp_cursor in = sp_cursor_over(content);
-    int has_partition_key_index = 0, has_data = 0;
     sp_wire_tag tag;
     sp_slice bytes;
-    *record = (sp_wire_record){.content = content, .explicit_hash_key_index = UINT64_MAX};
+    *found = (fields){0};
     while (in.p != in.end) {
         uint32_t field;
         *at = in.p;
         if (!sp_read_tag(&in, &field)) return SP_BAD_FIELD;
         switch (field) {
         case TAG(1, SP_WIRE_VARINT):
-            if (!sp_read_varint(&in, &record->partition_key_index)) return SP_BAD_FIELD;
-            has_partition_key_index = 1;
+            if (!sp_read_varint(&in, &found->partition_key_index)) return SP_BAD_FIELD;
+            found->has_partition_key_index = 1;
             break;
         case TAG(2, SP_WIRE_VARINT):
-            if (!sp_read_varint(&in, &record->explicit_hash_key_index)) return SP_BAD_FIELD;
-            /* keep a real 2^64-1 apart from "none"; neither is in any table */
-            if (record->explicit_hash_key_index == UINT64_MAX) record->explicit_hash_key_index--;
+            if (!sp_read_varint(&in, &found->explicit_hash_key_index)) return SP_BAD_FIELD;
+            found->has_explicit_hash_key_index = 1;
             break;
         case TAG(3, SP_WIRE_BYTES):
-            if (!sp_read_bytes(&in, &record->data)) return SP_BAD_FIELD;
-            has_data = 1;
+            if (!sp_read_bytes(&in, &found->data)) return SP_BAD_FIELD;
+            found->has_data = 1;
             break;
         case TAG(4, SP_WIRE_BYTES):
             if (!sp_read_bytes(&in, &bytes)) return SP_BAD_FIELD;
             sp_verdict verdict = read_tag_message(bytes, &tag);
             if (verdict != SP_WELL_FORMED) return verdict;
-            record->tag_count++;
+            found->tag_count++;
             break;
         default:
-            if (!skip_field(&in, field)) return SP_BAD_FIELD;
+            if (!skip_field(&in, field, IN_RECORD)) return SP_BAD_FIELD;
         }
     }
     *at = content.data;
-    if (!has_partition_key_index) return SP_MISSING_PARTITION_KEY_INDEX;
-    return has_data ? SP_WELL_FORMED : SP_MISSING_DATA;
+    if (!found->has_partition_key_index) return SP_MISSING_PARTITION_KEY_INDEX;
+    return found->has_data ? SP_WELL_FORMED : SP_MISSING_DATA;
 }
 
-void sp_record_tags(const sp_wire_record *record, sp_wire_tag *tags) {
-    sp_cursor in = sp_cursor_over(record->content);
+void sp_record_tags(sp_slice message, const sp_wire_record *record, sp_wire_tag *tags) {
+    sp_cursor in = {message.data + record->field, message.data + message.size};
+    sp_slice bytes;
     uint32_t field;
+    if (!sp_read_bytes(&in, &bytes)) return;
+    in = sp_cursor_over(bytes);
     while (in.p != in.end && sp_read_tag(&in, &field)) {
-        sp_slice bytes;
         if (field == TAG(4, SP_WIRE_BYTES)) {
             if (!sp_read_bytes(&in, &bytes)) return;
             read_tag_message(bytes, tags++);
-        } else if (!skip_field(&in, field)) {
+        } else if (!skip_field(&in, field, IN_RECORD)) {
             return;
         }
     }
 }
 
 int sp_frame(sp_slice blob, sp_slice *message) {
-    if (blob.size < SP_MIN_AGGREGATE_SIZE || memcmp(blob.data, SP_MAGIC, SP_MAGIC_SIZE) != 0) return 0;
+    if (blob.size < SP_MIN_AGGREGATE_SIZE || blob.size > INT32_MAX || !sp_starts_with_magic(blob)) return 0;
     *message = (sp_slice){blob.data + SP_MAGIC_SIZE, blob.size - SP_MAGIC_SIZE - SP_TRAILER_SIZE};
     return 1;
 }
@@ -147,7 +178,7 @@ int sp_message_count(sp_slice message, sp_message_counts *counts, sp_finding *fi
                 read = sp_read_bytes(&in, &bytes);
                 break;
             default:
-                read = skip_field(&in, field);
+                read = skip_field(&in, field, IN_MESSAGE);
             }
         }
         if (!read) {
@@ -159,33 +190,34 @@ int sp_message_count(sp_slice message, sp_message_counts *counts, sp_finding *fi
 }
 
 /* Are the indices of every record in the tables, and the hash keys they use numbers? */
-static int check_indices(sp_slice message, const sp_slice *explicit_hash_keys, const sp_wire_record *records,
+static int check_indices(sp_slice message, const sp_span *explicit_hash_keys, const sp_wire_record *records,
                          const sp_message_counts *counts, sp_finding *finding) {
-    uint64_t checked = UINT64_MAX; /* neighbours often share a hash key: read it once */
-    for (size_t i = 0; i < counts->records; i++) {
+    uint32_t checked = SP_NO_INDEX; /* neighbours often share a hash key: read it once */
+    for (uint32_t i = 0; i < counts->records; i++) {
         const sp_wire_record *record = &records[i];
-        uint64_t index = record->explicit_hash_key_index;
+        uint32_t index = record->explicit_hash_key_index;
         sp_verdict verdict = SP_WELL_FORMED;
-        sp_hash_key value;
         if (record->partition_key_index >= counts->partition_keys) {
             verdict = SP_PARTITION_KEY_INDEX_RANGE;
-        } else if (index != UINT64_MAX && index != checked) {
+        } else if (index != SP_NO_INDEX && index != checked) {
+            sp_hash_key value;
             if (index >= counts->explicit_hash_keys) {
                 verdict = SP_EXPLICIT_HASH_KEY_INDEX_RANGE;
-            } else if (sp_hash_key_parse(explicit_hash_keys[index].data, explicit_hash_keys[index].size, &value)) {
-                verdict = SP_BAD_EXPLICIT_HASH_KEY;
+            } else {
+                sp_slice text = sp_span_of(message, explicit_hash_keys[index]);
+                if (sp_hash_key_parse(text.data, text.size, &value)) verdict = SP_BAD_EXPLICIT_HASH_KEY;
             }
             checked = index;
         }
         if (verdict != SP_WELL_FORMED) {
-            *finding = (sp_finding){verdict, (size_t)(record->content.data - message.data), i};
+            *finding = (sp_finding){verdict, record->field - 1, i};
             return 0;
         }
     }
     return 1;
 }
 
-int sp_message_index(sp_slice message, sp_slice *partition_keys, sp_slice *explicit_hash_keys, sp_wire_record *records,
+int sp_message_index(sp_slice message, sp_span *partition_keys, sp_span *explicit_hash_keys, sp_wire_record *records,
                      sp_finding *finding) {
     sp_cursor in = sp_cursor_over(message);
     sp_message_counts found = {0};
@@ -197,20 +229,41 @@ int sp_message_index(sp_slice message, sp_slice *partition_keys, sp_slice *expli
         if (!sp_read_tag(&in, &field)) {
             verdict = SP_BAD_FIELD;
         } else if (field == TAG(3, SP_WIRE_BYTES)) {
+            uint32_t behind_tag = (uint32_t)(in.p - message.data);
+            fields record = {0};
+            if (!sp_read_bytes(&in, &content)) {
+                verdict = SP_BAD_FIELD;
+            } else if (!read_canonical_record(sp_cursor_over(content), &record)) {
+                verdict = read_any_record(content, &record, &at);
+            }
+            if (verdict == SP_WELL_FORMED) {
+                records[found.records++] = (sp_wire_record){
+                    .data = span_in(message, record.data),
+                    .partition_key_index = clamp_index(record.partition_key_index),
+                    .explicit_hash_key_index = record.has_explicit_hash_key_index
+                                                   ? clamp_index(record.explicit_hash_key_index)
+                                                   : SP_NO_INDEX,
+                    .field = behind_tag,
+                    .tag_count = record.tag_count,
+                };
+            }
+        } else if (field == TAG(1, SP_WIRE_BYTES)) {
             if (sp_read_bytes(&in, &content)) {
-                verdict = read_record(content, &records[found.records++], &at);
+                partition_keys[found.partition_keys++] = span_in(message, content);
             } else {
                 verdict = SP_BAD_FIELD;
             }
-        } else if (field == TAG(1, SP_WIRE_BYTES)) {
-            if (!sp_read_bytes(&in, &partition_keys[found.partition_keys++])) verdict = SP_BAD_FIELD;
         } else if (field == TAG(2, SP_WIRE_BYTES)) {
-            if (!sp_read_bytes(&in, &explicit_hash_keys[found.explicit_hash_keys++])) verdict = SP_BAD_FIELD;
-        } else if (!skip_field(&in, field)) {
+            if (sp_read_bytes(&in, &content)) {
+                explicit_hash_keys[found.explicit_hash_keys++] = span_in(message, content);
+            } else {
+                verdict = SP_BAD_FIELD;
+            }
+        } else if (!skip_field(&in, field, IN_MESSAGE)) {
             verdict = SP_BAD_FIELD;
         }
         if (verdict != SP_WELL_FORMED) {
-            *finding = (sp_finding){verdict, (size_t)(at - message.data), found.records ? found.records - 1 : 0};
+            *finding = (sp_finding){verdict, (size_t)(at - message.data), found.records};
             return 0;
         }
     }

@@ -20,16 +20,25 @@
 enum { SP_MIN_AGGREGATE_SIZE = SP_MAGIC_SIZE + 1 + SP_TRAILER_SIZE };
 
 typedef struct {
-    size_t partition_keys, explicit_hash_keys, records;
+    uint32_t partition_keys, explicit_hash_keys, records;
 } sp_message_counts;
 
-/* A record as it stands in the message. */
+/* Where something is in the message. Messages are shorter than 2^31, protobuf's own limit. */
 typedef struct {
-    sp_slice data;
-    sp_slice content; /* the whole record field: where its tags are */
-    uint64_t partition_key_index;
-    uint64_t explicit_hash_key_index; /* UINT64_MAX when there is none: no table is that long */
-    size_t tag_count;
+    uint32_t offset, size;
+} sp_span;
+
+static inline sp_slice sp_span_of(sp_slice message, sp_span span) {
+    return (sp_slice){message.data + span.offset, span.size};
+}
+
+/* A record of the message. */
+typedef struct {
+    sp_span data;
+    uint32_t partition_key_index;
+    uint32_t explicit_hash_key_index; /* SP_NO_INDEX without one */
+    uint32_t field;                   /* the offset of the record field, behind its tag: for its tags */
+    uint32_t tag_count;
 } sp_wire_record;
 
 typedef struct {
@@ -63,11 +72,11 @@ int sp_frame(sp_slice blob, sp_slice *message);
 int sp_message_count(sp_slice message, sp_message_counts *counts, sp_finding *finding);
 
 /* Validate the message and fill arrays of exactly the sizes counted. Returns 1 when all is well; else 0
- * and `finding`. Malformed verdicts leave the arrays filled. */
-int sp_message_index(sp_slice message, sp_slice *partition_keys, sp_slice *explicit_hash_keys, sp_wire_record *records,
+ * and `finding`. Malformed verdicts leave the arrays filled; indices over 2^32-2 read as that. */
+int sp_message_index(sp_slice message, sp_span *partition_keys, sp_span *explicit_hash_keys, sp_wire_record *records,
                      sp_finding *finding);
 
 /* The tags of an indexed record, in order, into `tags[record->tag_count]`. */
-void sp_record_tags(const sp_wire_record *record, sp_wire_tag *tags);
+void sp_record_tags(sp_slice message, const sp_wire_record *record, sp_wire_tag *tags);
 
 #endif

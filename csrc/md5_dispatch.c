@@ -1,41 +1,116 @@
-/* Which MD5 kernel this process uses. The one mutable global of csrc lives here. */
-#include "md5.h"
-
+/* Which MD5 kernel this processor, under this operating system, may and should run.
+ *
+ * CPUID says what the processor can execute; XGETBV says which registers the operating system saves
+ * at a switch of threads. Wide vectors need both.
+ */
 #include <stdatomic.h>
 #include <string.h>
 
-static int always(void) {
+#include "md5.h"
+
+static int always(void)
+{
     return 1;
 }
 
+#if defined(__x86_64__)
+
+#include <cpuid.h>
+
+enum {
+    SAVED_YMM = 0x06, /* xmm, upper halves of ymm */
+    SAVED_ZMM = 0xe6, /* and mask registers, upper halves of zmm 0 to 15, zmm 16 to 31 */
+};
+
+/* Are all of these features of CPUID leaf 7 there, and these registers saved? */
+static int has(unsigned features, unsigned saved)
+{
+    unsigned eax, ebx, ecx, edx, low, high;
+
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_OSXSAVE)) {
+        return 0;
+    }
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    if ((low & saved) != saved) {
+        return 0;
+    }
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ebx & features) == features;
+}
+
+static int has_avx2(void)
+{
+    return has(bit_AVX2, SAVED_YMM);
+}
+
+static int has_avx512(void)
+{
+    return has(bit_AVX2 | bit_BMI2 | bit_AVX512F | bit_AVX512BW | bit_AVX512VL, SAVED_ZMM);
+}
+
+#endif
+
 const sp_md5_kernel sp_md5_kernels[] = {
+#if defined(__x86_64__)
+    {"avx512", sp_md5_many_avx512, has_avx512},
+    {"avx2", sp_md5_many_avx2, has_avx2},
+    {"sse2", sp_md5_many_sse2, always},
+#elif defined(__aarch64__) && !defined(__ARM_BIG_ENDIAN)
+    {"neon", sp_md5_many_neon, always},
+#endif
     {"portable", sp_md5_many_portable, always},
 };
-const size_t sp_md5_kernel_count = sizeof sp_md5_kernels / sizeof *sp_md5_kernels;
 
-static const sp_md5_kernel *_Atomic current = &sp_md5_kernels[sizeof sp_md5_kernels / sizeof *sp_md5_kernels - 1];
+const size_t sp_md5_kernel_count = sizeof sp_md5_kernels / sizeof sp_md5_kernels[0];
 
-void sp_md5_many(const sp_slice *messages, size_t n, uint8_t *digests) {
-    atomic_load_explicit(&current, memory_order_relaxed)->many(messages, n, digests);
+/* The kernel in use; NULL until somebody asks or chooses. */
+static const sp_md5_kernel *_Atomic in_use;
+
+static const sp_md5_kernel *fastest(void)
+{
+    const sp_md5_kernel *k = sp_md5_kernels;
+
+    while (!k->supported()) { /* the last one is */
+        k++;
+    }
+    return k;
 }
 
-const char *sp_md5_kernel_name(void) {
-    return atomic_load_explicit(&current, memory_order_relaxed)->name;
+void sp_md5_select_kernel(void)
+{
+    in_use = fastest();
 }
 
-int sp_md5_set_kernel(const char *name) {
+static const sp_md5_kernel *kernel(void)
+{
+    const sp_md5_kernel *k = in_use;
+
+    /* Unless another thread chooses meanwhile: then its choice stands, and k becomes it. */
+    if (!k && atomic_compare_exchange_strong(&in_use, &k, fastest())) {
+        k = in_use;
+    }
+    return k;
+}
+
+const char *sp_md5_kernel_name(void)
+{
+    return kernel()->name;
+}
+
+int sp_md5_set_kernel(const char *name)
+{
     for (size_t i = 0; i < sp_md5_kernel_count; i++) {
-        const sp_md5_kernel *kernel = &sp_md5_kernels[i];
-        if (strcmp(kernel->name, name) == 0 && kernel->supported()) {
-            atomic_store_explicit(&current, kernel, memory_order_relaxed);
+        if (strcmp(name, sp_md5_kernels[i].name) == 0) {
+            if (!sp_md5_kernels[i].supported()) {
+                return -1;
+            }
+            in_use = &sp_md5_kernels[i];
             return 0;
         }
     }
     return -1;
 }
 
-void sp_md5_select_kernel(void) {
-    for (size_t i = 0; i < sp_md5_kernel_count; i++) {
-        if (sp_md5_set_kernel(sp_md5_kernels[i].name) == 0) return;
-    }
+void sp_md5_many(const sp_slice *messages, size_t n, uint8_t *digests)
+{
+    kernel()->many(messages, n, digests);
 }

@@ -3,7 +3,7 @@
  * read outside the cursor whatever the bytes say.
  *
  * Where implementations differ on malformed input this follows google's upb, which is what Python's
- * protobuf runs: a tag or a length takes at most 5 bytes, a varint at most 10 and 64 bits.
+ * protobuf runs: a tag or a length takes at most 5 bytes, a varint at most 10.
  */
 #ifndef SP_VARINT_H
 #define SP_VARINT_H
@@ -44,6 +44,7 @@ static inline sp_cursor sp_cursor_over(sp_slice bytes) {
 
 /* Each read returns 1 and advances, or returns 0 and leaves the cursor where the trouble is. */
 
+/* At most 10 bytes; bits beyond 64 are dropped, as protobuf does. */
 static inline int sp_read_varint(sp_cursor *in, uint64_t *value) {
     if (in->p == in->end) return 0;
     if (*in->p < 0x80) { /* nearly always */
@@ -55,7 +56,6 @@ static inline int sp_read_varint(sp_cursor *in, uint64_t *value) {
     for (unsigned shift = 0; shift < 70; shift += 7) {
         if (p == in->end) return 0;
         uint8_t byte = *p++;
-        if (shift == 63 && byte > 1) return 0; /* more than 64 bits */
         v |= (uint64_t)(byte & 0x7f) << shift;
         if (byte < 0x80) {
             in->p = p;

@@ -7,7 +7,7 @@ from .errors import MalformedRecordError
 
 @final
 class ReceivedRecord:
-    data: Buffer
+    data: bytes
     partition_key: str | None
     sequence_number: str | None
     approximate_arrival_timestamp: datetime | float | None
@@ -47,6 +47,6 @@ class UserRecord:
     def __hash__(self) -> int: ...
 
 def deaggregate_received(
-    received: list[ReceivedRecord], hash_range: tuple[int, int] | None, strict: bool
-) -> tuple[list[UserRecord], int]: ...
+    received: list[ReceivedRecord], hash_range: tuple[int, int] | None, strict: bool, out: list[UserRecord]
+) -> int: ...
 def dissect(data: Buffer) -> dict[str, Any] | None: ...

@@ -4,10 +4,9 @@ What may be read, and what an odd message means, is csrc/deaggregate.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_CONTIG_RO, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport UINT64_MAX, uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp
 
@@ -25,16 +24,19 @@ cdef extern from "hash_key.h" nogil:
 
 cdef extern from "deaggregate.h" nogil:
     enum: SP_MAGIC_SIZE
+    uint32_t SP_NO_INDEX
     ctypedef struct sp_message_counts:
-        size_t partition_keys
-        size_t explicit_hash_keys
-        size_t records
+        uint32_t partition_keys
+        uint32_t explicit_hash_keys
+        uint32_t records
+    ctypedef struct sp_span:
+        pass
+    sp_slice sp_span_of(sp_slice message, sp_span span)
     ctypedef struct sp_wire_record:
-        sp_slice data
-        sp_slice content
-        uint64_t partition_key_index
-        uint64_t explicit_hash_key_index
-        size_t tag_count
+        sp_span data
+        uint32_t partition_key_index
+        uint32_t explicit_hash_key_index
+        uint32_t tag_count
     ctypedef struct sp_wire_tag:
         sp_slice key
         sp_slice value
@@ -55,13 +57,14 @@ cdef extern from "deaggregate.h" nogil:
     bint sp_frame(sp_slice blob, sp_slice *message)
     bint sp_message_count(sp_slice message, sp_message_counts *counts, sp_finding *finding)
     bint sp_message_index(
-        sp_slice message, sp_slice *partition_keys, sp_slice *explicit_hash_keys, sp_wire_record *records,
+        sp_slice message, sp_span *partition_keys, sp_span *explicit_hash_keys, sp_wire_record *records,
         sp_finding *finding)
-    void sp_record_tags(const sp_wire_record *record, sp_wire_tag *tags)
+    void sp_record_tags(sp_slice message, const sp_wire_record *record, sp_wire_tag *tags)
 
 
 cdef enum:
     VERIFY_BATCH = 64  # Kinesis records whose checksums are computed together
+    WHOLE = -1  # the position of a Kinesis record that comes back as the one user record it is
 
 cdef dict WHAT_IS_WRONG = {
     SP_BAD_FIELD: "a field does not parse",
@@ -74,24 +77,137 @@ cdef dict WHAT_IS_WRONG = {
 }
 
 
-@cython.final
-@cython.no_gc  # holds what its Kinesis record held; a record is not a place to build cycles in
-@cython.freelist(1024)
-cdef class ReceivedRecord:
-    """A Kinesis record as a consumer got it: what all its user records share."""
+cdef inline bytes to_bytes(sp_slice view):
+    return PyBytes_FromStringAndSize(<const char *>view.data, <Py_ssize_t>view.size)
 
-    cdef readonly object data
+
+cdef inline str to_text(sp_slice view):
+    return PyUnicode_DecodeUTF8(<const char *>view.data, <Py_ssize_t>view.size, "surrogateescape")
+
+
+@cython.final
+@cython.no_gc  # holds bytes, text and the record as it was given, which is no place to build cycles in
+@cython.freelist(256)
+cdef class ReceivedRecord:
+    """A Kinesis record as a consumer got it, and where in it the user records are: what those share."""
+
+    cdef readonly bytes data
     cdef readonly object partition_key
     cdef readonly object sequence_number
     cdef readonly object approximate_arrival_timestamp
     cdef readonly object source
+    cdef object error
+    # of an aggregated record; empty otherwise
+    cdef sp_slice message
+    cdef sp_message_counts counts
+    cdef sp_span *partition_key_spans
+    cdef sp_span *explicit_hash_key_spans
+    cdef sp_wire_record *records
+    cdef list partition_keys  # text, or None until somebody asks
+    cdef list explicit_hash_keys
 
     def __init__(self, data, partition_key=None, sequence_number=None, approximate_arrival_timestamp=None, source=None):
-        self.data = data
+        self.data = data if type(data) is bytes else bytes(data)
         self.partition_key = partition_key
         self.sequence_number = sequence_number
         self.approximate_arrival_timestamp = approximate_arrival_timestamp
         self.source = source
+
+    def __dealloc__(self):
+        self.forget_index()
+
+    cdef void forget_index(self) noexcept:
+        free(self.partition_key_spans)
+        free(self.explicit_hash_key_spans)
+        free(self.records)
+        self.partition_key_spans = self.explicit_hash_key_spans = NULL
+        self.records = NULL
+
+    cdef sp_slice blob(self) noexcept:
+        cdef sp_slice view
+        view.data = <const uint8_t *>PyBytes_AS_STRING(self.data)
+        view.size = <size_t>PyBytes_GET_SIZE(self.data)
+        return view
+
+    cdef int index(self, sp_slice message, sp_finding *finding) except -1:
+        """Find the user records of the message, and what is wrong with it. Arrays are exactly as long as it says."""
+        cdef bint sound
+        finding.verdict = SP_WELL_FORMED
+        with nogil:
+            sound = sp_message_count(message, &self.counts, finding)
+        if not sound:
+            return 0
+        self.message = message
+        self.partition_key_spans = <sp_span *>malloc((<size_t>self.counts.partition_keys + 1) * sizeof(sp_span))
+        self.explicit_hash_key_spans = <sp_span *>malloc((<size_t>self.counts.explicit_hash_keys + 1) * sizeof(sp_span))
+        self.records = <sp_wire_record *>malloc((<size_t>self.counts.records + 1) * sizeof(sp_wire_record))
+        if self.partition_key_spans == NULL or self.explicit_hash_key_spans == NULL or self.records == NULL:
+            raise MemoryError
+        with nogil:
+            sp_message_index(message, self.partition_key_spans, self.explicit_hash_key_spans, self.records, finding)
+        if finding.verdict == SP_WELL_FORMED:
+            self.partition_keys = [None] * <Py_ssize_t>self.counts.partition_keys
+            self.explicit_hash_keys = [None] * <Py_ssize_t>self.counts.explicit_hash_keys
+        return 0
+
+    cdef str partition_key_at(self, Py_ssize_t i):
+        if self.partition_keys[i] is None:
+            self.partition_keys[i] = to_text(sp_span_of(self.message, self.partition_key_spans[i]))
+        return self.partition_keys[i]
+
+    cdef str explicit_hash_key_at(self, Py_ssize_t i):
+        if self.explicit_hash_keys[i] is None:
+            self.explicit_hash_keys[i] = to_text(sp_span_of(self.message, self.explicit_hash_key_spans[i]))
+        return self.explicit_hash_keys[i]
+
+    cdef tuple tags_at(self, Py_ssize_t i):
+        cdef const sp_wire_record *wire = &self.records[i]
+        cdef sp_wire_tag *tags
+        cdef list out = []
+        cdef uint32_t j
+        if wire.tag_count == 0:
+            return ()
+        tags = <sp_wire_tag *>malloc(wire.tag_count * sizeof(sp_wire_tag))
+        if tags == NULL:
+            raise MemoryError
+        try:
+            sp_record_tags(self.message, wire, tags)
+            for j in range(wire.tag_count):
+                out.append((to_text(tags[j].key), to_text(tags[j].value) if tags[j].has_value else None))
+        finally:
+            free(tags)
+        return tuple(out)
+
+    cdef bint all_in_range(self, sp_hash_key low, sp_hash_key high) except -1:
+        """KCL's rule: is the hash key of every user record in the range, both ends included?"""
+        cdef size_t keys = self.counts.partition_keys, i
+        cdef uint8_t *digests = <uint8_t *>malloc((keys + 1) * 16)
+        cdef sp_slice *texts = <sp_slice *>malloc((keys + 1) * sizeof(sp_slice))
+        cdef const sp_wire_record *wire
+        cdef sp_slice text
+        cdef sp_hash_key key = low
+        cdef bint inside = True
+        if digests == NULL or texts == NULL:
+            free(digests)
+            free(texts)
+            raise MemoryError
+        with nogil:
+            for i in range(keys):
+                texts[i] = sp_span_of(self.message, self.partition_key_spans[i])
+            md5_many(texts, keys, digests)
+            for i in range(self.counts.records):
+                wire = &self.records[i]
+                if wire.explicit_hash_key_index != SP_NO_INDEX:
+                    text = sp_span_of(self.message, self.explicit_hash_key_spans[wire.explicit_hash_key_index])
+                    sp_hash_key_parse(text.data, text.size, &key)
+                else:
+                    key = sp_hash_key_from_bytes(digests + 16 * wire.partition_key_index)
+                if sp_hash_key_less(key, low) or sp_hash_key_less(high, key):
+                    inside = False
+                    break
+        free(digests)
+        free(texts)
+        return inside
 
 
 @cython.final
@@ -104,20 +220,54 @@ cdef class UserRecord:
     ``surrogateescape``), ``sub_sequence_number`` (its place in the Kinesis record, from 0), ``aggregated`` (False when
     it came back whole), ``tags`` (pairs of key and value or None), ``error`` (why a malformed aggregated record came
     back whole). Of the Kinesis record: ``sequence_number``, ``approximate_arrival_timestamp`` and ``source``, the
-    record as it was given. Immutable; compares by value.
+    record as it was given. Immutable; compares by value. Fields are made when they are asked for, from the Kinesis
+    record, which a user record keeps alive.
     """
 
-    cdef readonly bytes data
-    cdef readonly str partition_key
-    cdef readonly str explicit_hash_key
-    cdef readonly tuple tags
-    cdef readonly object error
-    cdef readonly Py_ssize_t sub_sequence_number
-    cdef readonly bint aggregated
     cdef ReceivedRecord _received
+    cdef bytes _data
+    cdef Py_ssize_t _position
 
     def __init__(self):
         raise TypeError("UserRecord objects are made by deaggregate()")
+
+    @property
+    def data(self):
+        if self._position == WHOLE:
+            return self._received.data
+        if self._data is None:
+            self._data = to_bytes(sp_span_of(self._received.message, self._received.records[self._position].data))
+        return self._data
+
+    @property
+    def partition_key(self):
+        if self._position == WHOLE:
+            return self._received.partition_key
+        return self._received.partition_key_at(self._received.records[self._position].partition_key_index)
+
+    @property
+    def explicit_hash_key(self):
+        cdef uint32_t index
+        if self._position == WHOLE:
+            return None
+        index = self._received.records[self._position].explicit_hash_key_index
+        return None if index == SP_NO_INDEX else self._received.explicit_hash_key_at(index)
+
+    @property
+    def tags(self):
+        return () if self._position == WHOLE else self._received.tags_at(self._position)
+
+    @property
+    def error(self):
+        return self._received.error if self._position == WHOLE else None
+
+    @property
+    def sub_sequence_number(self):
+        return 0 if self._position == WHOLE else self._position
+
+    @property
+    def aggregated(self):
+        return self._position != WHOLE
 
     @property
     def sequence_number(self):
@@ -131,20 +281,24 @@ cdef class UserRecord:
     def source(self):
         return self._received.source
 
-    def _fields(self):
+    def _values(self):
         return (
-            self.data, self.partition_key, self.explicit_hash_key, self.tags, self.error, self.sub_sequence_number,
-            bool(self.aggregated), self.sequence_number, self.approximate_arrival_timestamp, self.source,
+            self.data, self.partition_key, self.explicit_hash_key, self.tags, self.sub_sequence_number,
+            self.aggregated, self.sequence_number, self.approximate_arrival_timestamp, self.source, str(self.error),
         )
 
     def __eq__(self, other):
-        return self._fields() == (<UserRecord>other)._fields() if isinstance(other, UserRecord) else NotImplemented
+        return self._values() == (<UserRecord>other)._values() if isinstance(other, UserRecord) else NotImplemented
 
     def __hash__(self):
         return hash((self.data, self.partition_key, self.explicit_hash_key, self.sub_sequence_number))
 
     def __reduce__(self):
-        return _restore_user_record, self._fields()
+        received = self._received
+        return _restore_user_record, (
+            received.data, received.partition_key, received.sequence_number, received.approximate_arrival_timestamp,
+            received.source, self._position,
+        )
 
     def __repr__(self):
         data = self.data if len(self.data) <= 40 else self.data[:40] + b"..."
@@ -155,268 +309,139 @@ cdef class UserRecord:
         )
 
 
-def _restore_user_record(
-    data, partition_key, explicit_hash_key, tags, error, sub_sequence_number, aggregated, sequence_number,
-    approximate_arrival_timestamp, source,
-):
-    cdef UserRecord record = UserRecord.__new__(UserRecord)
-    record.data, record.partition_key, record.explicit_hash_key, record.tags = (
-        data, partition_key, explicit_hash_key, tags)
-    record.error, record.sub_sequence_number, record.aggregated = error, sub_sequence_number, aggregated
-    record._received = ReceivedRecord(data, partition_key, sequence_number, approximate_arrival_timestamp, source)
-    return record
+def _restore_user_record(data, partition_key, sequence_number, approximate_arrival_timestamp, source, position):
+    received = ReceivedRecord(data, partition_key, sequence_number, approximate_arrival_timestamp, source)
+    out = []
+    deaggregate_received([received], None, False, out)
+    return out[0 if position == WHOLE else position]
 
 
-cdef inline bytes to_bytes(sp_slice view):
-    return PyBytes_FromStringAndSize(<const char *>view.data, <Py_ssize_t>view.size)
+def deaggregate_received(list received, tuple hash_range, bint strict, out not None):
+    """Append the user records of Kinesis records to ``out``. Returns how many the hash range left out.
 
-
-cdef inline str to_text(sp_slice view):
-    return PyUnicode_DecodeUTF8(<const char *>view.data, <Py_ssize_t>view.size, "surrogateescape")
-
-
-cdef class Blobs:
-    """The data of a batch of Kinesis records, borrowed; which of them pass as aggregated records so far."""
-
-    cdef Py_buffer[VERIFY_BATCH] buffers
-    cdef sp_slice[VERIFY_BATCH] messages  # of those framed by magic and digest
-    cdef bint[VERIFY_BATCH] verified
-    cdef Py_ssize_t count
-
-    def __dealloc__(self):
-        cdef Py_ssize_t i
-        for i in range(self.count):
-            PyBuffer_Release(&self.buffers[i])
-
-    cdef int borrow(self, object data) except -1:
-        PyObject_GetBuffer(data, &self.buffers[self.count], PyBUF_CONTIG_RO)
-        self.count += 1
-        return 0
-
-    cdef void verify(self) noexcept nogil:
-        """Compare the MD5 of every framed message with the digest behind it, all together."""
-        cdef sp_slice[VERIFY_BATCH] framed
-        cdef Py_ssize_t[VERIFY_BATCH] owner
-        cdef uint8_t[VERIFY_BATCH * 16] digests
-        cdef sp_slice blob
-        cdef Py_ssize_t i, n = 0
-        for i in range(self.count):
-            self.verified[i] = False
-            blob.data = <const uint8_t *>self.buffers[i].buf
-            blob.size = <size_t>self.buffers[i].len
-            if sp_frame(blob, &self.messages[i]):
-                framed[n] = self.messages[i]
-                owner[n] = i
-                n += 1
-        md5_many(framed, <size_t>n, digests)
-        for i in range(n):
-            self.verified[owner[i]] = memcmp(framed[i].data + framed[i].size, digests + 16 * i, 16) == 0
-
-
-cdef class Index:
-    """The tables and records of one message, as csrc/deaggregate finds them."""
-
-    cdef sp_message_counts counts
-    cdef sp_slice *partition_keys
-    cdef sp_slice *explicit_hash_keys
-    cdef sp_wire_record *records
-    cdef sp_finding finding
-
-    def __dealloc__(self):
-        free(self.partition_keys)
-        free(self.explicit_hash_keys)
-        free(self.records)
-
-    cdef sp_verdict parse(self, sp_slice message) except *:
-        self.finding.verdict = SP_WELL_FORMED
-        if not sp_message_count(message, &self.counts, &self.finding):
-            return self.finding.verdict
-        self.partition_keys = <sp_slice *>malloc((self.counts.partition_keys + 1) * sizeof(sp_slice))
-        self.explicit_hash_keys = <sp_slice *>malloc((self.counts.explicit_hash_keys + 1) * sizeof(sp_slice))
-        self.records = <sp_wire_record *>malloc((self.counts.records + 1) * sizeof(sp_wire_record))
-        if self.partition_keys == NULL or self.explicit_hash_keys == NULL or self.records == NULL:
-            raise MemoryError
-        with nogil:
-            sp_message_index(message, self.partition_keys, self.explicit_hash_keys, self.records, &self.finding)
-        return self.finding.verdict
-
-    cdef object error(self):
-        """The finding as an exception; its offset counts from the start of the data."""
-        offset = SP_MAGIC_SIZE + self.finding.offset
-        return MalformedRecordError(
-            f"malformed aggregated record: {WHAT_IS_WRONG[self.finding.verdict]} "
-            f"(user record {self.finding.record}, byte {offset})",
-            offset, self.finding.record)
-
-    cdef int append_user_records(self, ReceivedRecord received, list out) except -1:
-        cdef list partition_keys = [None] * <Py_ssize_t>self.counts.partition_keys  # decoded when first used
-        cdef list explicit_hash_keys = [None] * <Py_ssize_t>self.counts.explicit_hash_keys
-        cdef UserRecord record
-        cdef const sp_wire_record *wire
-        cdef size_t i
-        cdef Py_ssize_t at
-        for i in range(self.counts.records):
-            wire = &self.records[i]
-            record = UserRecord.__new__(UserRecord)
-            record._received = received
-            record.data = to_bytes(wire.data)
-            record.sub_sequence_number = <Py_ssize_t>i
-            record.aggregated = True
-            at = <Py_ssize_t>wire.partition_key_index
-            if partition_keys[at] is None:
-                partition_keys[at] = to_text(self.partition_keys[at])
-            record.partition_key = partition_keys[at]
-            if wire.explicit_hash_key_index != UINT64_MAX:
-                at = <Py_ssize_t>wire.explicit_hash_key_index
-                if explicit_hash_keys[at] is None:
-                    explicit_hash_keys[at] = to_text(self.explicit_hash_keys[at])
-                record.explicit_hash_key = explicit_hash_keys[at]
-            record.tags = tags_of(wire) if wire.tag_count else ()
-            out.append(record)
-        return 0
-
-    cdef bint all_in_range(self, sp_hash_key low, sp_hash_key high) except -1:
-        """KCL's rule: is the hash key of every user record in the range, both ends included?"""
-        cdef size_t keys = self.counts.partition_keys, i
-        cdef uint8_t *digests = <uint8_t *>malloc((keys + 1) * 16)
-        cdef const sp_wire_record *wire
-        cdef sp_slice text
-        cdef sp_hash_key key = low
-        cdef bint inside = True
-        if digests == NULL:
-            raise MemoryError
-        with nogil:
-            md5_many(self.partition_keys, keys, digests)
-            for i in range(self.counts.records):
-                wire = &self.records[i]
-                if wire.explicit_hash_key_index != UINT64_MAX:
-                    text = self.explicit_hash_keys[wire.explicit_hash_key_index]
-                    sp_hash_key_parse(text.data, text.size, &key)
-                else:
-                    key = sp_hash_key_from_bytes(digests + 16 * wire.partition_key_index)
-                if sp_hash_key_less(key, low) or sp_hash_key_less(high, key):
-                    inside = False
-                    break
-        free(digests)
-        return inside
-
-
-cdef tuple tags_of(const sp_wire_record *wire):
-    cdef sp_wire_tag *tags = <sp_wire_tag *>malloc(wire.tag_count * sizeof(sp_wire_tag))
-    cdef list out = []
-    cdef size_t i
-    if tags == NULL:
-        raise MemoryError
-    try:
-        sp_record_tags(wire, tags)
-        for i in range(wire.tag_count):
-            out.append((to_text(tags[i].key), to_text(tags[i].value) if tags[i].has_value else None))
-    finally:
-        free(tags)
-    return tuple(out)
-
-
-cdef UserRecord whole(ReceivedRecord received, object error):
-    """The Kinesis record as the one user record it is."""
-    cdef UserRecord record = UserRecord.__new__(UserRecord)
-    record._received = received
-    record.data = received.data if type(received.data) is bytes else bytes(received.data)
-    record.partition_key = received.partition_key
-    record.tags = ()
-    record.error = error
-    return record
-
-
-def deaggregate_received(list received, tuple hash_range, bint strict):
-    cdef list out = []
+    When ``strict`` raises, ``out`` has the user records of all Kinesis records before the malformed one.
+    """
     cdef Py_ssize_t start, left_out = 0
     cdef sp_hash_key low, high
+    cdef sp_hash_key *low_or_none = NULL
+    if not isinstance(out, list):
+        raise TypeError(f"out is a list, not {type(out).__name__}")
     if hash_range is not None:
-        low, high = to_hash_key(hash_range[0]), to_hash_key(hash_range[1])
+        read_explicit_hash_key(hash_range[0], &low, NO_POSITION)
+        read_explicit_hash_key(hash_range[1], &high, NO_POSITION)
+        low_or_none = &low
     for start in range(0, len(received), VERIFY_BATCH):
-        left_out += deaggregate_batch(
-            received[start:start + VERIFY_BATCH], &low if hash_range is not None else NULL, &high, strict, out)
-    return out, left_out
-
-
-cdef sp_hash_key to_hash_key(object value) except *:
-    cdef sp_hash_key key
-    read_explicit_hash_key(value, &key, NO_POSITION)
-    return key
+        left_out += deaggregate_batch(received[start:start + VERIFY_BATCH], low_or_none, &high, strict, <list>out)
+    return left_out
 
 
 cdef Py_ssize_t deaggregate_batch(
     list received, const sp_hash_key *low, const sp_hash_key *high, bint strict, list out
 ) except -1:
-    """Append the user records of up to VERIFY_BATCH Kinesis records. Returns how many the hash range left out."""
-    cdef Blobs blobs = Blobs()
+    cdef sp_slice[VERIFY_BATCH] messages
+    cdef bint[VERIFY_BATCH] verified
     cdef Py_ssize_t i, left_out = 0
     cdef ReceivedRecord record
-    cdef Index index
-    cdef sp_verdict verdict
-    for record in received:
-        blobs.borrow(record.data)
-    with nogil:
-        blobs.verify()
-    for i in range(blobs.count):
+    cdef sp_finding finding
+    verify(received, messages, verified)
+    for i in range(len(received)):
         record = received[i]
-        if not blobs.verified[i]:
-            out.append(whole(record, None))
+        if not verified[i]:
+            append_whole(record, out)
             continue
-        index = Index()
-        verdict = index.parse(blobs.messages[i])
-        if verdict == SP_WELL_FORMED:
-            if low != NULL and not index.all_in_range(low[0], high[0]):
-                left_out += <Py_ssize_t>index.counts.records
+        record.index(messages[i], &finding)
+        if finding.verdict == SP_WELL_FORMED:
+            if low != NULL and not record.all_in_range(low[0], high[0]):
+                left_out += record.counts.records
             else:
-                index.append_user_records(record, out)
-        elif verdict < SP_PARTITION_KEY_INDEX_RANGE:
-            out.append(whole(record, None))
-        else:
-            error = index.error()
+                append_user_records(record, out)
+            continue
+        record.forget_index()
+        if finding.verdict >= SP_PARTITION_KEY_INDEX_RANGE:
+            record.error = malformed(&finding)
             if strict:
-                raise error
-            out.append(whole(record, error))
+                raise record.error
+        append_whole(record, out)
     return left_out
+
+
+cdef int verify(list received, sp_slice *messages, bint *verified) except -1:
+    """Compare the MD5 of every framed message with the digest behind it, all together."""
+    cdef sp_slice[VERIFY_BATCH] framed
+    cdef Py_ssize_t[VERIFY_BATCH] owner
+    cdef uint8_t[VERIFY_BATCH * 16] digests
+    cdef Py_ssize_t i, n = 0
+    for i in range(len(received)):
+        verified[i] = False
+        if sp_frame((<ReceivedRecord>received[i]).blob(), &messages[i]):
+            framed[n] = messages[i]
+            owner[n] = i
+            n += 1
+    with nogil:
+        md5_many(framed, <size_t>n, digests)
+        for i in range(n):
+            verified[owner[i]] = memcmp(framed[i].data + framed[i].size, digests + 16 * i, 16) == 0
+    return 0
+
+
+cdef int append_user_records(ReceivedRecord received, list out) except -1:
+    cdef UserRecord record
+    cdef Py_ssize_t i
+    for i in range(received.counts.records):
+        record = UserRecord.__new__(UserRecord)
+        record._received = received
+        record._position = i
+        out.append(record)
+    return 0
+
+
+cdef int append_whole(ReceivedRecord received, list out) except -1:
+    cdef UserRecord record = UserRecord.__new__(UserRecord)
+    record._received = received
+    record._position = WHOLE
+    out.append(record)
+    return 0
+
+
+cdef object malformed(const sp_finding *finding):
+    """The finding as an exception; its offset counts from the start of the data."""
+    offset = SP_MAGIC_SIZE + finding.offset
+    return MalformedRecordError(
+        f"malformed aggregated record: {WHAT_IS_WRONG[finding.verdict]} (user record {finding.record}, byte {offset})",
+        offset, finding.record)
 
 
 def dissect(data):
     """Return what an aggregated record holds and how it fares, for `shardpack inspect`; None without its frame."""
-    cdef Blobs blobs = Blobs()
-    cdef Index index = Index()
+    cdef ReceivedRecord received = ReceivedRecord(data)
     cdef sp_slice message
-    cdef sp_verdict verdict
-    cdef const sp_wire_record *record
-    cdef size_t i
+    cdef sp_finding finding
+    cdef const sp_wire_record *wire
     cdef uint8_t[16] digest
-    blobs.borrow(data)
-    blobs.verify()
-    message.data = <const uint8_t *>blobs.buffers[0].buf
-    message.size = <size_t>blobs.buffers[0].len
-    if not sp_frame(message, &message):
+    if not sp_frame(received.blob(), &message):
         return None
     md5_many(&message, 1, digest)
-    verdict = index.parse(message)
+    received.index(message, &finding)
     found = {
         "message_size": message.size,
         "stored_digest": (<const char *>message.data + message.size)[:16],
         "computed_digest": (<char *>digest)[:16],
-        "error": None if verdict == SP_WELL_FORMED else index.error(),
+        "error": None if finding.verdict == SP_WELL_FORMED else malformed(&finding),
         "partition_keys": [],
         "explicit_hash_keys": [],
         "records": [],
     }
-    if verdict == SP_WELL_FORMED or verdict >= SP_PARTITION_KEY_INDEX_RANGE:
-        for i in range(index.counts.partition_keys):
-            found["partition_keys"].append(to_text(index.partition_keys[i]))
-        for i in range(index.counts.explicit_hash_keys):
-            found["explicit_hash_keys"].append(to_text(index.explicit_hash_keys[i]))
-        for i in range(index.counts.records):
-            record = &index.records[i]
+    if finding.verdict == SP_WELL_FORMED or finding.verdict >= SP_PARTITION_KEY_INDEX_RANGE:
+        for i in range(received.counts.partition_keys):
+            found["partition_keys"].append(to_text(sp_span_of(message, received.partition_key_spans[i])))
+        for i in range(received.counts.explicit_hash_keys):
+            found["explicit_hash_keys"].append(to_text(sp_span_of(message, received.explicit_hash_key_spans[i])))
+        for i in range(received.counts.records):
+            wire = &received.records[i]
             found["records"].append((
-                record.partition_key_index,
-                None if record.explicit_hash_key_index == UINT64_MAX else record.explicit_hash_key_index,
-                to_bytes(record.data),
-                tags_of(record) if record.tag_count else (),
+                wire.partition_key_index,
+                None if wire.explicit_hash_key_index == SP_NO_INDEX else wire.explicit_hash_key_index,
+                to_bytes(sp_span_of(message, wire.data)),
+                received.tags_at(<Py_ssize_t>i),
             ))
     return found

@@ -49,6 +49,7 @@ cdef object view_other_partition_key(object key, sp_slice *view, Py_ssize_t posi
 cdef int read_explicit_hash_key(object value, sp_hash_key *hash_key, Py_ssize_t position) except -1:
     cdef bytes digits
     if isinstance(value, int) and not isinstance(value, bool):
+        value = int.__add__(value, 0)  # a subclass may say what it likes
         if not 0 <= value < 2**128:
             raise InvalidHashKeyError(f"{name_record(position)}explicit hash key {value} is not in 0 … 2**128 - 1")
         digits = value.to_bytes(16, "big")

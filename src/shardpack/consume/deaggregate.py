@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from .._deaggregate import UserRecord, deaggregate_received
+from ..errors import MalformedRecordError
 from .shapes import received_records
 
 logger = logging.getLogger("shardpack.consume")
@@ -20,10 +21,7 @@ class UserRecords(list[UserRecord]):
     """The user records of one call, in order; ``left_out`` counts those that ``hash_range`` kept back."""
 
     __slots__ = ("left_out",)
-
-    def __init__(self, records: list[UserRecord], left_out: int) -> None:
-        super().__init__(records)
-        self.left_out = left_out
+    left_out: int
 
 
 def deaggregate(records: Any, *, hash_range: tuple[int, int] | None = None, strict: bool = False) -> UserRecords:
@@ -41,9 +39,10 @@ def deaggregate(records: Any, *, hash_range: tuple[int, int] | None = None, stri
 
     Raises ``TypeError`` for a shape that is not known. Data is copied out of the input; thread-safe.
     """
-    found, left_out = deaggregate_received(list(received_records(records)), hash_range, strict)
-    _report(left_out, hash_range)
-    return UserRecords(found, left_out)
+    found = UserRecords()
+    found.left_out = deaggregate_received(list(received_records(records)), hash_range, strict, found)
+    _report(found.left_out, hash_range)
+    return found
 
 
 def iter_deaggregate(
@@ -52,9 +51,15 @@ def iter_deaggregate(
     """Yield what ``deaggregate`` returns, from any iterable, holding the user records of 64 Kinesis records at most."""
     received = received_records(records)
     while batch := list(islice(received, BATCH)):
-        found, left_out = deaggregate_received(batch, hash_range, strict)
-        _report(left_out, hash_range)
-        yield from found
+        found: list[UserRecord] = []
+        malformed = None
+        try:
+            _report(deaggregate_received(batch, hash_range, strict, found), hash_range)
+        except MalformedRecordError as error:
+            malformed = error
+        yield from found  # what came before it is sound
+        if malformed is not None:
+            raise malformed
 
 
 def _report(left_out: int, hash_range: tuple[int, int] | None) -> None:
