@@ -21,7 +21,8 @@ lint: .venv/built ## ruff, mypy, stubtest, cython-lint, clang-format, gcc -Werro
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt shardpack
+	$(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt \
+		$(addprefix shardpack.,$(basename $(notdir $(wildcard src/shardpack/*.pyi))))
 	$(BIN)/cython-lint src/shardpack
 	$(BIN)/clang-format --dry-run --Werror csrc/*.c csrc/*.h
 	@mkdir -p build

@@ -29,9 +29,9 @@ typedef struct {
 typedef struct {
     sp_section partition_keys, explicit_hash_keys, records;
     sp_table partition_key_table, explicit_hash_key_table;
-    sp_hash_key first_hash_key;   /* of the first user record: the sealed record's */
-    uint32_t first_key_size;      /* of the first partition key: the sealed record's */
-    uint32_t first_data_size;     /* what goes raw, where a record stays alone */
+    sp_hash_key first_hash_key; /* of the first user record: the sealed record's */
+    uint32_t first_key_size;    /* of the first partition key: the sealed record's */
+    uint32_t first_data_size;   /* what goes raw, where a record stays alone */
     uint32_t record_count;
     uint32_t shard_index;
 } sp_bucket;

@@ -240,9 +240,8 @@ int sp_message_index(sp_slice message, sp_span *partition_keys, sp_span *explici
                 records[found.records++] = (sp_wire_record){
                     .data = span_in(message, record.data),
                     .partition_key_index = clamp_index(record.partition_key_index),
-                    .explicit_hash_key_index = record.has_explicit_hash_key_index
-                                                   ? clamp_index(record.explicit_hash_key_index)
-                                                   : SP_NO_INDEX,
+                    .explicit_hash_key_index =
+                        record.has_explicit_hash_key_index ? clamp_index(record.explicit_hash_key_index) : SP_NO_INDEX,
                     .field = behind_tag,
                     .tag_count = record.tag_count,
                 };

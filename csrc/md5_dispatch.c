@@ -8,8 +8,7 @@
 
 #include "md5.h"
 
-static int always(void)
-{
+static int always(void) {
     return 1;
 }
 
@@ -23,8 +22,7 @@ enum {
 };
 
 /* Are all of these features of CPUID leaf 7 there, and these registers saved? */
-static int has(unsigned features, unsigned saved)
-{
+static int has(unsigned features, unsigned saved) {
     unsigned eax, ebx, ecx, edx, low, high;
 
     if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_OSXSAVE)) {
@@ -37,13 +35,11 @@ static int has(unsigned features, unsigned saved)
     return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ebx & features) == features;
 }
 
-static int has_avx2(void)
-{
+static int has_avx2(void) {
     return has(bit_AVX2, SAVED_YMM);
 }
 
-static int has_avx512(void)
-{
+static int has_avx512(void) {
     return has(bit_AVX2 | bit_BMI2 | bit_AVX512F | bit_AVX512BW | bit_AVX512VL, SAVED_ZMM);
 }
 
@@ -65,8 +61,7 @@ const size_t sp_md5_kernel_count = sizeof sp_md5_kernels / sizeof sp_md5_kernels
 /* The kernel in use; NULL until somebody asks or chooses. */
 static const sp_md5_kernel *_Atomic in_use;
 
-static const sp_md5_kernel *fastest(void)
-{
+static const sp_md5_kernel *fastest(void) {
     const sp_md5_kernel *k = sp_md5_kernels;
 
     while (!k->supported()) { /* the last one is */
@@ -75,13 +70,11 @@ static const sp_md5_kernel *fastest(void)
     return k;
 }
 
-void sp_md5_select_kernel(void)
-{
+void sp_md5_select_kernel(void) {
     in_use = fastest();
 }
 
-static const sp_md5_kernel *kernel(void)
-{
+static const sp_md5_kernel *kernel(void) {
     const sp_md5_kernel *k = in_use;
 
     /* Unless another thread chooses meanwhile: then its choice stands, and k becomes it. */
@@ -91,13 +84,11 @@ static const sp_md5_kernel *kernel(void)
     return k;
 }
 
-const char *sp_md5_kernel_name(void)
-{
+const char *sp_md5_kernel_name(void) {
     return kernel()->name;
 }
 
-int sp_md5_set_kernel(const char *name)
-{
+int sp_md5_set_kernel(const char *name) {
     for (size_t i = 0; i < sp_md5_kernel_count; i++) {
         if (strcmp(name, sp_md5_kernels[i].name) == 0) {
             if (!sp_md5_kernels[i].supported()) {
@@ -110,7 +101,6 @@ int sp_md5_set_kernel(const char *name)
     return -1;
 }
 
-void sp_md5_many(const sp_slice *messages, size_t n, uint8_t *digests)
-{
+void sp_md5_many(const sp_slice *messages, size_t n, uint8_t *digests) {
     kernel()->many(messages, n, digests);
 }

@@ -42,34 +42,32 @@ enum {
  * one another.
  */
 
-#define EACH_GROUP(...)                                                                            \
-    {                                                                                              \
-        enum { g = 0 };                                                                            \
-        __VA_ARGS__                                                                                \
-    }                                                                                              \
-    if (groups == 2) {                                                                             \
-        enum { g = 1 };                                                                            \
-        __VA_ARGS__                                                                                \
+#define EACH_GROUP(...)                                                                                                \
+    {                                                                                                                  \
+        enum { g = 0 };                                                                                                \
+        __VA_ARGS__                                                                                                    \
+    }                                                                                                                  \
+    if (groups == 2) {                                                                                                 \
+        enum { g = 1 };                                                                                                \
+        __VA_ARGS__                                                                                                    \
     }
 #define PREFETCH(p) __builtin_prefetch((const void *)(p))
-#define STEP(f, a, b, c, d, step, k, s, sine)                                                      \
-    t = set1(sines[step]);                                                                         \
-    if (step % 2 == 0 && step / 2 < groups * LANES) {                                              \
-        if (next) {                                                                                \
-            PREFETCH((uintptr_t)next[step / 2] + at + AHEAD); /* may pass the end: no pointer */   \
-        } else {                                                                                   \
-            PREFETCH(after[step / 2].data);                                                        \
-        }                                                                                          \
-    }                                                                                              \
-    EACH_GROUP(vec x = add(add(a[g], w[g][k]), t); READY(x);                                       \
-               a[g] = add(b[g], ROTL(add_##f(x, b[g], c[g], d[g]), s));)
+#define STEP(f, a, b, c, d, step, k, s, sine)                                                                          \
+    t = set1(sines[step]);                                                                                             \
+    if (step % 2 == 0 && step / 2 < groups * LANES) {                                                                  \
+        if (next) {                                                                                                    \
+            PREFETCH((uintptr_t)next[step / 2] + at + AHEAD); /* may pass the end: no pointer */                       \
+        } else {                                                                                                       \
+            PREFETCH(after[step / 2].data);                                                                            \
+        }                                                                                                              \
+    }                                                                                                                  \
+    EACH_GROUP(vec x = add(add(a[g], w[g][k]), t); READY(x); a[g] = add(b[g], ROTL(add_##f(x, b[g], c[g], d[g]), s));)
 #define SINE(f, a, b, c, d, step, k, s, sine) sine,
 
 static const uint32_t sine_table[64] = {SP_MD5_STEPS(SINE)};
 
 INLINE void rounds(vec state[][4], vec w[][16], int groups, const uint8_t *const *next, size_t at,
-                   const sp_slice *after)
-{
+                   const sp_slice *after) {
     const uint32_t *sines = sine_table;
     vec a[GROUPS], b[GROUPS], c[GROUPS], d[GROUPS], t;
 
@@ -82,8 +80,7 @@ INLINE void rounds(vec state[][4], vec w[][16], int groups, const uint8_t *const
 
 /* WIDTH messages of one block. `after` are those to be hashed next, or any other slices. */
 
-INLINE void load_one_block(vec state[4], vec w[16], const sp_slice m[LANES], int tiny)
-{
+INLINE void load_one_block(vec state[4], vec w[16], const sp_slice m[LANES], int tiny) {
     for (int j = 0; j < 4; j++) {
         state[j] = set1(sp_md5_initial[j]);
     }
@@ -97,9 +94,7 @@ INLINE void load_one_block(vec state[4], vec w[16], const sp_slice m[LANES], int
     }
 }
 
-INLINE void hash_blocks(const sp_slice m[WIDTH], const sp_slice after[WIDTH], uint8_t *digests,
-                        int tiny)
-{
+INLINE void hash_blocks(const sp_slice m[WIDTH], const sp_slice after[WIDTH], uint8_t *digests, int tiny) {
     vec state[GROUPS][4], w[GROUPS][16];
 
     load_one_block(state[0], w[0], m, tiny);
@@ -110,21 +105,15 @@ INLINE void hash_blocks(const sp_slice m[WIDTH], const sp_slice after[WIDTH], ui
 }
 
 /* Apart from hash_short, because words that are zero for certain drop out of the steps. */
-TARGET static NOINLINE void hash_tiny(const sp_slice m[WIDTH], const sp_slice after[WIDTH],
-                                      uint8_t *digests)
-{
+TARGET static NOINLINE void hash_tiny(const sp_slice m[WIDTH], const sp_slice after[WIDTH], uint8_t *digests) {
     hash_blocks(m, after, digests, 1);
 }
 
-TARGET static NOINLINE void hash_short(const sp_slice m[WIDTH], const sp_slice after[WIDTH],
-                                       uint8_t *digests)
-{
+TARGET static NOINLINE void hash_short(const sp_slice m[WIDTH], const sp_slice after[WIDTH], uint8_t *digests) {
     hash_blocks(m, after, digests, 0);
 }
 
-INLINE void hash_one_block(const sp_slice m[WIDTH], const sp_slice after[WIDTH],
-                           uint8_t *digests)
-{
+INLINE void hash_one_block(const sp_slice m[WIDTH], const sp_slice after[WIDTH], uint8_t *digests) {
     size_t sizes = 0;
 
     for (size_t i = 0; i < WIDTH; i++) {
@@ -139,9 +128,7 @@ INLINE void hash_one_block(const sp_slice m[WIDTH], const sp_slice after[WIDTH],
 
 /* Fold `blocks` blocks of each lane of the first `groups` vectors into their states, which lie in
  * four rows, `stride` words apart. */
-INLINE void compress_groups(uint32_t *rows, size_t stride, const uint8_t *const *next,
-                            size_t blocks, int groups)
-{
+INLINE void compress_groups(uint32_t *rows, size_t stride, const uint8_t *const *next, size_t blocks, int groups) {
     vec state[GROUPS][4], w[GROUPS][16];
 
     for (size_t j = 0; j < 4; j++) {
@@ -156,22 +143,17 @@ INLINE void compress_groups(uint32_t *rows, size_t stride, const uint8_t *const 
     }
 }
 
-TARGET static NOINLINE void compress_one(uint32_t *rows, size_t stride, const uint8_t *const *next,
-                                         size_t blocks)
-{
+TARGET static NOINLINE void compress_one(uint32_t *rows, size_t stride, const uint8_t *const *next, size_t blocks) {
     compress_groups(rows, stride, next, blocks, 1);
 }
 
-TARGET static NOINLINE void compress_two(uint32_t *rows, size_t stride, const uint8_t *const *next,
-                                         size_t blocks)
-{
+TARGET static NOINLINE void compress_two(uint32_t *rows, size_t stride, const uint8_t *const *next, size_t blocks) {
     compress_groups(rows, stride, next, blocks, 2);
 }
 
 /* The same for `live` lanes, by the fastest way. */
-TARGET static void compress_live(uint32_t *rows, size_t stride, const uint8_t *const *next,
-                                 size_t blocks, size_t live)
-{
+TARGET static void compress_live(uint32_t *rows, size_t stride, const uint8_t *const *next, size_t blocks,
+                                 size_t live) {
     if (live <= FEW) {
         NARROWER(compress)(rows, stride, next, blocks, live);
     } else if (live <= LANES) {

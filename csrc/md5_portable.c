@@ -10,50 +10,41 @@
  */
 #include "md5_rounds.h"
 
-static inline uint32_t load32(const uint8_t *p)
-{
+static inline uint32_t load32(const uint8_t *p) {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-static inline void store32(uint8_t *p, uint32_t x)
-{
+static inline void store32(uint8_t *p, uint32_t x) {
     p[0] = (uint8_t)x;
     p[1] = (uint8_t)(x >> 8);
     p[2] = (uint8_t)(x >> 16);
     p[3] = (uint8_t)(x >> 24);
 }
 
-static inline uint32_t rotl(uint32_t x, int s)
-{
+static inline uint32_t rotl(uint32_t x, int s) {
     return x << s | x >> (32 - s);
 }
 
 /* x + f(b, c, d) */
-static inline uint32_t add_F(uint32_t x, uint32_t b, uint32_t c, uint32_t d)
-{
+static inline uint32_t add_F(uint32_t x, uint32_t b, uint32_t c, uint32_t d) {
     return x + (d ^ (b & (c ^ d)));
 }
 
-static inline uint32_t add_G(uint32_t x, uint32_t b, uint32_t c, uint32_t d)
-{
+static inline uint32_t add_G(uint32_t x, uint32_t b, uint32_t c, uint32_t d) {
     return x + (~d & c) + (d & b);
 }
 
-static inline uint32_t add_H(uint32_t x, uint32_t b, uint32_t c, uint32_t d)
-{
+static inline uint32_t add_H(uint32_t x, uint32_t b, uint32_t c, uint32_t d) {
     return x + (b ^ (c ^ d));
 }
 
-static inline uint32_t add_I(uint32_t x, uint32_t b, uint32_t c, uint32_t d)
-{
+static inline uint32_t add_I(uint32_t x, uint32_t b, uint32_t c, uint32_t d) {
     return x + (c ^ (b | ~d));
 }
 
-#define STEP(f, a, b, c, d, step, k, s, t)                                                         \
-    a = b + rotl(add_##f(a + load32(p + 4 * k) + t, b, c, d), s);
+#define STEP(f, a, b, c, d, step, k, s, t) a = b + rotl(add_##f(a + load32(p + 4 * k) + t, b, c, d), s);
 
-static void compress(uint32_t state[4], const uint8_t *next, size_t blocks)
-{
+static void compress(uint32_t state[4], const uint8_t *next, size_t blocks) {
     uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
     const uint8_t *p = next;
 
@@ -72,9 +63,7 @@ static void compress(uint32_t state[4], const uint8_t *next, size_t blocks)
     state[3] = d;
 }
 
-void sp_md5_compress_portable(uint32_t *rows, size_t stride, const uint8_t *const *next,
-                              size_t blocks, size_t live)
-{
+void sp_md5_compress_portable(uint32_t *rows, size_t stride, const uint8_t *const *next, size_t blocks, size_t live) {
     for (size_t i = 0; i < live; i++) {
         uint32_t state[4];
 
@@ -88,8 +77,7 @@ void sp_md5_compress_portable(uint32_t *rows, size_t stride, const uint8_t *cons
     }
 }
 
-void sp_md5_many_portable(const sp_slice *messages, size_t n, uint8_t *digests)
-{
+void sp_md5_many_portable(const sp_slice *messages, size_t n, uint8_t *digests) {
     for (size_t i = 0; i < n; i++) {
         sp_slice m = messages[i];
         size_t whole = m.size / SP_MD5_BLOCK_SIZE;

@@ -58,9 +58,7 @@ static const uint32_t sp_md5_initial[4] = {0x67452301u, 0xefcdab89u, 0x98badcfeu
 
 /* Write the padded end of a message: its last size % 64 bytes, which lie at `rest`, then 0x80,
  * zeros and the size in bits. Return the number of blocks, 1 or 2. */
-static inline size_t sp_md5_pad(uint8_t end[2 * SP_MD5_BLOCK_SIZE], const uint8_t *rest,
-                                size_t size)
-{
+static inline size_t sp_md5_pad(uint8_t end[2 * SP_MD5_BLOCK_SIZE], const uint8_t *rest, size_t size) {
     size_t used = size % SP_MD5_BLOCK_SIZE;
     size_t blocks = used <= SP_MD5_SHORT_MAX ? 1 : 2;
     uint8_t *bits = end + blocks * SP_MD5_BLOCK_SIZE - 8;
@@ -80,8 +78,7 @@ static inline size_t sp_md5_pad(uint8_t end[2 * SP_MD5_BLOCK_SIZE], const uint8_
  * of a to d, one column a message; rows are `stride` words apart and aligned to the kernel's
  * vector. All of a vector's columns may be written, and all their `next` must be readable, live or
  * not. */
-typedef void sp_md5_compress_fn(uint32_t *rows, size_t stride, const uint8_t *const *next,
-                                size_t blocks, size_t live);
+typedef void sp_md5_compress_fn(uint32_t *rows, size_t stride, const uint8_t *const *next, size_t blocks, size_t live);
 
 sp_md5_compress_fn sp_md5_compress_portable;
 sp_md5_compress_fn sp_md5_compress_sse2; /* up to 8 messages */

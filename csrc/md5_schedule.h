@@ -25,8 +25,7 @@ typedef struct {
     size_t short_index[WIDTH];
 } queue;
 
-TARGET static void hash_waiting(queue *q)
-{
+TARGET static void hash_waiting(queue *q) {
     uint8_t digests[SP_MD5_DIGEST_SIZE * WIDTH];
 
     if (q->waiting <= FEW) {
@@ -38,16 +37,15 @@ TARGET static void hash_waiting(queue *q)
         hash_one_block(q->short_messages, q->short_messages, digests);
     }
     for (size_t i = 0; i < q->waiting; i++) {
-        memcpy(q->digests + SP_MD5_DIGEST_SIZE * q->short_index[i],
-               digests + SP_MD5_DIGEST_SIZE * i, SP_MD5_DIGEST_SIZE);
+        memcpy(q->digests + SP_MD5_DIGEST_SIZE * q->short_index[i], digests + SP_MD5_DIGEST_SIZE * i,
+               SP_MD5_DIGEST_SIZE);
     }
     q->waiting = 0;
 }
 
 /* The index of the next message of more than one block, or NONE; the shorter ones before it are
  * hashed or set to wait. */
-TARGET static size_t next_long(queue *q)
-{
+TARGET static size_t next_long(queue *q) {
     while (q->next < q->n) {
         const sp_slice *m = q->messages + q->next;
         size_t limit = q->n - q->next < WIDTH ? q->n - q->next : WIDTH;
@@ -90,8 +88,7 @@ typedef struct {
 } lanes;
 
 /* Fold as many blocks as every live lane has, but at most `limit`, and return their number. */
-TARGET static size_t compress(lanes *l, size_t limit)
-{
+TARGET static size_t compress(lanes *l, size_t limit) {
     size_t blocks = limit;
 
     for (size_t lane = 0; lane < l->live; lane++) {
@@ -104,8 +101,7 @@ TARGET static size_t compress(lanes *l, size_t limit)
     return blocks;
 }
 
-TARGET static void pad(lanes *l, size_t lane, const sp_slice *m)
-{
+TARGET static void pad(lanes *l, size_t lane, const sp_slice *m) {
     const uint8_t *rest = m->data + m->size / SP_MD5_BLOCK_SIZE * SP_MD5_BLOCK_SIZE;
 
     l->blocks[lane] = sp_md5_pad(l->end[lane], rest, m->size);
@@ -113,8 +109,7 @@ TARGET static void pad(lanes *l, size_t lane, const sp_slice *m)
     l->padded[lane] = 1;
 }
 
-TARGET static void enter(lanes *l, size_t lane, size_t index, const sp_slice *m)
-{
+TARGET static void enter(lanes *l, size_t lane, size_t index, const sp_slice *m) {
     for (int j = 0; j < 4; j++) {
         l->state[j][lane] = sp_md5_initial[j];
     }
@@ -128,8 +123,7 @@ TARGET static void enter(lanes *l, size_t lane, size_t index, const sp_slice *m)
 }
 
 /* Close the gap at `lane`. */
-TARGET static void leave(lanes *l, size_t lane)
-{
+TARGET static void leave(lanes *l, size_t lane) {
     size_t last = --l->live;
 
     for (int j = 0; j < 4; j++) {
@@ -146,8 +140,7 @@ TARGET static void leave(lanes *l, size_t lane)
 }
 
 /* Fold, then pad or store what came to its end, and give its lane away. */
-TARGET static void turn(lanes *l, queue *q, size_t limit)
-{
+TARGET static void turn(lanes *l, queue *q, size_t limit) {
     size_t blocks = compress(l, limit);
 
     for (size_t lane = 0; lane < l->live;) {
@@ -176,14 +169,11 @@ TARGET static void turn(lanes *l, queue *q, size_t limit)
 /* Large buffers tend to lie at the same offset from a page. Lanes that start there together stay
  * together, all in one set of the first-level cache, and lose every line before they have read its
  * second half. So the others run one block ahead before a large message joins them. */
-TARGET static int collides(const lanes *l, const sp_slice *m)
-{
-    return l->live && m->size >= LARGE &&
-           (((uintptr_t)l->next[l->live - 1] ^ (uintptr_t)m->data) & CACHE_SET) == 0;
+TARGET static int collides(const lanes *l, const sp_slice *m) {
+    return l->live && m->size >= LARGE && (((uintptr_t)l->next[l->live - 1] ^ (uintptr_t)m->data) & CACHE_SET) == 0;
 }
 
-TARGET static void hash_many(const sp_slice *messages, size_t n, uint8_t *digests)
-{
+TARGET static void hash_many(const sp_slice *messages, size_t n, uint8_t *digests) {
     queue q;
     lanes l;
 

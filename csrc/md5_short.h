@@ -7,16 +7,14 @@
 
 #include "md5_rounds.h"
 
-static inline uint64_t sp_load64(const uint8_t *p)
-{
+static inline uint64_t sp_load64(const uint8_t *p) {
     uint64_t x;
 
     memcpy(&x, p, sizeof x);
     return x;
 }
 
-static inline uint64_t sp_load32(const uint8_t *p)
-{
+static inline uint64_t sp_load32(const uint8_t *p) {
     uint32_t x;
 
     memcpy(&x, p, sizeof x);
@@ -24,8 +22,7 @@ static inline uint64_t sp_load32(const uint8_t *p)
 }
 
 /* The first 16 bytes of the padded block, for size ≤ 15. */
-static inline void sp_md5_tiny_block(uint64_t half[2], const uint8_t *p, size_t size)
-{
+static inline void sp_md5_tiny_block(uint64_t half[2], const uint8_t *p, size_t size) {
     uint64_t x = 0, after = (uint64_t)0x80 << size % 8 * 8;
 
     if (size >= 8) {
@@ -45,8 +42,7 @@ static inline void sp_md5_tiny_block(uint64_t half[2], const uint8_t *p, size_t 
 }
 
 /* The padded block, for size ≤ 55. */
-static inline void sp_md5_short_block(uint8_t block[64], const uint8_t *p, size_t size)
-{
+static inline void sp_md5_short_block(uint8_t block[64], const uint8_t *p, size_t size) {
     uint64_t bits = (uint64_t)size << 3;
 
     memset(block, 0, 64);

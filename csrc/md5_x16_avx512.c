@@ -22,13 +22,11 @@ typedef __m512i vec;
 #define READY(x) __asm__("" : "+v"(x))
 #define HIDE(p) __asm__("" : "+r"(p))
 
-TARGET static inline vec set1(uint32_t x)
-{
+TARGET static inline vec set1(uint32_t x) {
     return _mm512_set1_epi32((int)x);
 }
 
-TARGET static inline vec add(vec x, vec y)
-{
+TARGET static inline vec add(vec x, vec y) {
     return _mm512_add_epi32(x, y);
 }
 
@@ -40,13 +38,11 @@ TARGET static inline vec add(vec x, vec y)
 #define add_H(x, b, c, d) add(x, _mm512_ternarylogic_epi32(b, c, d, 0x96))
 #define add_I(x, b, c, d) add(x, _mm512_ternarylogic_epi32(b, c, d, 0x39))
 
-TARGET static inline vec load_vec(const uint32_t *p)
-{
+TARGET static inline vec load_vec(const uint32_t *p) {
     return _mm512_load_si512(p);
 }
 
-TARGET static inline void store_vec(uint32_t *p, vec x)
-{
+TARGET static inline void store_vec(uint32_t *p, vec x) {
     _mm512_store_si512(p, x);
 }
 
@@ -56,8 +52,7 @@ TARGET static inline void store_vec(uint32_t *p, vec x)
  *     r2  c0 c1 c2 c3         t2  c0 d0 c1 d1         r2  a2 b2 c2 d2
  *     r3  d0 d1 d2 d3         t3  c2 d2 c3 d3         r3  a3 b3 c3 d3
  */
-TARGET static inline void transpose_words(vec r[4])
-{
+TARGET static inline void transpose_words(vec r[4]) {
     vec t0 = _mm512_unpacklo_epi32(r[0], r[1]);
     vec t1 = _mm512_unpackhi_epi32(r[0], r[1]);
     vec t2 = _mm512_unpacklo_epi32(r[2], r[3]);
@@ -70,8 +65,7 @@ TARGET static inline void transpose_words(vec r[4])
 }
 
 /* The same for the quarters of four vectors: quarter i of *r_j goes to quarter j of *r_i. */
-TARGET static inline void transpose_quarters(vec *r0, vec *r1, vec *r2, vec *r3)
-{
+TARGET static inline void transpose_quarters(vec *r0, vec *r1, vec *r2, vec *r3) {
     vec t0 = _mm512_shuffle_i32x4(*r0, *r1, 0x44); /* a0 a1 b0 b1 */
     vec t1 = _mm512_shuffle_i32x4(*r0, *r1, 0xee); /* a2 a3 b2 b3 */
     vec t2 = _mm512_shuffle_i32x4(*r2, *r3, 0x44); /* c0 c1 d0 d1 */
@@ -86,8 +80,7 @@ TARGET static inline void transpose_quarters(vec *r0, vec *r1, vec *r2, vec *r3)
 /* 16 blocks, one a row, become the 16 words of the lanes: words in every quarter of four rows,
  * which leaves words j, 4 + j, 8 + j, 12 + j of four messages in the quarters of row j; then the
  * quarters. */
-TARGET static inline void transpose(vec w[16])
-{
+TARGET static inline void transpose(vec w[16]) {
     transpose_words(w);
     transpose_words(w + 4);
     transpose_words(w + 8);
@@ -98,8 +91,7 @@ TARGET static inline void transpose(vec w[16])
     transpose_quarters(w + 3, w + 7, w + 11, w + 15);
 }
 
-TARGET static inline void load_blocks(vec w[16], const uint8_t *const next[LANES], size_t at)
-{
+TARGET static inline void load_blocks(vec w[16], const uint8_t *const next[LANES], size_t at) {
     for (size_t i = 0; i < LANES; i++) {
         w[i] = _mm512_loadu_si512(next[i] + at);
     }
@@ -113,8 +105,7 @@ TARGET static inline void load_blocks(vec w[16], const uint8_t *const next[LANES
 _Static_assert(sizeof(sp_slice) == 16 && sizeof(size_t) == 8, "a slice is a quarter of a vector");
 
 /* The sizes in bits, in that order: four vectors of four slices {data, size}, by words. */
-TARGET static inline vec load_bits(const sp_slice m[LANES])
-{
+TARGET static inline vec load_bits(const sp_slice m[LANES]) {
     vec s[4];
 
     for (size_t i = 0; i < 4; i++) {
@@ -124,8 +115,7 @@ TARGET static inline vec load_bits(const sp_slice m[LANES])
     return _mm512_slli_epi32(s[2], 3);
 }
 
-TARGET static inline void load_short(vec w[16], const sp_slice m[LANES])
-{
+TARGET static inline void load_short(vec w[16], const sp_slice m[LANES]) {
     for (size_t i = 0; i < 4; i++) {
         for (size_t q = 0; q < 4; q++) {
             const sp_slice *s = m + 4 * i + q;
@@ -141,8 +131,7 @@ TARGET static inline void load_short(vec w[16], const sp_slice m[LANES])
     w[15] = set1(0);
 }
 
-TARGET static inline void load_tiny(vec w[16], const sp_slice m[LANES])
-{
+TARGET static inline void load_tiny(vec w[16], const sp_slice m[LANES]) {
     for (size_t i = 0; i < 4; i++) {
         const sp_slice *s = m + 4 * i;
         __m128i row[4];
@@ -164,8 +153,7 @@ TARGET static inline void load_tiny(vec w[16], const sp_slice m[LANES])
     w[14] = load_bits(m);
 }
 
-TARGET static inline void store_digests(uint8_t *out, vec state[4])
-{
+TARGET static inline void store_digests(uint8_t *out, vec state[4]) {
     transpose_words(state);
     for (size_t i = 0; i < 4; i++) {
         _mm512_storeu_si512(out + 64 * i, state[i]);
@@ -174,8 +162,7 @@ TARGET static inline void store_digests(uint8_t *out, vec state[4])
 
 #include "md5_lanes.h"
 
-TARGET void sp_md5_many_avx512(const sp_slice *messages, size_t n, uint8_t *digests)
-{
+TARGET void sp_md5_many_avx512(const sp_slice *messages, size_t n, uint8_t *digests) {
     hash_many(messages, n, digests);
 }
 

@@ -19,45 +19,37 @@ typedef uint32x4_t vec;
 #define READY(x) __asm__("" : "+w"(x))
 #define HIDE(p) __asm__("" : "+r"(p)) /* constants come by replicating loads, 4 bytes each */
 
-static inline vec set1(uint32_t x)
-{
+static inline vec set1(uint32_t x) {
     return vdupq_n_u32(x);
 }
 
-static inline vec add(vec x, vec y)
-{
+static inline vec add(vec x, vec y) {
     return vaddq_u32(x, y);
 }
 
 #define ROTL(x, s) vsriq_n_u32(vshlq_n_u32(x, s), x, 32 - (s))
 
-static inline vec add_F(vec x, vec b, vec c, vec d)
-{
+static inline vec add_F(vec x, vec b, vec c, vec d) {
     return add(x, vbslq_u32(b, c, d));
 }
 
-static inline vec add_G(vec x, vec b, vec c, vec d)
-{
+static inline vec add_G(vec x, vec b, vec c, vec d) {
     return add(x, vbslq_u32(d, b, c));
 }
 
-static inline vec add_H(vec x, vec b, vec c, vec d)
-{
+static inline vec add_H(vec x, vec b, vec c, vec d) {
     return add(x, veorq_u32(b, veorq_u32(c, d)));
 }
 
-static inline vec add_I(vec x, vec b, vec c, vec d)
-{
+static inline vec add_I(vec x, vec b, vec c, vec d) {
     return add(x, veorq_u32(c, vornq_u32(b, d)));
 }
 
-static inline vec load_vec(const uint32_t *p)
-{
+static inline vec load_vec(const uint32_t *p) {
     return vld1q_u32(p);
 }
 
-static inline void store_vec(uint32_t *p, vec x)
-{
+static inline void store_vec(uint32_t *p, vec x) {
     vst1q_u32(p, x);
 }
 
@@ -67,8 +59,7 @@ static inline void store_vec(uint32_t *p, vec x)
  *     r2  c0 c1 c2 c3         t2  c0 d0 c2 d2         r2  a2 b2 c2 d2
  *     r3  d0 d1 d2 d3         t3  c1 d1 c3 d3         r3  a3 b3 c3 d3
  */
-static inline void transpose_words(vec r[4])
-{
+static inline void transpose_words(vec r[4]) {
     uint64x2_t t0 = vreinterpretq_u64_u32(vtrn1q_u32(r[0], r[1]));
     uint64x2_t t1 = vreinterpretq_u64_u32(vtrn2q_u32(r[0], r[1]));
     uint64x2_t t2 = vreinterpretq_u64_u32(vtrn1q_u32(r[2], r[3]));
@@ -80,8 +71,7 @@ static inline void transpose_words(vec r[4])
     r[3] = vreinterpretq_u32_u64(vtrn2q_u64(t1, t3));
 }
 
-static inline void load_blocks(vec w[16], const uint8_t *const next[LANES], size_t at)
-{
+static inline void load_blocks(vec w[16], const uint8_t *const next[LANES], size_t at) {
     for (size_t k = 0; k < 16; k += 4) {
         for (size_t i = 0; i < 4; i++) {
             w[k + i] = vreinterpretq_u32_u8(vld1q_u8(next[i] + at + 4 * k));
@@ -90,8 +80,7 @@ static inline void load_blocks(vec w[16], const uint8_t *const next[LANES], size
     }
 }
 
-static inline void load_short(vec w[16], const sp_slice m[LANES])
-{
+static inline void load_short(vec w[16], const sp_slice m[LANES]) {
     _Alignas(16) uint8_t block[LANES][64];
     const uint8_t *next[LANES];
 
@@ -102,8 +91,7 @@ static inline void load_short(vec w[16], const sp_slice m[LANES])
     load_blocks(w, next, 0);
 }
 
-static inline void load_tiny(vec w[16], const sp_slice m[LANES])
-{
+static inline void load_tiny(vec w[16], const sp_slice m[LANES]) {
     uint32_t bits[LANES];
 
     for (size_t i = 0; i < LANES; i++) {
@@ -117,8 +105,7 @@ static inline void load_tiny(vec w[16], const sp_slice m[LANES])
     w[14] = vld1q_u32(bits);
 }
 
-static inline void store_digests(uint8_t *out, vec state[4])
-{
+static inline void store_digests(uint8_t *out, vec state[4]) {
     transpose_words(state);
     for (size_t i = 0; i < LANES; i++) {
         vst1q_u8(out + 16 * i, vreinterpretq_u8_u32(state[i]));
@@ -127,8 +114,7 @@ static inline void store_digests(uint8_t *out, vec state[4])
 
 #include "md5_lanes.h"
 
-void sp_md5_many_neon(const sp_slice *messages, size_t n, uint8_t *digests)
-{
+void sp_md5_many_neon(const sp_slice *messages, size_t n, uint8_t *digests) {
     hash_many(messages, n, digests);
 }
 

@@ -23,53 +23,44 @@ typedef __m128i vec;
 #define READY(x) __asm__("" : "+x"(x))
 #define HIDE(p) (void)0 /* no broadcasting load: let constants be whole vectors in memory */
 
-TARGET static inline vec set1(uint32_t x)
-{
+TARGET static inline vec set1(uint32_t x) {
     return _mm_set1_epi32((int)x);
 }
 
-TARGET static inline vec add(vec x, vec y)
-{
+TARGET static inline vec add(vec x, vec y) {
     return _mm_add_epi32(x, y);
 }
 
 #define ROTL(x, s) rotl(x, s, 32 - (s))
 
-TARGET static inline vec rotl(vec x, int left, int right)
-{
+TARGET static inline vec rotl(vec x, int left, int right) {
     return _mm_or_si128(_mm_slli_epi32(x, left), _mm_srli_epi32(x, right));
 }
 
-TARGET static inline vec add_F(vec x, vec b, vec c, vec d)
-{
+TARGET static inline vec add_F(vec x, vec b, vec c, vec d) {
     return add(x, _mm_xor_si128(d, _mm_and_si128(b, _mm_xor_si128(c, d))));
 }
 
-TARGET static inline vec add_G(vec x, vec b, vec c, vec d)
-{
+TARGET static inline vec add_G(vec x, vec b, vec c, vec d) {
     x = add(x, _mm_andnot_si128(d, c));
     READY(x);
     return add(x, _mm_and_si128(d, b));
 }
 
-TARGET static inline vec add_H(vec x, vec b, vec c, vec d)
-{
+TARGET static inline vec add_H(vec x, vec b, vec c, vec d) {
     return add(x, _mm_xor_si128(b, _mm_xor_si128(c, d)));
 }
 
-TARGET static inline vec add_I(vec x, vec b, vec c, vec d)
-{
+TARGET static inline vec add_I(vec x, vec b, vec c, vec d) {
     x = add(x, set1(0xffffffffu));
     return _mm_sub_epi32(x, _mm_xor_si128(c, _mm_andnot_si128(b, d)));
 }
 
-TARGET static inline vec load_vec(const uint32_t *p)
-{
+TARGET static inline vec load_vec(const uint32_t *p) {
     return _mm_load_si128((const vec *)p);
 }
 
-TARGET static inline void store_vec(uint32_t *p, vec x)
-{
+TARGET static inline void store_vec(uint32_t *p, vec x) {
     _mm_store_si128((vec *)p, x);
 }
 
@@ -79,8 +70,7 @@ TARGET static inline void store_vec(uint32_t *p, vec x)
  *     r2  c0 c1 c2 c3         t2  c0 d0 c1 d1         r2  a2 b2 c2 d2
  *     r3  d0 d1 d2 d3         t3  c2 d2 c3 d3         r3  a3 b3 c3 d3
  */
-TARGET static inline void transpose_words(vec r[4])
-{
+TARGET static inline void transpose_words(vec r[4]) {
     vec t0 = _mm_unpacklo_epi32(r[0], r[1]);
     vec t1 = _mm_unpackhi_epi32(r[0], r[1]);
     vec t2 = _mm_unpacklo_epi32(r[2], r[3]);
@@ -92,8 +82,7 @@ TARGET static inline void transpose_words(vec r[4])
     r[3] = _mm_unpackhi_epi64(t1, t3);
 }
 
-TARGET static inline void load_blocks(vec w[16], const uint8_t *const next[LANES], size_t at)
-{
+TARGET static inline void load_blocks(vec w[16], const uint8_t *const next[LANES], size_t at) {
     for (size_t k = 0; k < 16; k += 4) {
         for (size_t i = 0; i < 4; i++) {
             w[k + i] = _mm_loadu_si128((const vec *)(next[i] + at + 4 * k));
@@ -102,8 +91,7 @@ TARGET static inline void load_blocks(vec w[16], const uint8_t *const next[LANES
     }
 }
 
-TARGET static inline void load_short(vec w[16], const sp_slice m[LANES])
-{
+TARGET static inline void load_short(vec w[16], const sp_slice m[LANES]) {
     _Alignas(16) uint8_t block[LANES][64];
     const uint8_t *next[LANES];
 
@@ -114,8 +102,7 @@ TARGET static inline void load_short(vec w[16], const sp_slice m[LANES])
     load_blocks(w, next, 0);
 }
 
-TARGET static inline void load_tiny(vec w[16], const sp_slice m[LANES])
-{
+TARGET static inline void load_tiny(vec w[16], const sp_slice m[LANES]) {
     for (size_t i = 0; i < LANES; i++) {
         uint64_t half[2];
 
@@ -123,12 +110,10 @@ TARGET static inline void load_tiny(vec w[16], const sp_slice m[LANES])
         w[i] = _mm_set_epi64x((long long)half[1], (long long)half[0]);
     }
     transpose_words(w);
-    w[14] = _mm_slli_epi32(
-        _mm_setr_epi32((int)m[0].size, (int)m[1].size, (int)m[2].size, (int)m[3].size), 3);
+    w[14] = _mm_slli_epi32(_mm_setr_epi32((int)m[0].size, (int)m[1].size, (int)m[2].size, (int)m[3].size), 3);
 }
 
-TARGET static inline void store_digests(uint8_t *out, vec state[4])
-{
+TARGET static inline void store_digests(uint8_t *out, vec state[4]) {
     transpose_words(state);
     for (size_t i = 0; i < LANES; i++) {
         _mm_storeu_si128((vec *)(out + 16 * i), state[i]);
@@ -137,14 +122,12 @@ TARGET static inline void store_digests(uint8_t *out, vec state[4])
 
 #include "md5_lanes.h"
 
-TARGET void sp_md5_compress_sse2(uint32_t *rows, size_t stride, const uint8_t *const *next,
-                                 size_t blocks, size_t live)
-{
+TARGET void sp_md5_compress_sse2(uint32_t *rows, size_t stride, const uint8_t *const *next, size_t blocks,
+                                 size_t live) {
     compress_live(rows, stride, next, blocks, live);
 }
 
-TARGET void sp_md5_many_sse2(const sp_slice *messages, size_t n, uint8_t *digests)
-{
+TARGET void sp_md5_many_sse2(const sp_slice *messages, size_t n, uint8_t *digests) {
     hash_many(messages, n, digests);
 }
 

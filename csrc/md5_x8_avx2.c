@@ -23,53 +23,44 @@ typedef __m256i vec;
 #define READY(x) __asm__("" : "+x"(x))
 #define HIDE(p) __asm__("" : "+r"(p)) /* constants come by broadcasting loads, 4 bytes each */
 
-TARGET static inline vec set1(uint32_t x)
-{
+TARGET static inline vec set1(uint32_t x) {
     return _mm256_set1_epi32((int)x);
 }
 
-TARGET static inline vec add(vec x, vec y)
-{
+TARGET static inline vec add(vec x, vec y) {
     return _mm256_add_epi32(x, y);
 }
 
 #define ROTL(x, s) rotl(x, s, 32 - (s))
 
-TARGET static inline vec rotl(vec x, int left, int right)
-{
+TARGET static inline vec rotl(vec x, int left, int right) {
     return _mm256_or_si256(_mm256_slli_epi32(x, left), _mm256_srli_epi32(x, right));
 }
 
-TARGET static inline vec add_F(vec x, vec b, vec c, vec d)
-{
+TARGET static inline vec add_F(vec x, vec b, vec c, vec d) {
     return add(x, _mm256_xor_si256(d, _mm256_and_si256(b, _mm256_xor_si256(c, d))));
 }
 
-TARGET static inline vec add_G(vec x, vec b, vec c, vec d)
-{
+TARGET static inline vec add_G(vec x, vec b, vec c, vec d) {
     x = add(x, _mm256_andnot_si256(d, c));
     READY(x);
     return add(x, _mm256_and_si256(d, b));
 }
 
-TARGET static inline vec add_H(vec x, vec b, vec c, vec d)
-{
+TARGET static inline vec add_H(vec x, vec b, vec c, vec d) {
     return add(x, _mm256_xor_si256(b, _mm256_xor_si256(c, d)));
 }
 
-TARGET static inline vec add_I(vec x, vec b, vec c, vec d)
-{
+TARGET static inline vec add_I(vec x, vec b, vec c, vec d) {
     x = add(x, set1(0xffffffffu));
     return _mm256_sub_epi32(x, _mm256_xor_si256(c, _mm256_andnot_si256(b, d)));
 }
 
-TARGET static inline vec load_vec(const uint32_t *p)
-{
+TARGET static inline vec load_vec(const uint32_t *p) {
     return _mm256_load_si256((const vec *)p);
 }
 
-TARGET static inline void store_vec(uint32_t *p, vec x)
-{
+TARGET static inline void store_vec(uint32_t *p, vec x) {
     _mm256_store_si256((vec *)p, x);
 }
 
@@ -79,8 +70,7 @@ TARGET static inline void store_vec(uint32_t *p, vec x)
  *     r2  c0 c1 c2 c3         t2  c0 d0 c1 d1         r2  a2 b2 c2 d2
  *     r3  d0 d1 d2 d3         t3  c2 d2 c3 d3         r3  a3 b3 c3 d3
  */
-TARGET static inline void transpose_words(vec r[4])
-{
+TARGET static inline void transpose_words(vec r[4]) {
     vec t0 = _mm256_unpacklo_epi32(r[0], r[1]);
     vec t1 = _mm256_unpackhi_epi32(r[0], r[1]);
     vec t2 = _mm256_unpacklo_epi32(r[2], r[3]);
@@ -92,16 +82,14 @@ TARGET static inline void transpose_words(vec r[4])
     r[3] = _mm256_unpackhi_epi64(t1, t3);
 }
 
-TARGET static inline vec join(__m128i low, __m128i high)
-{
+TARGET static inline vec join(__m128i low, __m128i high) {
     return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
 }
 
 /* Row i takes words k to k + 3 of lane i into its low and of lane 4 + i into its high half: the
  * halves are in place as they are loaded, and transposed by words row i is word k + i of all lanes.
  */
-TARGET static inline void load_blocks(vec w[16], const uint8_t *const next[LANES], size_t at)
-{
+TARGET static inline void load_blocks(vec w[16], const uint8_t *const next[LANES], size_t at) {
     for (size_t k = 0; k < 16; k += 4) {
         for (size_t i = 0; i < 4; i++) {
             w[k + i] = join(_mm_loadu_si128((const __m128i *)(next[i] + at + 4 * k)),
@@ -115,8 +103,7 @@ TARGET static inline void load_blocks(vec w[16], const uint8_t *const next[LANES
  * lanes, transposed by words, give vectors i = 0 to 3 with the digest of lane 4h + i in half h, so
  * that lane is given to message 2i + h. */
 
-TARGET static inline void load_short(vec w[16], const sp_slice m[LANES])
-{
+TARGET static inline void load_short(vec w[16], const sp_slice m[LANES]) {
     _Alignas(32) uint8_t block[LANES][64];
     const uint8_t *next[LANES];
 
@@ -129,24 +116,21 @@ TARGET static inline void load_short(vec w[16], const sp_slice m[LANES])
     load_blocks(w, next, 0);
 }
 
-TARGET static inline void load_tiny(vec w[16], const sp_slice m[LANES])
-{
+TARGET static inline void load_tiny(vec w[16], const sp_slice m[LANES]) {
     for (size_t i = 0; i < 4; i++) {
         uint64_t low[2], high[2];
 
         sp_md5_tiny_block(low, m[2 * i].data, m[2 * i].size);
         sp_md5_tiny_block(high, m[2 * i + 1].data, m[2 * i + 1].size);
-        w[i] = _mm256_setr_epi64x((long long)low[0], (long long)low[1], (long long)high[0],
-                                  (long long)high[1]);
+        w[i] = _mm256_setr_epi64x((long long)low[0], (long long)low[1], (long long)high[0], (long long)high[1]);
     }
     transpose_words(w);
-    w[14] = _mm256_slli_epi32(_mm256_setr_epi32((int)m[0].size, (int)m[2].size, (int)m[4].size,
-                                                (int)m[6].size, (int)m[1].size, (int)m[3].size,
-                                                (int)m[5].size, (int)m[7].size), 3);
+    w[14] = _mm256_slli_epi32(_mm256_setr_epi32((int)m[0].size, (int)m[2].size, (int)m[4].size, (int)m[6].size,
+                                                (int)m[1].size, (int)m[3].size, (int)m[5].size, (int)m[7].size),
+                              3);
 }
 
-TARGET static inline void store_digests(uint8_t *out, vec state[4])
-{
+TARGET static inline void store_digests(uint8_t *out, vec state[4]) {
     transpose_words(state);
     for (size_t i = 0; i < 4; i++) {
         _mm256_storeu_si256((vec *)(out + 32 * i), state[i]);
@@ -155,14 +139,12 @@ TARGET static inline void store_digests(uint8_t *out, vec state[4])
 
 #include "md5_lanes.h"
 
-TARGET void sp_md5_compress_avx2(uint32_t *rows, size_t stride, const uint8_t *const *next,
-                                 size_t blocks, size_t live)
-{
+TARGET void sp_md5_compress_avx2(uint32_t *rows, size_t stride, const uint8_t *const *next, size_t blocks,
+                                 size_t live) {
     compress_live(rows, stride, next, blocks, live);
 }
 
-TARGET void sp_md5_many_avx2(const sp_slice *messages, size_t n, uint8_t *digests)
-{
+TARGET void sp_md5_many_avx2(const sp_slice *messages, size_t n, uint8_t *digests) {
     hash_many(messages, n, digests);
 }
 

@@ -109,7 +109,7 @@ def hash_key(partition_key, explicit_hash_key=None):
     cdef sp_slice view
     cdef sp_hash_key given
     cdef uint8_t[16] digest
-    owner = view_partition_key(partition_key, &view, NO_POSITION)  # noqa: F841, keeps the bytes alive
+    _owner = view_partition_key(partition_key, &view, NO_POSITION)  # keeps the bytes alive
     if explicit_hash_key is not None:
         read_explicit_hash_key(explicit_hash_key, &given, NO_POSITION)
         return (<object>given.high << 64) | given.low

@@ -5,7 +5,8 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, uint8_t
 
 from ._keys cimport (
-    KEY_BATCH, NO_POSITION, KeyBatch, PySequence_Fast, PySequence_Fast_GET_SIZE, check_pair_lengths, read_explicit_hash_key, sp_hash_key_from_bytes,
+    KEY_BATCH, NO_POSITION, KeyBatch, PySequence_Fast, PySequence_Fast_GET_SIZE, check_pair_lengths,
+    read_explicit_hash_key, sp_hash_key_from_bytes,
 )
 from ._md5 cimport md5_many
 
