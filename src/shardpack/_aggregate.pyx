@@ -492,7 +492,8 @@ cdef class Aggregator:
                 done += count
         finally:
             self._full.count -= done
-            memmove(self._full.buckets, self._full.buckets + done, <size_t>self._full.count * sizeof(sp_bucket))
+            if self._full.count:
+                memmove(self._full.buckets, &self._full.buckets[done], <size_t>self._full.count * sizeof(sp_bucket))
         return 0
 
     cdef int _seal_batch(self, sp_bucket *buckets, Py_ssize_t count) except -1:

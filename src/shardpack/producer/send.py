@@ -77,6 +77,8 @@ class OrderedSender:
         self.report = DeliveryReport()
         self._give_up_after_s = give_up_after_s
         self._lanes: dict[int, _Lane] = {}
+        self._lost_since: float | None = None  # when answers began to name shards that the map does not have there
+        self._lost_times = 0
 
     def send(
         self,
@@ -98,10 +100,14 @@ class OrderedSender:
             for request in pack(self._due(), self.limits, max_entries_per_shard=1):
                 outcomes = self.transport.put_records(request)
                 self.report.requests += 1
-                elsewhere = self._settle(request, outcomes, on_stored)
+                elsewhere, refused = self._settle(request, outcomes, on_stored)
                 if elsewhere:
                     self._follow_resharding(elsewhere, on_stored)
+                if refused is not None:
+                    raise refused
+                if elsewhere:
                     break  # the rest of this round belongs to the old map
+                self._lost_since, self._lost_times = None, 0
 
     def _line_up(self, records: Iterable[KinesisRecord]) -> None:
         for record in records:
@@ -120,52 +126,72 @@ class OrderedSender:
         request: list[KinesisRecord],
         outcomes: list[Stored | Failed],
         on_stored: Callable[[KinesisRecord], None] | None,
-    ) -> list[tuple[KinesisRecord, Stored]]:
-        """Take what is stored off its lane. Returns what landed in another shard than predicted, not yet counted."""
+    ) -> tuple[list[tuple[KinesisRecord, Stored]], DeliveryError | None]:
+        """Take what is stored off its lane.
+
+        Returns the aggregated records that landed in another shard than predicted, which are not counted yet, and the
+        error of an entry that was refused for good.
+        """
         elsewhere = []
+        refused: DeliveryError | None = None
         for record, outcome in zip(request, outcomes, strict=True):
             lane = self._lanes[record.shard_index]
             if isinstance(outcome, Failed):
-                self._back_off(lane, record, outcome)
+                refused = self._back_off(lane, record, outcome) or refused
                 continue
             lane.records.popleft()
             lane.failures, lane.failing_since, lane.not_before = 0, None, 0.0
             if not lane.records:
                 del self._lanes[record.shard_index]
-            if outcome.shard_id == self.shard_map[record.shard_index].shard_id:
+            if outcome.shard_id == self.shard_map[record.shard_index].shard_id or _is_raw(record):
                 self._count(record, outcome, on_stored)
             else:
                 elsewhere.append((record, outcome))
-        return elsewhere
+        return elsewhere, refused
 
-    def _count(
-        self, record: KinesisRecord, stored: Stored, on_stored: Callable[[KinesisRecord], None] | None
-    ) -> None:
+    def _count(self, record: KinesisRecord, stored: Stored, on_stored: Callable[[KinesisRecord], None] | None) -> None:
         self.report.add(record, stored)
         if on_stored is not None:
             on_stored(record)
 
-    def _back_off(self, lane: _Lane, record: KinesisRecord, failed: Failed) -> None:
-        """Keep the record at the head of its lane, for later: exponential, full jitter, this shard alone."""
+    def _back_off(self, lane: _Lane, record: KinesisRecord, failed: Failed) -> DeliveryError | None:
+        """Keep the record at the head of its lane, for later: exponential, full jitter, this shard alone.
+
+        Returns the error when there is no later.
+        """
         now = time.monotonic()
         if lane.failing_since is None:
             lane.failing_since = now
         what = f"Kinesis record of {record.size:,} bytes (key {record.partition_key!r}): {failed.error_code}"
         if not failed.retryable:
-            raise DeliveryError(f"{what}: {failed.message}")
+            return DeliveryError(f"{what}: {failed.message}")
         if now - lane.failing_since > self._give_up_after_s:
-            raise DeliveryError(f"{what} for more than {self._give_up_after_s:g} s: {failed.message}")
+            return DeliveryError(f"{what} for more than {self._give_up_after_s:g} s: {failed.message}")
         longest = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**lane.failures)
         lane.failures += 1
         lane.not_before = now + random.uniform(0, longest)
         self.report.resent_entries += 1
+        return None
 
     # --- resharding ---
 
     def _follow_resharding(
         self, elsewhere: list[tuple[KinesisRecord, Stored]], on_stored: Callable[[KinesisRecord], None] | None
     ) -> None:
-        """Read the map again; send again what the KCL would drop, and all that waits, for the shards as they are."""
+        """Read the map again; send again what the KCL would drop, and all that waits, for the shards as they are.
+
+        The map can lag behind the answers: each time in a row waits longer, and not for ever.
+        """
+        now = time.monotonic()
+        self._lost_since = now if self._lost_since is None else self._lost_since
+        if now - self._lost_since > self._give_up_after_s:
+            raise DeliveryError(
+                f"for more than {self._give_up_after_s:g} s the service stores records in other shards than ListShards "
+                f"says, {elsewhere[0][1].shard_id} for one"
+            )
+        if self._lost_times:
+            time.sleep(random.uniform(0, min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**self._lost_times)))
+        self._lost_times += 1
         self.shard_map = self.transport.list_shards()
         shards = {shard.shard_id: shard for shard in self.shard_map}
         logger.info("the stream was resharded: %d open shards now", len(self.shard_map))
@@ -198,6 +224,6 @@ def _is_raw(record: KinesisRecord) -> bool:
 
 
 def _lies_in(record: KinesisRecord, shard: Shard) -> bool:
-    """Whether a consumer of this shard gets every user record: a raw one always, aggregated ones by the KCL's rule."""
+    """Whether the KCL, reading this shard, takes every user record of the aggregated record."""
     hash_range = (shard.starting_hash_key, shard.ending_hash_key)
     return deaggregate(record.data, hash_range=hash_range).left_out == 0

@@ -1,0 +1,125 @@
+"""shardpack tail: the user records of a stream, one a line."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Annotated
+
+import typer
+
+from .._deaggregate import UserRecord
+from ..consume import deaggregate
+from .client import EndpointUrl, Profile, Region, make_client
+from .outcome import BadInputError, answered, stderr
+from .read_stream import ShardRecords, read_stream
+
+# what would end a line or steer a terminal, shown as \x..
+_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != ord("\t")}
+
+
+def tail(  # noqa: PLR0917 (typer calls it)
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.")],
+    start: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="WHERE",
+            help="trim-horizon (the oldest record), latest, or a time: ISO 8601 or epoch seconds.",
+        ),
+    ] = "trim-horizon",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a user record.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="Wait for more, or stop when every shard is caught up.")
+    ] = True,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Stop after N user records.")] = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+    profile: Profile = None,
+) -> None:
+    """Print the user records of a stream: partition key, a space, data.
+
+    Reads every shard, and those that appear when shards are split or merged;
+    takes aggregates apart. Bytes that are no text and control characters print as
+    \\xNN; --json keeps data exact, as text or base64.
+
+    \b
+      shardpack tail flights
+      shardpack tail flights --from latest --json | jq .partition_key
+      shardpack tail flights --from 2026-01-31T12:00:00Z --no-follow > day.txt
+    """
+    with answered():
+        position = starting_position(start)
+        client = make_client(region, endpoint_url, profile)
+        if follow and stderr.is_terminal:
+            stderr.print(f"Reading {stream}; Ctrl-C stops.", style="dim", markup=False)
+        line_of = as_json_line if as_json else as_plain_line
+        for read in read_stream(client, stream, position, follow=follow):
+            printed = _print(read, line_of, limit)
+            if limit is not None:
+                limit -= printed
+                if limit == 0:
+                    break
+
+
+def starting_position(text: str) -> datetime | str:
+    """Read the value of --from. A time without a zone is local time."""
+    if text.lower() in ("trim-horizon", "latest"):
+        return text.upper().replace("-", "_")
+    try:
+        return datetime.fromtimestamp(float(text), timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        pass
+    try:
+        # Python 3.10 does not know Z
+        return datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in "zZ" else text).astimezone()
+    except (ValueError, OverflowError, OSError):
+        raise BadInputError(
+            f"--from takes trim-horizon, latest, an ISO 8601 time or epoch seconds, not {text!r}"
+        ) from None
+
+
+def as_plain_line(_shard_id: str, record: UserRecord) -> str:
+    """Partition key, a space, data."""
+    return f"{record.partition_key} {record.data.decode(errors='backslashreplace')}".translate(_VISIBLE)
+
+
+def as_json_line(shard_id: str, record: UserRecord) -> str:
+    """Everything that is known of a user record; what does not apply is null or left out."""
+    fields: dict[str, str | int | None] = {
+        "partition_key": record.partition_key,
+        "explicit_hash_key": record.explicit_hash_key,
+        "sequence_number": record.sequence_number,
+        "sub_sequence_number": record.sub_sequence_number,
+        "shard_id": shard_id,
+        "approximate_arrival_timestamp": _iso(record.approximate_arrival_timestamp),
+        "aggregated": record.aggregated,
+    }
+    try:
+        fields["data"] = record.data.decode()
+    except UnicodeDecodeError:
+        fields["data_base64"] = base64.b64encode(record.data).decode()
+    if record.error is not None:
+        fields["error"] = str(record.error)
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def _iso(arrived: datetime | float | None) -> str | None:
+    if arrived is None:
+        return None
+    if not isinstance(arrived, datetime):
+        return datetime.fromtimestamp(arrived, timezone.utc).isoformat()
+    return arrived.astimezone(timezone.utc).isoformat()
+
+
+def _print(read: ShardRecords, line_of: Callable[[str, UserRecord], str], limit: int | None) -> int:
+    """Print what one read brought, ``limit`` user records at most. Returns how many that was."""
+    records = deaggregate(read.records)[:limit]
+    for record in records:
+        # a key that was no UTF-8 holds surrogates: they become escapes, which JSON reads as the same
+        sys.stdout.buffer.write(line_of(read.shard.shard_id, record).encode(errors="backslashreplace") + b"\n")
+    sys.stdout.buffer.flush()
+    return len(records)

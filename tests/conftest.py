@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from shardpack.cli.local_kinesis import LocalKinesis
+
+SHARDPACK = [sys.executable, "-W", "error", "-c", "from shardpack.cli import main; main()"]
+
+
+@pytest.fixture(scope="session")
+def local_kinesis() -> Iterator[LocalKinesis]:
+    """A Kinesis on loopback: ``.endpoint_url``, ``.client()``, ``.create_stream(name, shard_count)``."""
+    with LocalKinesis() as kinesis:
+        yield kinesis
+
+
+@pytest.fixture(scope="session")
+def command_environment() -> dict[str, str]:
+    """An environment with credentials for the local Kinesis and nothing of the user's terminal, AWS or proxies."""
+    ignored = ("AWS_", "PYTHON", "FORCE_COLOR", "CLICOLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(ignored) and not name.lower().endswith("_proxy")
+    }
+    return kept | {
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "COLUMNS": "80",
+        "PYTHONUTF8": "1",
+    }
+
+
+class Shardpack:
+    """Runs the command as its users do, in a process of its own."""
+
+    def __init__(self, environment: dict[str, str], endpoint_url: str) -> None:
+        self.environment = environment
+        self.endpoint_url = endpoint_url
+
+    def __call__(self, *arguments: object, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run ``shardpack`` with these arguments; commands that take a stream reach the local Kinesis."""
+        command = [*SHARDPACK, *map(str, arguments)]
+        if arguments and arguments[0] in {"put", "tail"} and "--endpoint-url" not in arguments:
+            command += ["--endpoint-url", self.endpoint_url]
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, check=False, timeout=120, env=self.environment | environment
+        )
+        return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.fixture(scope="session")
+def shardpack(local_kinesis: LocalKinesis, command_environment: dict[str, str]) -> Shardpack:
+    return Shardpack(command_environment, local_kinesis.endpoint_url)

@@ -1,0 +1,25 @@
+"""Python code in a process of its own: for what would take the test run with it if it went wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def run(code: str, **environment: str) -> str:
+    """Run ``code`` to its good end; return what it printed."""
+    done = python("-X", "faulthandler", "-c", code, **environment)
+    assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-2000:]}"
+    return done.stdout

@@ -1,0 +1,59 @@
+"""What `import shardpack` costs and gives."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import distribution
+from importlib.resources import files
+from importlib.util import find_spec
+
+import pytest
+from isolated import python, run
+
+import shardpack
+
+CLASSES = {"Aggregator", "Boto3Transport", "HashKeys", "KinesisRecord", "Limits", "Shard", "ShardMap"}
+RECORDS = {"UserRecord", "UserRecords"}
+FUNCTIONS = {"deaggregate", "hash_key", "hash_keys", "iter_deaggregate", "pack"}
+ABOUT_RECORDS = {"InvalidRecordError", "InvalidPartitionKeyError", "InvalidHashKeyError", "RecordTooLargeError"}
+ERRORS = {"ShardpackError", "ShardMapError", "MalformedRecordError"} | ABOUT_RECORDS
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES | RECORDS | FUNCTIONS | ERRORS))
+def test_the_public_names(name):
+    assert name in shardpack.__all__
+    assert getattr(shardpack, name).__name__ == name
+
+
+def test_all_names_exist():
+    assert len(set(shardpack.__all__)) == len(shardpack.__all__)
+    for name in shardpack.__all__:
+        assert hasattr(shardpack, name)
+
+
+def test_importing_loads_no_third_party_module():
+    done = python("-X", "importtime", "-c", "import shardpack")
+    assert done.returncode == 0, done.stderr
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    packages = {name.partition(".")[0] for name in loaded - {"imported package"}}
+    assert "shardpack" in packages
+    at_start = set(run("import sys; print(*sys.modules)").split())  # .pth files of the environment
+    strangers = packages - {"shardpack"} - sys.stdlib_module_names - at_start
+    # what is only asked for and is not there, as Jython's modules by the standard library, costs nothing
+    assert not {name for name in strangers if find_spec(name) is not None}
+
+
+def test_importing_leaves_the_heavy_parts_of_the_standard_library_alone():
+    loaded = set(run("import sys, shardpack; print(*sys.modules)").split())
+    assert not loaded & {"asyncio", "multiprocessing", "http.client", "ssl", "socket", "subprocess", "sqlite3", "boto3"}
+
+
+def test_the_types_travel_with_the_package():
+    assert files("shardpack").joinpath("py.typed").is_file()
+    for name in ("_aggregate", "_deaggregate", "_md5", "_shards", "_keys"):
+        assert files("shardpack").joinpath(f"{name}.pyi").is_file()
+
+
+def test_nothing_is_required_to_install_it():
+    requirements = distribution("shardpack").requires or []
+    assert [requirement for requirement in requirements if "extra ==" not in requirement] == []

@@ -1,0 +1,253 @@
+"""Boto3Transport, on a local Kinesis and, for what that never answers, on botocore's own stubs."""
+
+from __future__ import annotations
+
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+
+from shardpack import Boto3Transport, KinesisRecord, Limits, Shard, ShardMap, ShardMapError
+from shardpack.transport import Failed, Stored
+
+END = 2**128
+ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/of-another"
+
+
+@pytest.fixture(scope="module")
+def client(local_kinesis):
+    return local_kinesis.client()
+
+
+@pytest.fixture(scope="module")
+def stream(local_kinesis):
+    local_kinesis.create_stream("transport", 4)
+    return "transport"
+
+
+@pytest.fixture
+def stubbed(local_kinesis):
+    """A client that answers what the test tells it; every answer has to be asked for, with just these parameters."""
+    client = local_kinesis.client()
+    with Stubber(client) as stubber:
+        yield client, stubber
+        stubber.assert_no_pending_responses()
+
+
+def record(partition_key, data=b"data", explicit_hash_key=None):
+    size = len(data) + len(partition_key.encode())
+    return KinesisRecord(partition_key, explicit_hash_key, data, 0, 1, size)
+
+
+def read_back(client, stream, shard_id):
+    iterator = client.get_shard_iterator(StreamName=stream, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON")
+    return client.get_records(ShardIterator=iterator["ShardIterator"])["Records"]
+
+
+def described(shard_id, start, end):
+    return {
+        "ShardId": shard_id,
+        "HashKeyRange": {"StartingHashKey": str(start), "EndingHashKey": str(end)},
+        "SequenceNumberRange": {"StartingSequenceNumber": "1"},
+    }
+
+
+# --- a local Kinesis ---
+
+
+def test_what_is_put_is_stored_where_the_outcome_says(client, stream):
+    records = [
+        record("a", b"\x00\xff"),
+        record("clé 日本", b"", str(2**127)),
+        record("\U0001d518" * 256, bytes(range(256)) * 100, str(END - 1)),
+        record("a", b"last", "0"),
+    ]
+    outcomes = Boto3Transport(client, stream).put_records(records)
+    assert all(isinstance(outcome, Stored) for outcome in outcomes)
+    assert [outcome.shard_id[-1] for outcome in outcomes[1:]] == ["2", "3", "0"]
+    for sent, outcome in zip(records, outcomes, strict=True):
+        [stored] = [
+            found
+            for found in read_back(client, stream, outcome.shard_id)
+            if found["SequenceNumber"] == outcome.sequence_number
+        ]
+        assert (stored["Data"], stored["PartitionKey"]) == (sent.data, sent.partition_key)
+
+
+def test_500_records_in_one_request(client, stream):
+    outcomes = Boto3Transport(client, stream).put_records([record(f"key-{i}") for i in range(500)])
+    assert len(outcomes) == 500
+    assert len({(outcome.shard_id, outcome.sequence_number) for outcome in outcomes}) == 500
+
+
+def test_the_shard_map_of_a_stream(client, stream):
+    assert Boto3Transport(client, stream).list_shards() == ShardMap.uniform(4)
+
+
+def test_a_stream_by_its_arn(client, stream):
+    by_name = Boto3Transport(client, stream)
+    arn = by_name.describe().stream_arn
+    assert arn.startswith("arn:")
+    by_arn = Boto3Transport(client, stream_arn=arn)
+    assert by_arn.list_shards() == by_name.list_shards()
+    assert by_arn.describe() == by_name.describe()
+    [outcome] = by_arn.put_records([record("by-arn", b"by arn")])
+    assert b"by arn" in [found["Data"] for found in read_back(client, stream, outcome.shard_id)]
+
+
+def test_what_a_stream_says_of_itself(client, stream):
+    description = Boto3Transport(client, stream).describe()
+    assert (description.stream_name, description.status, description.open_shard_count) == (stream, "ACTIVE", 4)
+    assert description.limits == Limits()
+    assert description.auto_distribution is False
+
+
+@pytest.mark.parametrize("call", ["list_shards", "describe", "put_records"])
+def test_a_stream_that_is_not_there(client, call):
+    arguments = [[record("a")]] if call == "put_records" else []
+    with pytest.raises(ClientError) as raised:
+        getattr(Boto3Transport(client, "no-such-stream"), call)(*arguments)
+    assert raised.value.response["Error"]["Code"] == "ResourceNotFoundException"
+
+
+@pytest.mark.parametrize("streams", [{}, {"stream_name": "a", "stream_arn": ARN}])
+def test_either_name_or_arn(client, streams):
+    with pytest.raises(ValueError, match="either stream_name or stream_arn"):
+        Boto3Transport(client, **streams)
+
+
+# --- answers that only a busy service gives ---
+
+
+def test_failed_entries_answer_by_position(stubbed):
+    client, stubber = stubbed
+    stubber.add_response(
+        "put_records",
+        {
+            "FailedRecordCount": 3,
+            "Records": [
+                {"ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": "Rate exceeded for shard 0"},
+                {"SequenceNumber": "5", "ShardId": "shardId-000000000001"},
+                {"ErrorCode": "InternalFailure", "ErrorMessage": "Internal service failure."},
+                {"ErrorCode": "KMSThrottlingException"},
+            ],
+        },
+        {
+            "StreamName": "s",
+            "Records": [
+                {"Data": b"data", "PartitionKey": "a"},
+                {"Data": b"data", "PartitionKey": "b", "ExplicitHashKey": "7"},
+                {"Data": b"data", "PartitionKey": "c"},
+                {"Data": b"data", "PartitionKey": "d"},
+            ],
+        },
+    )
+    records = [record("a"), record("b", explicit_hash_key="7"), record("c"), record("d")]
+    assert Boto3Transport(client, "s").put_records(records) == [
+        Failed("ProvisionedThroughputExceededException", "Rate exceeded for shard 0"),
+        Stored("shardId-000000000001", "5"),
+        Failed("InternalFailure", "Internal service failure."),
+        Failed("KMSThrottlingException", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error_code", "retryable"),
+    [
+        ("ProvisionedThroughputExceededException", True),
+        ("InternalFailure", True),
+        ("ValidationException", False),
+        ("AccessDeniedException", False),
+        ("", False),
+    ],
+)
+def test_what_may_be_tried_again(error_code, retryable):
+    assert Failed(error_code, "").retryable is retryable
+
+
+def test_shards_come_in_pages(stubbed):
+    """The service refuses a stream or a filter beside a NextToken."""
+    client, stubber = stubbed
+    third = END // 3
+    stubber.add_response(
+        "list_shards",
+        {"Shards": [described("b", third, 2 * third)], "NextToken": "one"},
+        {"StreamName": "s", "ShardFilter": {"Type": "AT_LATEST"}},
+    )
+    stubber.add_response("list_shards", {"Shards": [], "NextToken": "two"}, {"NextToken": "one"})
+    last = [described("c", 2 * third + 1, END - 1), described("a", 0, third - 1)]
+    stubber.add_response("list_shards", {"Shards": last}, {"NextToken": "two"})
+    assert list(Boto3Transport(client, "s").list_shards()) == [
+        Shard("a", 0, third - 1),
+        Shard("b", third, 2 * third),
+        Shard("c", 2 * third + 1, END - 1),
+    ]
+
+
+def test_half_a_list_of_shards_is_no_map(stubbed):
+    client, stubber = stubbed
+    stubber.add_response("list_shards", {"Shards": [described("a", 0, END // 2)]})
+    with pytest.raises(ShardMapError, match="gap after a"):
+        Boto3Transport(client, "s").list_shards()
+
+
+def test_an_arn_goes_into_every_call(stubbed):
+    client, stubber = stubbed
+    stubber.add_response(
+        "list_shards",
+        {"Shards": [described("a", 0, END - 1)]},
+        {"StreamARN": ARN, "ShardFilter": {"Type": "AT_LATEST"}},
+    )
+    stubber.add_response("describe_stream_summary", summary(), {"StreamARN": ARN})
+    stubber.add_response(
+        "put_records",
+        {"Records": [{"SequenceNumber": "5", "ShardId": "a"}]},
+        {"StreamARN": ARN, "Records": [{"Data": b"data", "PartitionKey": "k"}]},
+    )
+    transport = Boto3Transport(client, stream_arn=ARN)
+    transport.list_shards()
+    transport.describe()
+    assert transport.put_records([record("k")]) == [Stored("a", "5")]
+
+
+def summary(**more):
+    return {
+        "StreamDescriptionSummary": {
+            "StreamName": "of-another",
+            "StreamARN": ARN,
+            "StreamStatus": "UPDATING",
+            "RetentionPeriodHours": 24,
+            "StreamCreationTimestamp": 0,
+            "EnhancedMonitoring": [],
+            "OpenShardCount": 9,
+            **more,
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "limits", "auto"),
+    [
+        ({}, Limits(), False),
+        ({"MaxRecordSizeInKiB": 1024, "RecordDistributionStrategy": "UNIFORM"}, Limits(), False),
+        ({"RecordDistributionStrategy": "AUTO"}, Limits(), True),
+        ({"MaxRecordSizeInKiB": 2048}, Limits(max_record_bytes=2**21, max_request_bytes=10 * 2**20), False),
+        ({"MaxRecordSizeInKiB": 10240}, Limits(max_record_bytes=10 * 2**20, max_request_bytes=10 * 2**20), False),
+    ],
+)
+def test_limits_and_distribution_of_a_stream(stubbed, more, limits, auto):
+    client, stubber = stubbed
+    stubber.add_response("describe_stream_summary", summary(**more), {"StreamName": "s"})
+    description = Boto3Transport(client, "s").describe()
+    assert (description.limits, description.auto_distribution) == (limits, auto)
+    assert (description.stream_name, description.stream_arn) == ("of-another", ARN)
+    assert (description.status, description.open_shard_count) == ("UPDATING", 9)
+
+
+@pytest.mark.parametrize(
+    "code", ["ProvisionedThroughputExceededException", "AccessDeniedException", "ValidationException"]
+)
+def test_a_call_that_fails_as_a_whole_raises_what_botocore_raises(stubbed, code):
+    client, stubber = stubbed
+    stubber.add_client_error("put_records", code)
+    with pytest.raises(ClientError, match=code):
+        Boto3Transport(client, "s").put_records([record("a")])
