@@ -109,7 +109,7 @@ import sys, threading
 from shardpack import Aggregator, ShardMap, deaggregate
 
 sys.setswitchinterval(1e-6)
-keys, datas = [f"k{i % 100}" for i in range(50_000)], [b"fine"] * 50_000
+keys, datas = ["k%d" % (i % 100) for i in range(50_000)], [b"fine"] * 50_000
 aggregator = Aggregator(ShardMap.uniform(4))
 done = False
 

@@ -80,7 +80,8 @@ cdef extern from "bucket.h" nogil:
 cdef enum:
     STAGE = 1024  # user records that wait before they are hashed and routed together
     SEAL_BATCH = 32  # Kinesis records sealed together, so that their checksums share SIMD lanes
-    REUSABLE = 64  # outputs that may be filled again once the caller has dropped them
+    REUSABLE = 64  # outputs that may be filled again once the caller has dropped them, at most
+    REUSABLE_BYTES = 1 << 26  # so many, and these bytes of them
     REUSABLE_STEP = 1 << 16  # their capacity is a multiple of this; smaller outputs are left to the allocator
 
 
@@ -133,6 +134,12 @@ cdef bytes own_data(object data, Py_ssize_t position):
         PyBuffer_Release(&view)
 
 
+cdef int check_length(object keys, object values, Py_ssize_t n) except -1:
+    if PySequence_Fast_GET_SIZE(keys) != n or PySequence_Fast_GET_SIZE(values) != n:
+        raise ValueError("a list changed while it was read")
+    return 0
+
+
 cdef object _with_item(object items, Py_ssize_t i, object item):
     """The sequence with one item replaced; the caller's own list is left alone."""
     items = list(items)
@@ -149,7 +156,7 @@ cdef class Outputs:
 
     cdef PyObject *held[REUSABLE]
     cdef Py_ssize_t[REUSABLE] capacities
-    cdef Py_ssize_t oldest
+    cdef Py_ssize_t oldest, total
 
     def __dealloc__(self):
         cdef Py_ssize_t i
@@ -169,16 +176,26 @@ cdef class Outputs:
             ):
                 best = i
         if best < 0:
-            best = self.oldest
-            self.oldest = (best + 1) % REUSABLE
             data = PyBytes_FromStringAndSize(NULL, capacity)
-            Py_XDECREF(self.held[best])
+            while self.held[self.oldest] != NULL and self.total + capacity > REUSABLE_BYTES:
+                self.drop(self.oldest)
+                self.oldest = (self.oldest + 1) % REUSABLE
+            best = self.oldest
+            self.drop(best)
+            self.oldest = (best + 1) % REUSABLE
+            self.total += capacity
             Py_INCREF(data)
             self.held[best] = <PyObject *>data
             self.capacities[best] = capacity
         data = <bytes>self.held[best]
         shorten(<PyObject *>data, size)
         return data
+
+    cdef void drop(self, Py_ssize_t i) noexcept:
+        Py_XDECREF(self.held[i])
+        self.total -= self.capacities[i]
+        self.held[i] = NULL
+        self.capacities[i] = 0
 
 
 @cython.final
@@ -192,8 +209,8 @@ cdef class Aggregator:
 
     ``max_bytes`` (default ``limits.max_record_bytes``) and ``max_records`` (no limit) bound an aggregated record.
     Up to 1,024 user records wait by reference to be hashed and routed together (a ``bytearray`` or ``memoryview`` is
-    copied at once); in its bucket a record takes its encoded size. The memory of up to 64 Kinesis records that the
-    caller has dropped serves again.
+    copied at once); in its bucket a record takes its encoded size. The memory of Kinesis records that the caller has
+    dropped serves again; up to 64 MiB are kept for that.
     Not to be shared between threads: a call that meets another one at work raises ``RuntimeError``.
 
     Format: https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md
@@ -215,7 +232,7 @@ cdef class Aggregator:
     cdef BucketStack _full, _spare
     cdef list _ready
     cdef Outputs _outputs
-    cdef bint _busy  # a batch is under way with the GIL released
+    cdef bint _busy  # a call is under way
 
     def __cinit__(self, shard_map, *, limits=None, max_bytes=None, max_records=None):
         cdef size_t size
@@ -263,58 +280,119 @@ cdef class Aggregator:
         Raises ``InvalidPartitionKeyError``, ``InvalidHashKeyError``, ``RecordTooLargeError`` or ``TypeError``, and then
         the record was not taken.
         """
-        cdef sp_slice key
-        cdef sp_hash_key hash_key
-        cdef object key_owner, data_owner
-        self._check_idle()
-        key_owner = view_partition_key(partition_key, &key, NO_POSITION)
-        data_owner = own_data(data, NO_POSITION)
-        if explicit_hash_key is not None:
-            read_explicit_hash_key(explicit_hash_key, &hash_key, NO_POSITION)
-        self._check_size(key, data_owner, NULL if explicit_hash_key is None else &hash_key, NO_POSITION)
-        if self._staged_count == STAGE:
-            self._route()
-        self._stage(key_owner, key, data_owner, NULL if explicit_hash_key is None else &hash_key)
+        self._enter()
+        try:
+            self._add(partition_key, data, explicit_hash_key)
+        finally:
+            self._busy = False
 
     def add_many(self, partition_keys, datas, explicit_hash_keys=None):
         """Take n user records: an iterable of each field, equally long. All of them, or none.
 
         Entries are as for ``add``; ``None`` among ``explicit_hash_keys`` means that the partition key decides.
         Raises what ``add`` raises, with the position of the record at fault, or ``ValueError`` when lengths differ; in
-        either case nothing was taken. The routing runs with the GIL released.
+        either case nothing was taken. The routing runs with the GIL released; another thread that changes one of the
+        lists meanwhile causes ``RuntimeError``, which says how many were taken.
         """
         cdef object keys = PySequence_Fast(partition_keys, "partition keys come as an iterable of str or bytes")
         cdef object values = PySequence_Fast(datas, "datas come as an iterable of bytes")
-        cdef object explicit = None
-        cdef sp_hash_key *hash_keys = NULL
-        cdef const sp_hash_key *hash_key = NULL
-        cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(keys), i
-        cdef sp_slice key
-        cdef object key_owner
+        cdef tuple explicit = None
         check_pair_lengths(keys, values, "partition keys and datas")
         if explicit_hash_keys is not None:
             explicit = tuple(explicit_hash_keys)
             check_pair_lengths(keys, explicit, "partition keys and explicit hash keys")
-        self._check_idle()
-        self._busy = True  # whatever code runs on the way must not come back here
+        self._enter()
         try:
-            if explicit is not None:
-                hash_keys = <sp_hash_key *>PyMem_Malloc(<size_t>(n + 1) * sizeof(sp_hash_key))
-                if hash_keys == NULL:
-                    raise MemoryError
+            self._add_many(keys, values, explicit)
+        finally:
+            self._busy = False
+
+    def take(self):
+        """Return the Kinesis records that are full, in the order of their shards' records; they are the caller's."""
+        self._enter()
+        try:
+            return self._take()
+        finally:
+            self._busy = False
+
+    def flush(self):
+        """Return everything taken so far as Kinesis records. The aggregator is empty then, and can go on."""
+        cdef uint32_t shard
+        self._enter()
+        try:
+            self._route()
+            if not reserve(&self._full, self._table.table.count):
+                raise MemoryError
+            for shard in range(self._table.table.count):
+                if self._buckets[shard].record_count:
+                    self._detach(shard)
+            return self._take()
+        finally:
+            self._busy = False
+
+    cdef int _enter(self) except -1:
+        """Keep other threads out, and code of the caller's that runs inside a call: methods of odd arguments."""
+        if self._busy:
+            raise RuntimeError("an Aggregator serves one thread at a time; give each its own, or use a lock")
+        self._busy = True
+        return 0
+
+    cdef list _take(self):
+        cdef list ready
+        self._route()
+        self._seal_full()
+        ready, self._ready = self._ready, []
+        return ready
+
+    # --- take user records: check, and hold two references ---
+
+    cdef int _add(self, object partition_key, object data, object explicit_hash_key) except -1:
+        cdef sp_slice key
+        cdef sp_hash_key hash_key
+        cdef const sp_hash_key *hash_key_or_none = NULL
+        cdef object key_owner = view_partition_key(partition_key, &key, NO_POSITION)
+        cdef object data_owner = own_data(data, NO_POSITION)
+        if explicit_hash_key is not None:
+            read_explicit_hash_key(explicit_hash_key, &hash_key, NO_POSITION)
+            hash_key_or_none = &hash_key
+        self._check_size(key, data_owner, hash_key_or_none, NO_POSITION)
+        if self._staged_count == STAGE:
+            self._route()
+        self._stage(key_owner, key, data_owner, hash_key_or_none)
+        return 0
+
+    cdef int _add_many(self, object keys, object values, tuple explicit) except -1:
+        """Check all, then take all. The check is made again as records are taken: another thread can change a list."""
+        cdef sp_hash_key *hash_keys = NULL
+        cdef const sp_hash_key *hash_key = NULL
+        cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(keys), i = 0
+        cdef sp_slice key
+        cdef object key_owner, data
+        if explicit is not None:
+            hash_keys = <sp_hash_key *>PyMem_Malloc(<size_t>(n + 1) * sizeof(sp_hash_key))
+            if hash_keys == NULL:
+                raise MemoryError
+        try:
             keys, values = self._check_many(keys, values, explicit, hash_keys, n)
-            for i in range(n):
-                if PySequence_Fast_GET_SIZE(keys) != n or PySequence_Fast_GET_SIZE(values) != n:
-                    raise RuntimeError(f"a list changed while it was read; {i} records were taken")
-                if self._staged_count == STAGE:
-                    self._route()
-                if explicit is not None:
-                    hash_key = NULL if explicit[i] is None else &hash_keys[i]
-                key_owner = view_partition_key(<object>PySequence_Fast_GET_ITEM(keys, i), &key, i)
-                self._stage(key_owner, key, <object>PySequence_Fast_GET_ITEM(values, i), hash_key)
+            try:
+                for i in range(n):
+                    if self._staged_count == STAGE:
+                        self._route()
+                    check_length(keys, values, n)
+                    if explicit is not None:
+                        hash_key = NULL if explicit[i] is None else &hash_keys[i]
+                    key_owner = <object>PySequence_Fast_GET_ITEM(keys, i)
+                    key_owner = view_partition_key(key_owner, &key, i)
+                    data = <object>PySequence_Fast_GET_ITEM(values, i)
+                    if not PyBytes_CheckExact(data):
+                        raise TypeError
+                    self._check_size(key, data, hash_key, i)
+                    self._stage(key_owner, key, data, hash_key)
+            except (TypeError, ValueError):
+                raise RuntimeError(f"a list changed while it was read; {i} of its {n} records were taken") from None
         finally:
             PyMem_Free(hash_keys)
-            self._busy = False
+        return 0
 
     cdef tuple _check_many(self, object keys, object values, tuple explicit, sp_hash_key *hash_keys, Py_ssize_t n):
         """Check n user records before any is taken. Returns the keys and datas with odd types replaced by bytes."""
@@ -323,8 +401,7 @@ cdef class Aggregator:
         cdef const sp_hash_key *hash_key = NULL
         cdef object key_owner, data
         for i in range(n):
-            if PySequence_Fast_GET_SIZE(keys) != n or PySequence_Fast_GET_SIZE(values) != n:
-                raise RuntimeError("a list changed while it was read; no record was taken")
+            check_length(keys, values, n)
             key_owner = <object>PySequence_Fast_GET_ITEM(keys, i)
             key_owner = view_partition_key(key_owner, &key, i)
             if key_owner is not <object>PySequence_Fast_GET_ITEM(keys, i):
@@ -340,33 +417,6 @@ cdef class Aggregator:
                     hash_key = &hash_keys[i]
             self._check_size(key, data, hash_key, i)
         return keys, values
-
-    def take(self):
-        """Return the Kinesis records that are full, in the order of their shards' records; they are the caller's."""
-        self._check_idle()
-        self._route()
-        self._seal_full()
-        ready, self._ready = self._ready, []
-        return ready
-
-    def flush(self):
-        """Return everything taken so far as Kinesis records. The aggregator is empty then, and can go on."""
-        cdef uint32_t shard
-        self._check_idle()
-        self._route()
-        if not reserve(&self._full, self._table.table.count):
-            raise MemoryError
-        for shard in range(self._table.table.count):
-            if self._buckets[shard].record_count:
-                self._detach(shard)
-        return self.take()
-
-    cdef int _check_idle(self) except -1:
-        if self._busy:
-            raise RuntimeError("an Aggregator serves one thread at a time; give each its own, or use a lock")
-        return 0
-
-    # --- stage: check, and hold two references ---
 
     cdef int _check_size(
         self, sp_slice key, object data, const sp_hash_key *explicit_hash_key, Py_ssize_t position
@@ -424,11 +474,8 @@ cdef class Aggregator:
     cdef int _route(self) except -1:
         """Move every staged user record to its shard's bucket. What does not fit in memory stays staged."""
         cdef Py_ssize_t routed
-        cdef bint was_busy = self._busy
-        self._busy = True
         with nogil:
             routed = self._route_staged()
-        self._busy = was_busy
         self._unstage(routed)
         if self._staged_count:
             raise MemoryError
@@ -503,7 +550,6 @@ cdef class Aggregator:
         cdef sp_slice[SEAL_BATCH] messages
         cdef uint8_t[SEAL_BATCH * SP_TRAILER_SIZE] digests
         cdef Py_ssize_t i, n = 0
-        cdef bint was_busy = self._busy
         for i in range(count):
             if sp_bucket_is_aggregate(&buckets[i]):
                 data = self._outputs.take(<Py_ssize_t>sp_bucket_sealed_size(&buckets[i]))
@@ -515,14 +561,12 @@ cdef class Aggregator:
             datas.append(data)
         if not reserve(&self._spare, count):
             raise MemoryError
-        self._busy = True
         with nogil:
             for i in range(n):
                 messages[i] = sp_bucket_seal(aggregates[i], out[i])
             md5_many(messages, <size_t>n, digests)
             for i in range(n):
                 memcpy(<uint8_t *>messages[i].data + messages[i].size, digests + SP_TRAILER_SIZE * i, SP_TRAILER_SIZE)
-        self._busy = was_busy
         self._ready += [kinesis_record(&buckets[i], datas[i]) for i in range(count)]
         for i in range(count):
             sp_bucket_clear(&buckets[i])

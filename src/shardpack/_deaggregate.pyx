@@ -64,7 +64,7 @@ cdef extern from "deaggregate.h" nogil:
 
 cdef enum:
     VERIFY_BATCH = 64  # Kinesis records whose checksums are computed together
-    WHOLE = -1  # the position of a Kinesis record that comes back as the one user record it is
+    WHOLE = -1  # the position of a user record that is all its Kinesis record holds
 
 cdef dict WHAT_IS_WRONG = {
     SP_BAD_FIELD: "a field does not parse",
@@ -96,8 +96,13 @@ cdef class ReceivedRecord:
     cdef readonly object sequence_number
     cdef readonly object approximate_arrival_timestamp
     cdef readonly object source
+    # of the one user record, where it is all there is: a raw or malformed record, or one that was pickled
+    cdef str explicit_hash_key
+    cdef tuple tags
     cdef object error
-    # of an aggregated record; empty otherwise
+    cdef Py_ssize_t sub_sequence_number
+    cdef bint aggregated
+    # of an aggregated record
     cdef sp_slice message
     cdef sp_message_counts counts
     cdef sp_span *partition_key_spans
@@ -112,6 +117,7 @@ cdef class ReceivedRecord:
         self.sequence_number = sequence_number
         self.approximate_arrival_timestamp = approximate_arrival_timestamp
         self.source = source
+        self.tags = ()
 
     def __dealloc__(self):
         self.forget_index()
@@ -249,13 +255,13 @@ cdef class UserRecord:
     def explicit_hash_key(self):
         cdef uint32_t index
         if self._position == WHOLE:
-            return None
+            return self._received.explicit_hash_key
         index = self._received.records[self._position].explicit_hash_key_index
         return None if index == SP_NO_INDEX else self._received.explicit_hash_key_at(index)
 
     @property
     def tags(self):
-        return () if self._position == WHOLE else self._received.tags_at(self._position)
+        return self._received.tags if self._position == WHOLE else self._received.tags_at(self._position)
 
     @property
     def error(self):
@@ -263,11 +269,11 @@ cdef class UserRecord:
 
     @property
     def sub_sequence_number(self):
-        return 0 if self._position == WHOLE else self._position
+        return self._received.sub_sequence_number if self._position == WHOLE else self._position
 
     @property
     def aggregated(self):
-        return self._position != WHOLE
+        return self._received.aggregated if self._position == WHOLE else True
 
     @property
     def sequence_number(self):
@@ -283,22 +289,20 @@ cdef class UserRecord:
 
     def _values(self):
         return (
-            self.data, self.partition_key, self.explicit_hash_key, self.tags, self.sub_sequence_number,
-            self.aggregated, self.sequence_number, self.approximate_arrival_timestamp, self.source, str(self.error),
+            self.data, self.partition_key, self.sequence_number, self.approximate_arrival_timestamp, self.source,
+            self.explicit_hash_key, self.tags, self.sub_sequence_number, self.aggregated,
         )
 
     def __eq__(self, other):
-        return self._values() == (<UserRecord>other)._values() if isinstance(other, UserRecord) else NotImplemented
+        if not isinstance(other, UserRecord):
+            return NotImplemented
+        return self._values() == (<UserRecord>other)._values() and str(self.error) == str(other.error)
 
     def __hash__(self):
         return hash((self.data, self.partition_key, self.explicit_hash_key, self.sub_sequence_number))
 
     def __reduce__(self):
-        received = self._received
-        return _restore_user_record, (
-            received.data, received.partition_key, received.sequence_number, received.approximate_arrival_timestamp,
-            received.source, self._position,
-        )
+        return _user_record, (*self._values(), self.error)
 
     def __repr__(self):
         data = self.data if len(self.data) <= 40 else self.data[:40] + b"..."
@@ -309,11 +313,16 @@ cdef class UserRecord:
         )
 
 
-def _restore_user_record(data, partition_key, sequence_number, approximate_arrival_timestamp, source, position):
-    received = ReceivedRecord(data, partition_key, sequence_number, approximate_arrival_timestamp, source)
-    out = []
-    deaggregate_received([received], None, False, out)
-    return out[0 if position == WHOLE else position]
+def _user_record(
+    data, partition_key, sequence_number, approximate_arrival_timestamp, source, explicit_hash_key, tags,
+    sub_sequence_number, aggregated, error,
+):
+    """Make a user record of its values: one that was pickled, and left the Kinesis record it came in behind."""
+    cdef ReceivedRecord received = ReceivedRecord(
+        data, partition_key, sequence_number, approximate_arrival_timestamp, source)
+    received.explicit_hash_key, received.tags, received.error = explicit_hash_key, tags, error
+    received.sub_sequence_number, received.aggregated = sub_sequence_number, aggregated
+    return whole(received)
 
 
 def deaggregate_received(list received, tuple hash_range, bint strict, out not None):
@@ -347,7 +356,7 @@ cdef Py_ssize_t deaggregate_batch(
     for i in range(len(received)):
         record = received[i]
         if not verified[i]:
-            append_whole(record, out)
+            out.append(whole(record))
             continue
         record.index(messages[i], &finding)
         if finding.verdict == SP_WELL_FORMED:
@@ -361,7 +370,7 @@ cdef Py_ssize_t deaggregate_batch(
             record.error = malformed(&finding)
             if strict:
                 raise record.error
-        append_whole(record, out)
+        out.append(whole(record))
     return left_out
 
 
@@ -395,12 +404,11 @@ cdef int append_user_records(ReceivedRecord received, list out) except -1:
     return 0
 
 
-cdef int append_whole(ReceivedRecord received, list out) except -1:
+cdef UserRecord whole(ReceivedRecord received):
     cdef UserRecord record = UserRecord.__new__(UserRecord)
     record._received = received
     record._position = WHOLE
-    out.append(record)
-    return 0
+    return record
 
 
 cdef object malformed(const sp_finding *finding):

@@ -48,13 +48,13 @@ cdef class ShardTable:
         cdef int32_t[::1] view
         cdef int32_t *out
         result = array("i", bytes(4 * n))
+        if explicit_hash_keys is not None:
+            explicit = PySequence_Fast(explicit_hash_keys, "explicit hash keys come as an iterable of int, str or None")
+            check_pair_lengths(sequence, explicit, "partition keys and explicit hash keys")
         if n == 0:
             return result
         view = result
         out = &view[0]
-        if explicit_hash_keys is not None:
-            explicit = PySequence_Fast(explicit_hash_keys, "explicit hash keys come as an iterable of int, str or None")
-            check_pair_lengths(sequence, explicit, "partition keys and explicit hash keys")
         while start < n:
             batch.fill(sequence, start)
             with nogil:
