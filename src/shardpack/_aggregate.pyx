@@ -177,7 +177,9 @@ cdef class Outputs:
                 best = i
         if best < 0:
             data = PyBytes_FromStringAndSize(NULL, capacity)
-            while self.held[self.oldest] != NULL and self.total + capacity > REUSABLE_BYTES:
+            for i in range(REUSABLE):
+                if self.total + capacity <= REUSABLE_BYTES:
+                    break
                 self.drop(self.oldest)
                 self.oldest = (self.oldest + 1) % REUSABLE
             best = self.oldest
