@@ -16,6 +16,7 @@ C_SOURCES = {
     "_shards": ["shard_table.c"],
     "_aggregate": ["bucket.c"],
     "_deaggregate": ["deaggregate.c"],
+    "_columns": [],
 }
 
 compile_args = ["-std=c11", "-O3", "-fvisibility=hidden", "-Wno-maybe-uninitialized"]

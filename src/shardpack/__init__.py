@@ -1,9 +1,10 @@
 """shardpack: very many small records into and out of Amazon Kinesis Data Streams."""
 
 from ._aggregate import Aggregator
+from ._columns import Columns
 from ._deaggregate import UserRecord
 from ._md5 import HashKeys, hash_key, hash_keys
-from .consume import UserRecords, deaggregate, iter_deaggregate
+from .consume import UserRecords, deaggregate, deaggregate_columns, iter_deaggregate
 from .errors import (
     InvalidHashKeyError,
     InvalidPartitionKeyError,
@@ -22,6 +23,7 @@ from .transport.boto3 import Boto3Transport
 __all__ = [
     "Aggregator",
     "Boto3Transport",
+    "Columns",
     "HashKeys",
     "InvalidHashKeyError",
     "InvalidPartitionKeyError",
@@ -37,6 +39,7 @@ __all__ = [
     "UserRecord",
     "UserRecords",
     "deaggregate",
+    "deaggregate_columns",
     "hash_key",
     "hash_keys",
     "iter_deaggregate",

@@ -4,66 +4,18 @@ What may be read, and what an odd message means, is csrc/deaggregate.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_DecodeUTF8
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp
 
-from ._keys cimport (
-    NO_POSITION, read_explicit_hash_key, sp_hash_key, sp_hash_key_from_bytes, sp_hash_key_parse, sp_slice,
-)
+from ._keys cimport NO_POSITION, read_explicit_hash_key, sp_hash_key_from_bytes, sp_hash_key_parse
 from ._md5 cimport md5_many
 
 from .errors import MalformedRecordError
 
 
-cdef extern from "hash_key.h" nogil:
-    bint sp_hash_key_less(sp_hash_key a, sp_hash_key b)
-
-
-cdef extern from "deaggregate.h" nogil:
-    enum: SP_MAGIC_SIZE
-    uint32_t SP_NO_INDEX
-    ctypedef struct sp_message_counts:
-        uint32_t partition_keys
-        uint32_t explicit_hash_keys
-        uint32_t records
-    ctypedef struct sp_span:
-        pass
-    sp_slice sp_span_of(sp_slice message, sp_span span)
-    ctypedef struct sp_wire_record:
-        sp_span data
-        uint32_t partition_key_index
-        uint32_t explicit_hash_key_index
-        uint32_t tag_count
-    ctypedef struct sp_wire_tag:
-        sp_slice key
-        sp_slice value
-        bint has_value
-    ctypedef enum sp_verdict:
-        SP_WELL_FORMED
-        SP_BAD_FIELD
-        SP_MISSING_PARTITION_KEY_INDEX
-        SP_MISSING_DATA
-        SP_MISSING_TAG_KEY
-        SP_PARTITION_KEY_INDEX_RANGE
-        SP_EXPLICIT_HASH_KEY_INDEX_RANGE
-        SP_BAD_EXPLICIT_HASH_KEY
-    ctypedef struct sp_finding:
-        sp_verdict verdict
-        size_t offset
-        size_t record
-    bint sp_frame(sp_slice blob, sp_slice *message)
-    bint sp_message_count(sp_slice message, sp_message_counts *counts, sp_finding *finding)
-    bint sp_message_index(
-        sp_slice message, sp_span *partition_keys, sp_span *explicit_hash_keys, sp_wire_record *records,
-        sp_finding *finding)
-    void sp_record_tags(sp_slice message, const sp_wire_record *record, sp_wire_tag *tags)
-
-
 cdef enum:
-    VERIFY_BATCH = 64  # Kinesis records whose checksums are computed together
     WHOLE = -1  # the position of a user record that is all its Kinesis record holds
 
 cdef dict WHAT_IS_WRONG = {
@@ -77,39 +29,11 @@ cdef dict WHAT_IS_WRONG = {
 }
 
 
-cdef inline bytes to_bytes(sp_slice view):
-    return PyBytes_FromStringAndSize(<const char *>view.data, <Py_ssize_t>view.size)
-
-
-cdef inline str to_text(sp_slice view):
-    return PyUnicode_DecodeUTF8(<const char *>view.data, <Py_ssize_t>view.size, "surrogateescape")
-
-
 @cython.final
 @cython.no_gc  # holds bytes, text and the record as it was given, which is no place to build cycles in
 @cython.freelist(256)
 cdef class ReceivedRecord:
     """A Kinesis record as a consumer got it, and where in it the user records are: what those share."""
-
-    cdef readonly bytes data
-    cdef readonly object partition_key
-    cdef readonly object sequence_number
-    cdef readonly object approximate_arrival_timestamp
-    cdef readonly object source
-    # of the one user record, where it is all there is: a raw or malformed record, or one that was pickled
-    cdef str explicit_hash_key
-    cdef tuple tags
-    cdef object error
-    cdef Py_ssize_t sub_sequence_number
-    cdef bint aggregated
-    # of an aggregated record
-    cdef sp_slice message
-    cdef sp_message_counts counts
-    cdef sp_span *partition_key_spans
-    cdef sp_span *explicit_hash_key_spans
-    cdef sp_wire_record *records
-    cdef list partition_keys  # text, or None until somebody asks
-    cdef list explicit_hash_keys
 
     def __init__(self, data, partition_key=None, sequence_number=None, approximate_arrival_timestamp=None, source=None):
         self.data = data if type(data) is bytes else bytes(data)
@@ -347,31 +271,40 @@ def deaggregate_received(list received, tuple hash_range, bint strict, out not N
 cdef Py_ssize_t deaggregate_batch(
     list received, const sp_hash_key *low, const sp_hash_key *high, bint strict, list out
 ) except -1:
+    cdef Py_ssize_t left_out = 0
+    cdef ReceivedRecord record
+    index_batch(received)
+    for record in received:
+        if record.error is not None and strict:
+            raise record.error
+        if not record.aggregated:
+            out.append(whole(record))
+        elif low != NULL and not record.all_in_range(low[0], high[0]):
+            left_out += record.counts.records
+        else:
+            append_user_records(record, out)
+    return left_out
+
+
+cdef int index_batch(list received) except -1:
+    """Find out of up to VERIFY_BATCH Kinesis records which are aggregated, which malformed, and what they hold."""
     cdef sp_slice[VERIFY_BATCH] messages
     cdef bint[VERIFY_BATCH] verified
-    cdef Py_ssize_t i, left_out = 0
+    cdef Py_ssize_t i
     cdef ReceivedRecord record
     cdef sp_finding finding
     verify(received, messages, verified)
     for i in range(len(received)):
         record = received[i]
         if not verified[i]:
-            out.append(whole(record))
             continue
         record.index(messages[i], &finding)
-        if finding.verdict == SP_WELL_FORMED:
-            if low != NULL and not record.all_in_range(low[0], high[0]):
-                left_out += record.counts.records
-            else:
-                append_user_records(record, out)
-            continue
-        record.forget_index()
+        record.aggregated = finding.verdict == SP_WELL_FORMED
         if finding.verdict >= SP_PARTITION_KEY_INDEX_RANGE:
             record.error = malformed(&finding)
-            if strict:
-                raise record.error
-        out.append(whole(record))
-    return left_out
+        if not record.aggregated:
+            record.forget_index()
+    return 0
 
 
 cdef int verify(list received, sp_slice *messages, bint *verified) except -1:
