@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-enum { MIN_SECTION = 512, MIN_ENTRIES = 8 };
+enum { MIN_SECTION = 512, MIN_ENTRIES = 8, SLOTS_PER_ENTRY = 4 };
 
 typedef struct sp_table_entry {
     sp_hash_key key; /* the MD5 of a partition key; an explicit hash key itself */
@@ -34,11 +34,11 @@ static void append_field(sp_section *section, uint8_t tag, sp_slice content) {
  * spread what differs over the low bits. */
 static inline uint32_t slot_of(const sp_table *table, sp_hash_key key) {
     uint64_t h = (key.low ^ key.high) * 0x9e3779b97f4a7c15u;
-    return (uint32_t)(h >> 32) & (table->capacity * 2 - 1);
+    return (uint32_t)(h >> 32) & (table->capacity * SLOTS_PER_ENTRY - 1);
 }
 
 static void place(sp_table *table, uint32_t index) {
-    uint32_t mask = table->capacity * 2 - 1;
+    uint32_t mask = table->capacity * SLOTS_PER_ENTRY - 1;
     uint32_t slot = slot_of(table, table->entries[index].key);
     while (table->slots[slot]) slot = (slot + 1) & mask;
     table->slots[slot] = index + 1;
@@ -47,7 +47,7 @@ static void place(sp_table *table, uint32_t index) {
 static int reserve_entry(sp_table *table) {
     if (table->count < table->capacity) return 1;
     uint32_t capacity = table->capacity ? table->capacity * 2 : MIN_ENTRIES;
-    uint32_t *slots = calloc((size_t)capacity * 2, sizeof *slots);
+    uint32_t *slots = calloc((size_t)capacity * SLOTS_PER_ENTRY, sizeof *slots);
     entry *entries = realloc(table->entries, capacity * sizeof *entries);
     if (entries) table->entries = entries;
     if (!slots || !entries) {
@@ -84,7 +84,7 @@ static inline int equal_bytes(const uint8_t *a, const uint8_t *b, size_t size) {
 static inline uint32_t find_entry(const sp_table *table, sp_hash_key key, const uint8_t *section,
                                   const sp_slice *content) {
     if (table->count == 0) return 0;
-    uint32_t mask = table->capacity * 2 - 1;
+    uint32_t mask = table->capacity * SLOTS_PER_ENTRY - 1;
     for (uint32_t slot = slot_of(table, key); table->slots[slot]; slot = (slot + 1) & mask) {
         uint32_t index = table->slots[slot] - 1;
         const entry *known = &table->entries[index];
@@ -101,6 +101,12 @@ static inline uint32_t find_entry(const sp_table *table, sp_hash_key key, const 
 
 static size_t sections_size(const sp_bucket *bucket) {
     return bucket->partition_keys.size + bucket->explicit_hash_keys.size + bucket->records.size;
+}
+
+void sp_bucket_prefetch_key(const sp_bucket *bucket, const uint8_t *digest) {
+    const sp_table *table = &bucket->partition_key_table;
+    if (table->count) __builtin_prefetch(&table->slots[slot_of(table, sp_hash_key_from_bytes(digest))]);
+    if (bucket->records.bytes) __builtin_prefetch(bucket->records.bytes + bucket->records.size, 1);
 }
 
 int sp_bucket_add(sp_bucket *bucket, sp_slice partition_key, sp_slice data, const uint8_t *digest,
@@ -190,7 +196,7 @@ sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out) {
 }
 
 static void clear_table(sp_table *table) {
-    if (table->count) memset(table->slots, 0, (size_t)table->capacity * 2 * sizeof *table->slots);
+    if (table->count) memset(table->slots, 0, (size_t)table->capacity * SLOTS_PER_ENTRY * sizeof *table->slots);
     table->count = 0;
 }
 

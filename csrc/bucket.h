@@ -19,7 +19,8 @@ typedef struct {
     size_t size, capacity;
 } sp_section;
 
-/* A table's entries by hash. Slots hold an entry's index + 1, or 0; at most half of them are taken. */
+/* A table's entries by hash. Slots hold an entry's index + 1, or 0; at most a quarter of them are taken, so that the
+ * first one looked at is nearly always the last. */
 typedef struct {
     struct sp_table_entry *entries;
     uint32_t *slots;
@@ -27,12 +28,16 @@ typedef struct {
 } sp_table;
 
 typedef struct {
-    sp_section partition_keys, explicit_hash_keys, records;
-    sp_table partition_key_table, explicit_hash_key_table;
-    sp_hash_key first_hash_key; /* of the first user record: the sealed record's */
-    uint32_t first_key_size;    /* of the first partition key: the sealed record's */
-    uint32_t first_data_size;   /* what goes raw, where a record stays alone */
+    /* what every addition reads, side by side */
+    sp_table partition_key_table;
+    sp_section partition_keys, records;
     uint32_t record_count;
+    uint32_t first_key_size; /* of the first partition key: the sealed record's */
+
+    sp_section explicit_hash_keys;
+    sp_table explicit_hash_key_table;
+    sp_hash_key first_hash_key; /* of the first user record: the sealed record's */
+    uint32_t first_data_size;   /* what goes raw, where a record stays alone */
     uint32_t shard_index;
 } sp_bucket;
 
@@ -40,6 +45,15 @@ typedef struct {
     size_t max_size;      /* bytes of a sealed record and its outer partition key */
     uint32_t max_records; /* at least 1 */
 } sp_bucket_limits;
+
+/* Bring into the cache what adding a record with this partition key will read: first the bucket itself, and when that
+ * is there, its table and the place where the record goes. */
+static inline void sp_bucket_prefetch(const sp_bucket *bucket) {
+    __builtin_prefetch(bucket);
+    __builtin_prefetch((const uint8_t *)bucket + 64);
+}
+
+void sp_bucket_prefetch_key(const sp_bucket *bucket, const uint8_t *digest);
 
 enum { SP_ADDED = 1, SP_FULL = 0, SP_NO_MEMORY = -1 };
 

@@ -10,6 +10,7 @@ import sys
 import pytest
 import wire
 from aggregate_model import by_shard, expected, sealed_size
+from isolated import run
 
 from shardpack import (
     Aggregator,
@@ -333,6 +334,25 @@ def test_references_return_to_where_they_were(ending):
         assert reference_counts(keys, datas) == before
     del aggregator
     assert reference_counts(keys, datas) == before
+
+
+def test_the_cycle_collector_may_take_an_aggregator_apart():
+    """As it does with one that an exception's traceback holds."""
+    run("""
+import gc
+from shardpack import Aggregator, ShardMap
+
+class Holder:
+    pass
+
+for _ in range(50):
+    aggregator = Aggregator(ShardMap.uniform(3), max_bytes=5000)
+    aggregator.add_many([f"key-{i}" for i in range(3000)], [b"data"] * 3000)
+    holder = Holder()
+    holder.itself, holder.aggregator = holder, aggregator
+    del aggregator, holder
+    gc.collect()
+""")
 
 
 @native

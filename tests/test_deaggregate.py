@@ -226,6 +226,12 @@ def test_a_hash_range_is_of_hash_keys(hash_range):
         deaggregate(b"raw", hash_range=hash_range)
 
 
+def test_a_hash_range_may_be_text(caplog):
+    with caplog.at_level(logging.WARNING, "shardpack.consume"):
+        assert deaggregate(TWO, hash_range=("0", "1")).left_out == 2
+    assert caplog.records[0].getMessage().endswith("hash range 0 to 1")
+
+
 def test_without_a_range_nothing_is_left_out():
     assert deaggregate([TWO, b"raw"]).left_out == 0
 

@@ -11,7 +11,8 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
 
 from ._keys cimport (
-    NO_POSITION, PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE, check_pair_lengths,
+    NO_POSITION, PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE, PySequence_Fast_ITEMS,
+    check_pair_lengths,
     format_hash_key, name_record, read_explicit_hash_key, sp_hash_key, sp_hash_key_format, sp_hash_key_from_bytes,
     sp_slice, view_partition_key, SP_HASH_KEY_MAX_DIGITS,
 )
@@ -42,7 +43,21 @@ cdef extern from *:
     static int held_once(PyObject *object) {
         return Py_REFCNT(object) == 1;
     }
+
+    /* A payload is read in one run soon: its first lines; the processor sees to the rest. */
+    static inline void prefetch_payload(const uint8_t *data, size_t size) {
+        size_t end = size < 512 ? size : 512;
+        for (size_t at = 0; at < end; at += 64) __builtin_prefetch(data + at);
+    }
+
+    /* What the checks read of a str or bytes: its header and the first bytes behind it, in one cache line or two. */
+    static inline void prefetch_object(PyObject *object) {
+        __builtin_prefetch(object);
+        __builtin_prefetch((char *)object + 40);
+    }
     """
+    void prefetch_object(PyObject *object) noexcept
+    void prefetch_payload(const uint8_t *data, size_t size) noexcept nogil
     void shorten(PyObject *data, Py_ssize_t size)
     bint held_once(PyObject *data)
 
@@ -64,6 +79,8 @@ cdef extern from "bucket.h" nogil:
     enum: SP_FULL
     enum: SP_NO_MEMORY
     sp_bucket sp_bucket_make(uint32_t shard_index)
+    void sp_bucket_prefetch(const sp_bucket *bucket)
+    void sp_bucket_prefetch_key(const sp_bucket *bucket, const uint8_t *digest)
     int sp_bucket_add(
         sp_bucket *bucket, sp_slice partition_key, sp_slice data, const uint8_t *digest,
         const sp_hash_key *explicit_hash_key, sp_bucket_limits limits)
@@ -79,6 +96,7 @@ cdef extern from "bucket.h" nogil:
 
 cdef enum:
     STAGE = 1024  # user records that wait before they are hashed and routed together
+    LOOK_AHEAD = 16  # how far before its turn a record's place in its bucket is brought into the cache
     SEAL_BATCH = 32  # Kinesis records sealed together, so that their checksums share SIMD lanes
     REUSABLE = 64  # outputs that may be filled again once the caller has dropped them, at most
     REUSABLE_BYTES = 1 << 26  # so many, and these bytes of them
@@ -140,11 +158,11 @@ cdef int check_length(object keys, object values, Py_ssize_t n) except -1:
     return 0
 
 
-cdef object _with_item(object items, Py_ssize_t i, object item):
-    """The sequence with one item replaced; the caller's own list is left alone."""
-    items = list(items)
-    items[i] = item
-    return items
+cdef inline void look_ahead(object keys, object values, Py_ssize_t i, Py_ssize_t n) noexcept:
+    """Bring the objects of a later record into the cache: they lie all over the heap."""
+    if i + LOOK_AHEAD < n:
+        prefetch_object(PySequence_Fast_ITEMS(keys)[i + LOOK_AHEAD])
+        prefetch_object(PySequence_Fast_ITEMS(values)[i + LOOK_AHEAD])
 
 
 @cython.final
@@ -230,6 +248,7 @@ cdef class Aggregator:
     cdef StagedRecord[STAGE] _staged
     cdef Py_ssize_t _staged_count
 
+    cdef uint32_t _shard_count  # of our own: the collector may take _table away before the end
     cdef sp_bucket *_buckets  # one a shard
     cdef BucketStack _full, _spare
     cdef list _ready
@@ -253,18 +272,19 @@ cdef class Aggregator:
         self._bucket_limits.max_records = <uint32_t>self.max_records
         self._ready = []
         self._outputs = Outputs()
-        size = self._table.table.count * sizeof(sp_bucket)
+        self._shard_count = self._table.table.count
+        size = self._shard_count * sizeof(sp_bucket)
         self._buckets = <sp_bucket *>realloc(NULL, size)
         if self._buckets == NULL:
             raise MemoryError
-        for i in range(self._table.table.count):
+        for i in range(self._shard_count):
             self._buckets[i] = sp_bucket_make(i)
 
     def __dealloc__(self):
         cdef Py_ssize_t i
         self._unstage(self._staged_count)
         if self._buckets != NULL:
-            for i in range(self._table.table.count):
+            for i in range(self._shard_count):
                 sp_bucket_free(&self._buckets[i])
             free(self._buckets)
         for i in range(self._full.count):
@@ -323,11 +343,11 @@ cdef class Aggregator:
         self._enter()
         try:
             self._route()
-            if not reserve(&self._full, self._table.table.count):
+            if not reserve(&self._full, self._shard_count):
                 raise MemoryError
-            for shard in range(self._table.table.count):
+            for shard in range(self._shard_count):
                 if self._buckets[shard].record_count:
-                    self._detach(shard)
+                    self._detach(&self._buckets[shard])
             return self._take()
         finally:
             self._busy = False
@@ -357,7 +377,8 @@ cdef class Aggregator:
         if explicit_hash_key is not None:
             read_explicit_hash_key(explicit_hash_key, &hash_key, NO_POSITION)
             hash_key_or_none = &hash_key
-        self._check_size(key, data_owner, hash_key_or_none, NO_POSITION)
+        if not self._fits(key, view_data(data_owner)):
+            self._check_size(key, data_owner, hash_key_or_none, NO_POSITION)
         if self._staged_count == STAGE:
             self._route()
         self._stage(key_owner, key, data_owner, hash_key_or_none)
@@ -381,6 +402,7 @@ cdef class Aggregator:
                     if self._staged_count == STAGE:
                         self._route()
                     check_length(keys, values, n)
+                    look_ahead(keys, values, i, n)
                     if explicit is not None:
                         hash_key = NULL if explicit[i] is None else &hash_keys[i]
                     key_owner = <object>PySequence_Fast_GET_ITEM(keys, i)
@@ -388,7 +410,8 @@ cdef class Aggregator:
                     data = <object>PySequence_Fast_GET_ITEM(values, i)
                     if not PyBytes_CheckExact(data):
                         raise TypeError
-                    self._check_size(key, data, hash_key, i)
+                    if not self._fits(key, view_data(data)):
+                        self._check_size(key, data, hash_key, i)
                     self._stage(key_owner, key, data, hash_key)
             except (TypeError, ValueError):
                 raise RuntimeError(f"a list changed while it was read; {i} of its {n} records were taken") from None
@@ -397,28 +420,39 @@ cdef class Aggregator:
         return 0
 
     cdef tuple _check_many(self, object keys, object values, tuple explicit, sp_hash_key *hash_keys, Py_ssize_t n):
-        """Check n user records before any is taken. Returns the keys and datas with odd types replaced by bytes."""
+        """Check n user records before any is taken. Returns the keys and datas, copied where odd types are replaced."""
         cdef Py_ssize_t i
+        cdef bint keys_are_ours = False, values_are_ours = False
         cdef sp_slice key
         cdef const sp_hash_key *hash_key = NULL
         cdef object key_owner, data
         for i in range(n):
             check_length(keys, values, n)
+            look_ahead(keys, values, i, n)
             key_owner = <object>PySequence_Fast_GET_ITEM(keys, i)
             key_owner = view_partition_key(key_owner, &key, i)
             if key_owner is not <object>PySequence_Fast_GET_ITEM(keys, i):
-                keys = _with_item(keys, i, key_owner)
+                if not keys_are_ours:
+                    keys, keys_are_ours = list(keys), True
+                (<list>keys)[i] = key_owner
             data = <object>PySequence_Fast_GET_ITEM(values, i)
             if not PyBytes_CheckExact(data):
                 data = own_data(data, i)
-                values = _with_item(values, i, data)
+                if not values_are_ours:
+                    values, values_are_ours = list(values), True
+                (<list>values)[i] = data
             if explicit is not None:
                 hash_key = NULL
                 if explicit[i] is not None:
                     read_explicit_hash_key(explicit[i], &hash_keys[i], i)
                     hash_key = &hash_keys[i]
-            self._check_size(key, data, hash_key, i)
+            if not self._fits(key, view_data(data)):
+                self._check_size(key, data, hash_key, i)
         return keys, values
+
+    cdef inline bint _fits(self, sp_slice key, sp_slice data) noexcept:
+        """Whether the record surely fits; else _check_size says, with an error where it does not."""
+        return key.size + data.size <= self._max_record_bytes and not sp_starts_with_magic(data)
 
     cdef int _check_size(
         self, sp_slice key, object data, const sp_hash_key *explicit_hash_key, Py_ssize_t position
@@ -489,45 +523,50 @@ cdef class Aggregator:
         """Bucket the staged user records in order. Returns how many; fewer than all when memory ran out."""
         cdef sp_slice[STAGE] keys
         cdef uint8_t[STAGE * 16] digests
-        cdef StagedRecord *record
-        cdef const sp_hash_key *explicit_hash_key
+        cdef sp_bucket *buckets[STAGE]
         cdef sp_hash_key hash_key
-        cdef uint32_t shard
-        cdef Py_ssize_t i
-        cdef int added
-        for i in range(self._staged_count):
+        cdef Py_ssize_t i, n = self._staged_count
+        for i in range(n):
             keys[i] = self._staged[i].partition_key
-        md5_many(keys, <size_t>self._staged_count, digests)
-        for i in range(self._staged_count):
-            record = &self._staged[i]
-            explicit_hash_key = &record.explicit_hash_key if record.has_explicit_hash_key else NULL
-            hash_key = record.explicit_hash_key if record.has_explicit_hash_key else sp_hash_key_from_bytes(
-                digests + 16 * i)
-            shard = sp_shard_table_find(&self._table.table, hash_key)
-            added = sp_bucket_add(
-                &self._buckets[shard], record.partition_key, record.data, digests + 16 * i, explicit_hash_key,
-                self._bucket_limits)
-            if added == SP_FULL:
-                if not reserve(&self._full, 1):
-                    return i
-                self._detach(shard)
-                added = sp_bucket_add(
-                    &self._buckets[shard], record.partition_key, record.data, digests + 16 * i, explicit_hash_key,
-                    self._bucket_limits)
-            if added == SP_NO_MEMORY:
+        md5_many(keys, <size_t>n, digests)
+        for i in range(n):
+            hash_key = sp_hash_key_from_bytes(digests + 16 * i)
+            if self._staged[i].has_explicit_hash_key:
+                hash_key = self._staged[i].explicit_hash_key
+            buckets[i] = &self._buckets[sp_shard_table_find(&self._table.table, hash_key)]
+            sp_bucket_prefetch(buckets[i])
+        for i in range(n):
+            if i + LOOK_AHEAD < n:
+                prefetch_payload(self._staged[i + LOOK_AHEAD].data.data, self._staged[i + LOOK_AHEAD].data.size)
+                sp_bucket_prefetch_key(buckets[i + LOOK_AHEAD], digests + 16 * (i + LOOK_AHEAD))
+            if not self._add_to_bucket(buckets[i], &self._staged[i], digests + 16 * i):
                 return i
-        return self._staged_count
+        return n
 
-    cdef void _detach(self, uint32_t shard) noexcept nogil:
-        """Queue a shard's bucket to be sealed and give the shard an empty one. Room was reserved."""
-        self._full.buckets[self._full.count] = self._buckets[shard]
+    cdef bint _add_to_bucket(self, sp_bucket *bucket, const StagedRecord *record, const uint8_t *digest) noexcept nogil:
+        """Add to the bucket, or to the empty one that takes its place. False when memory ran out."""
+        cdef const sp_hash_key *explicit_hash_key = &record.explicit_hash_key if record.has_explicit_hash_key else NULL
+        cdef int added = sp_bucket_add(
+            bucket, record.partition_key, record.data, digest, explicit_hash_key, self._bucket_limits)
+        if added == SP_FULL:
+            if not reserve(&self._full, 1):
+                return False
+            self._detach(bucket)
+            added = sp_bucket_add(
+                bucket, record.partition_key, record.data, digest, explicit_hash_key, self._bucket_limits)
+        return added != SP_NO_MEMORY
+
+    cdef void _detach(self, sp_bucket *bucket) noexcept nogil:
+        """Queue what a shard's bucket holds to be sealed and leave it empty. Room was reserved."""
+        cdef uint32_t shard = bucket.shard_index
+        self._full.buckets[self._full.count] = bucket[0]
         self._full.count += 1
         if self._spare.count:
             self._spare.count -= 1
-            self._buckets[shard] = self._spare.buckets[self._spare.count]
-            self._buckets[shard].shard_index = shard
+            bucket[0] = self._spare.buckets[self._spare.count]
+            bucket.shard_index = shard
         else:
-            self._buckets[shard] = sp_bucket_make(shard)
+            bucket[0] = sp_bucket_make(shard)
 
     # --- seal: size, allocate, fill ---
 

@@ -52,6 +52,7 @@ cdef class ReceivedRecord:
         free(self.records)
         self.partition_key_spans = self.explicit_hash_key_spans = NULL
         self.records = NULL
+        self.counts.partition_keys = self.counts.explicit_hash_keys = self.counts.records = 0
 
     cdef sp_slice blob(self) noexcept:
         cdef sp_slice view

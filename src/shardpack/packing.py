@@ -23,9 +23,9 @@ def pack(
     """Group Kinesis records into requests, each within the limits to the byte.
 
     Records of one shard keep their order, over the requests and inside each. A request takes one record of every shard
-    before it takes a second, those shards first that have the most left, so that long queues do not become a tail of
-    nearly empty requests. ``max_entries_per_shard`` caps a shard's records in one request: 1 keeps a shard's order
-    through retries, because the service promises no order within a request.
+    before it takes a second. ``max_entries_per_shard`` caps a shard's records in one request: 1 keeps a shard's order
+    through retries, because the service promises no order within a request. With a cap, the shards with the most left
+    come first, so that long queues do not become a tail of nearly empty requests.
 
     Raises ``RecordTooLargeError`` for a record that exceeds ``limits.max_record_bytes``; nothing is returned then.
     """
@@ -58,14 +58,15 @@ def _next_request(
     """Take one request's records off the queues. ``longest_first`` is a heap of (-length, shard) of those not empty."""
     request: list[KinesisRecord] = []
     room = limits.max_request_bytes
-    again: list[tuple[int, int, int]] = []  # heap of (entries in this request, -length, shard)
+    entries: dict[int, int] = {}  # of each shard in this request
+    again: list[tuple[int, int, int]] = []  # heap of (round, -length, shard): shards that are in this request already
     done: list[int] = []  # shards with records left that this request takes no more of
     misfits = 0
     while len(request) < limits.max_request_records and misfits < MAX_MISFITS:
-        if longest_first:
-            entries, (_, shard) = 0, heappop(longest_first)
-        elif again:
-            entries, _, shard = heappop(again)
+        if again and (not longest_first or (max_entries_per_shard is not None and again[0][1] <= longest_first[0][0])):
+            _, _, shard = heappop(again)
+        elif longest_first:
+            _, shard = heappop(longest_first)
         else:
             break
         queue = queues[shard]
@@ -76,8 +77,10 @@ def _next_request(
         record = queue.popleft()
         request.append(record)
         room -= record.size
-        if queue and entries + 1 != max_entries_per_shard:
-            heappush(again, (entries + 1, -len(queue), shard))
+        entries[shard] = entries.get(shard, 0) + 1
+        if queue and entries[shard] != max_entries_per_shard:
+            # with a cap, a long queue is what makes more requests necessary, so it goes before a fair round
+            heappush(again, (entries[shard] if max_entries_per_shard is None else 0, -len(queue), shard))
         elif queue:
             done.append(shard)
     for shard in (*done, *(shard for _, _, shard in again)):

@@ -78,4 +78,4 @@ def deaggregate_columns(
 
 def _report(left_out: int, hash_range: tuple[int, int] | None) -> None:
     if left_out and hash_range is not None:
-        logger.warning("left out %d user records outside the hash range %d to %d", left_out, *hash_range)
+        logger.warning("left out %d user records outside the hash range %s to %s", left_out, *hash_range)
