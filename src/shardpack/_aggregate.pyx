@@ -195,7 +195,7 @@ cdef class Outputs:
                 best = i
         if best < 0:
             data = PyBytes_FromStringAndSize(NULL, capacity)
-            for i in range(REUSABLE):
+            for _ in range(REUSABLE):
                 if self.total + capacity <= REUSABLE_BYTES:
                     break
                 self.drop(self.oldest)

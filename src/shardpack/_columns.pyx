@@ -5,9 +5,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
-from ._deaggregate cimport (
-    SP_NO_INDEX, VERIFY_BATCH, ReceivedRecord, index_batch, sp_span_of, sp_wire_record, to_text,
-)
+from ._deaggregate cimport SP_NO_INDEX, VERIFY_BATCH, ReceivedRecord, index_batch, sp_span_of, sp_wire_record
 from ._keys cimport NO_POSITION, read_explicit_hash_key, sp_hash_key, sp_slice
 
 
@@ -29,8 +27,8 @@ cdef class Columns:
 
     Read-only buffers, which ``numpy.asarray`` takes without a copy: ``data`` (uint8), all payloads behind one another,
     row i from ``offsets[i]`` to ``offsets[i + 1]`` (int64, n + 1); ``partition_key_indices`` into ``partition_keys``,
-    and ``explicit_hash_key_indices`` into ``explicit_hash_keys`` (int32; -1 for none); ``sub_sequence_numbers`` (int32);
-    ``parents`` (int32): the Kinesis record of row i, an index into the lists ``sequence_numbers``,
+    and ``explicit_hash_key_indices`` into ``explicit_hash_keys`` (int32; -1 for none); ``sub_sequence_numbers``
+    (int32); ``parents`` (int32): the Kinesis record of row i, an index into the lists ``sequence_numbers``,
     ``approximate_arrival_timestamps``, ``sources``, ``aggregated`` and ``errors``, which have an entry for each.
 
     The key lists hold the tables of the Kinesis records behind one another: a key that several have is there several

@@ -63,9 +63,7 @@ def iter_deaggregate(
             raise malformed
 
 
-def deaggregate_columns(
-    records: Any, *, hash_range: tuple[int, int] | None = None, strict: bool = False
-) -> Columns:
+def deaggregate_columns(records: Any, *, hash_range: tuple[int, int] | None = None, strict: bool = False) -> Columns:
     """Take Kinesis records apart into columns: one buffer of data with offsets, and arrays of what goes with it.
 
     Takes what ``deaggregate`` takes, and means the same by it; no Python object is made for a user record. For callers
