@@ -1,6 +1,9 @@
 #include "bucket.h"
 
 #include <stdlib.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 enum { MIN_SECTION = 512, MIN_ENTRIES = 8, SLOTS_PER_ENTRY = 4 };
 
@@ -103,10 +106,48 @@ static size_t sections_size(const sp_bucket *bucket) {
     return bucket->partition_keys.size + bucket->explicit_hash_keys.size + bucket->records.size;
 }
 
-void sp_bucket_prefetch_key(const sp_bucket *bucket, const uint8_t *digest) {
+void sp_bucket_prefetch_slot(const sp_bucket *bucket, const uint8_t *digest) {
     const sp_table *table = &bucket->partition_key_table;
     if (table->count) __builtin_prefetch(&table->slots[slot_of(table, sp_hash_key_from_bytes(digest))]);
     if (bucket->records.bytes) __builtin_prefetch(bucket->records.bytes + bucket->records.size, 1);
+}
+
+void sp_bucket_prefetch_entry(const sp_bucket *bucket, const uint8_t *digest) {
+    const sp_table *table = &bucket->partition_key_table;
+    if (!table->count) return;
+    uint32_t slot = table->slots[slot_of(table, sp_hash_key_from_bytes(digest))];
+    if (slot) __builtin_prefetch(&table->entries[slot - 1]);
+}
+
+void sp_bucket_note(sp_bucket *bucket, uint64_t time) {
+    if (bucket->mark.time == time) return;
+    bucket->mark = (sp_bucket_mark){
+        .time = time,
+        .partition_keys = bucket->partition_keys.size,
+        .explicit_hash_keys = bucket->explicit_hash_keys.size,
+        .records = bucket->records.size,
+        .partition_key_count = bucket->partition_key_table.count,
+        .explicit_hash_key_count = bucket->explicit_hash_key_table.count,
+        .record_count = bucket->record_count,
+    };
+}
+
+/* Keep the table's first `count` entries. */
+static void shorten_table(sp_table *table, uint32_t count) {
+    if (count == table->count) return;
+    memset(table->slots, 0, (size_t)table->capacity * SLOTS_PER_ENTRY * sizeof *table->slots);
+    table->count = count;
+    for (uint32_t i = 0; i < count; i++) place(table, i);
+}
+
+void sp_bucket_undo(sp_bucket *bucket, uint64_t time) {
+    if (bucket->mark.time != time) return;
+    bucket->partition_keys.size = bucket->mark.partition_keys;
+    bucket->explicit_hash_keys.size = bucket->mark.explicit_hash_keys;
+    bucket->records.size = bucket->mark.records;
+    bucket->record_count = bucket->mark.record_count;
+    shorten_table(&bucket->partition_key_table, bucket->mark.partition_key_count);
+    shorten_table(&bucket->explicit_hash_key_table, bucket->mark.explicit_hash_key_count);
 }
 
 int sp_bucket_add(sp_bucket *bucket, sp_slice partition_key, sp_slice data, const uint8_t *digest,
@@ -182,29 +223,51 @@ size_t sp_bucket_sealed_size(const sp_bucket *bucket) {
     return SP_MAGIC_SIZE + sections_size(bucket) + SP_TRAILER_SIZE;
 }
 
-static uint8_t *write_section(uint8_t *out, const sp_section *section) {
-    if (section->size) memcpy(out, section->bytes, section->size);
+/* Copy with stores that do not fetch the lines they fill: half again as fast as memcpy once the caches are full. */
+static void copy_around_caches(uint8_t *out, const uint8_t *in, size_t size) {
+    size_t done = 0;
+#if defined(__SSE2__)
+    if (size >= 256) {
+        done = -(uintptr_t)out & 63;
+        memcpy(out, in, done);
+        for (; size - done >= 64; done += 64) {
+            __m128i a = _mm_loadu_si128((const void *)(in + done)), b = _mm_loadu_si128((const void *)(in + done + 16));
+            __m128i c = _mm_loadu_si128((const void *)(in + done + 32));
+            __m128i d = _mm_loadu_si128((const void *)(in + done + 48));
+            _mm_stream_si128((void *)(out + done), a);
+            _mm_stream_si128((void *)(out + done + 16), b);
+            _mm_stream_si128((void *)(out + done + 32), c);
+            _mm_stream_si128((void *)(out + done + 48), d);
+        }
+        _mm_sfence();
+    }
+#endif
+    memcpy(out + done, in + done, size - done);
+}
+
+static uint8_t *write_section(uint8_t *out, const sp_section *section, int past_cache) {
+    if (past_cache) {
+        copy_around_caches(out, section->bytes, section->size);
+    } else if (section->size) {
+        memcpy(out, section->bytes, section->size);
+    }
     return out + section->size;
 }
 
-sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out) {
+sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out, int past_cache) {
     memcpy(out, SP_MAGIC, SP_MAGIC_SIZE);
-    uint8_t *end = write_section(out + SP_MAGIC_SIZE, &bucket->partition_keys);
-    end = write_section(end, &bucket->explicit_hash_keys);
-    write_section(end, &bucket->records);
+    uint8_t *end = write_section(out + SP_MAGIC_SIZE, &bucket->partition_keys, 0);
+    end = write_section(end, &bucket->explicit_hash_keys, 0);
+    write_section(end, &bucket->records, past_cache);
     return (sp_slice){out + SP_MAGIC_SIZE, sections_size(bucket)};
 }
 
-static void clear_table(sp_table *table) {
-    if (table->count) memset(table->slots, 0, (size_t)table->capacity * SLOTS_PER_ENTRY * sizeof *table->slots);
-    table->count = 0;
-}
-
 void sp_bucket_clear(sp_bucket *bucket) {
-    clear_table(&bucket->partition_key_table);
-    clear_table(&bucket->explicit_hash_key_table);
+    shorten_table(&bucket->partition_key_table, 0);
+    shorten_table(&bucket->explicit_hash_key_table, 0);
     bucket->partition_keys.size = bucket->explicit_hash_keys.size = bucket->records.size = 0;
     bucket->record_count = 0;
+    bucket->mark.time = 0;
 }
 
 void sp_bucket_free(sp_bucket *bucket) {

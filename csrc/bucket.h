@@ -27,6 +27,13 @@ typedef struct {
     uint32_t count, capacity;
 } sp_table;
 
+/* How much a bucket held at some time: what is added later can be undone. */
+typedef struct {
+    uint64_t time; /* 0 when nothing was noted */
+    size_t partition_keys, explicit_hash_keys, records;
+    uint32_t partition_key_count, explicit_hash_key_count, record_count;
+} sp_bucket_mark;
+
 typedef struct {
     /* what every addition reads, side by side */
     sp_table partition_key_table;
@@ -39,6 +46,7 @@ typedef struct {
     sp_hash_key first_hash_key; /* of the first user record: the sealed record's */
     uint32_t first_data_size;   /* what goes raw, where a record stays alone */
     uint32_t shard_index;
+    sp_bucket_mark mark;
 } sp_bucket;
 
 typedef struct {
@@ -46,14 +54,15 @@ typedef struct {
     uint32_t max_records; /* at least 1 */
 } sp_bucket_limits;
 
-/* Bring into the cache what adding a record with this partition key will read: first the bucket itself, and when that
- * is there, its table and the place where the record goes. */
+/* Bring into the cache what adding a record with this partition key will read, a step at a time: the bucket itself; its
+ * table's slot and the place where the record goes; the entry that the slot names. */
 static inline void sp_bucket_prefetch(const sp_bucket *bucket) {
     __builtin_prefetch(bucket);
     __builtin_prefetch((const uint8_t *)bucket + 64);
 }
 
-void sp_bucket_prefetch_key(const sp_bucket *bucket, const uint8_t *digest);
+void sp_bucket_prefetch_slot(const sp_bucket *bucket, const uint8_t *digest);
+void sp_bucket_prefetch_entry(const sp_bucket *bucket, const uint8_t *digest);
 
 enum { SP_ADDED = 1, SP_FULL = 0, SP_NO_MEMORY = -1 };
 
@@ -67,6 +76,10 @@ static inline sp_bucket sp_bucket_make(uint32_t shard_index) {
  * `explicit_hash_key` is NULL without one. */
 int sp_bucket_add(sp_bucket *bucket, sp_slice partition_key, sp_slice data, const uint8_t *digest,
                   const sp_hash_key *explicit_hash_key, sp_bucket_limits limits);
+
+/* Note what the bucket holds, unless that was done at this time already; and go back to it, if it was. */
+void sp_bucket_note(sp_bucket *bucket, uint64_t time);
+void sp_bucket_undo(sp_bucket *bucket, uint64_t time);
 
 /* Did any user record come with an explicit hash key? */
 static inline int sp_bucket_has_explicit_hash_key(const sp_bucket *bucket) {
@@ -86,8 +99,9 @@ int sp_bucket_is_aggregate(const sp_bucket *bucket);
 /* Bytes of the aggregated record, without its outer partition key. */
 size_t sp_bucket_sealed_size(const sp_bucket *bucket);
 
-/* Write the aggregated record but for its last SP_TRAILER_SIZE bytes. Returns the message, whose MD5 belongs there. */
-sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out);
+/* Write the aggregated record but for its last SP_TRAILER_SIZE bytes. Returns the message, whose MD5 belongs there.
+ * `past_cache` says that what is sealed together is more than caches hold: then it is written around them. */
+sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out, int past_cache);
 
 /* Forget the records, keep the memory. */
 void sp_bucket_clear(sp_bucket *bucket);

@@ -405,3 +405,26 @@ def test_a_long_life_does_not_grow():
     live(5)
     after_few = live(1)
     assert live(40) < after_few + 200
+
+
+@pytest.mark.parametrize("before", [0, 1, 1023, 5000])
+@pytest.mark.parametrize("count", [1, 1024, 1025, 30_000])
+def test_a_failed_add_many_of_any_size_leaves_every_bucket_as_it_was(before, count):
+    """Also when thousands of its records were bucketed, and buckets filled, before the bad one was met."""
+    shard_map = ShardMap.uniform(7)
+    untouched, tried = (Aggregator(shard_map, max_bytes=2000) for _ in range(2))
+    for aggregator in (untouched, tried):
+        aggregator.add_many(
+            [f"key-{i % 300}" for i in range(before)],
+            [b"%d" % i for i in range(before)],
+            [i << 100 if i % 5 == 0 else None for i in range(before)],
+        )
+    with pytest.raises(InvalidPartitionKeyError, match=f"record {count}: "):
+        tried.add_many(
+            [*(f"other-{i % 500}" for i in range(count)), ""],
+            [b"x" * (i % 40) for i in range(count + 1)],
+            [i << 90 if i % 3 == 0 else None for i in range(count + 1)],
+        )
+    for aggregator in (untouched, tried):
+        aggregator.add_many([f"key-{i % 301}" for i in range(700)], [b"after"] * 700, list(range(700)))
+    assert tried.flush() == untouched.flush()

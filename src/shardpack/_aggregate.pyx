@@ -6,7 +6,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromSt
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
-from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t
+from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
 
@@ -80,7 +80,10 @@ cdef extern from "bucket.h" nogil:
     enum: SP_NO_MEMORY
     sp_bucket sp_bucket_make(uint32_t shard_index)
     void sp_bucket_prefetch(const sp_bucket *bucket)
-    void sp_bucket_prefetch_key(const sp_bucket *bucket, const uint8_t *digest)
+    void sp_bucket_prefetch_slot(const sp_bucket *bucket, const uint8_t *digest)
+    void sp_bucket_prefetch_entry(const sp_bucket *bucket, const uint8_t *digest)
+    void sp_bucket_note(sp_bucket *bucket, uint64_t time)
+    void sp_bucket_undo(sp_bucket *bucket, uint64_t time)
     int sp_bucket_add(
         sp_bucket *bucket, sp_slice partition_key, sp_slice data, const uint8_t *digest,
         const sp_hash_key *explicit_hash_key, sp_bucket_limits limits)
@@ -89,7 +92,7 @@ cdef extern from "bucket.h" nogil:
     sp_slice sp_bucket_lone_data(const sp_bucket *bucket)
     bint sp_bucket_is_aggregate(const sp_bucket *bucket)
     size_t sp_bucket_sealed_size(const sp_bucket *bucket)
-    sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out)
+    sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out, bint past_cache)
     void sp_bucket_clear(sp_bucket *bucket)
     void sp_bucket_free(sp_bucket *bucket)
 
@@ -98,6 +101,7 @@ cdef enum:
     STAGE = 1024  # user records that wait before they are hashed and routed together
     LOOK_AHEAD = 16  # how far before its turn a record's place in its bucket is brought into the cache
     SEAL_BATCH = 32  # Kinesis records sealed together, so that their checksums share SIMD lanes
+    CACHE = 1 << 22  # bytes sealed together that caches hold beside the buckets they come from
     REUSABLE = 64  # outputs that may be filled again once the caller has dropped them, at most
     REUSABLE_BYTES = 1 << 26  # so many, and these bytes of them
     REUSABLE_STEP = 1 << 16  # their capacity is a multiple of this; smaller outputs are left to the allocator
@@ -152,9 +156,14 @@ cdef bytes own_data(object data, Py_ssize_t position):
         PyBuffer_Release(&view)
 
 
-cdef int check_length(object keys, object values, Py_ssize_t n) except -1:
-    if PySequence_Fast_GET_SIZE(keys) != n or PySequence_Fast_GET_SIZE(values) != n:
-        raise ValueError("a list changed while it was read")
+cdef inline int check_lengths(object keys, object values, object explicit, Py_ssize_t n) except -1:
+    """Lists are read while other threads run, and may change."""
+    if (
+        PySequence_Fast_GET_SIZE(keys) != n
+        or PySequence_Fast_GET_SIZE(values) != n
+        or (explicit is not None and PySequence_Fast_GET_SIZE(explicit) != n)
+    ):
+        raise RuntimeError("a list changed its length while it was read; nothing of it was taken")
     return 0
 
 
@@ -253,6 +262,7 @@ cdef class Aggregator:
     cdef BucketStack _full, _spare
     cdef list _ready
     cdef Outputs _outputs
+    cdef uint64_t _time  # counts the calls whose additions may have to be undone
     cdef bint _busy  # a call is under way
 
     def __cinit__(self, shard_map, *, limits=None, max_bytes=None, max_records=None):
@@ -305,6 +315,7 @@ cdef class Aggregator:
         self._enter()
         try:
             self._add(partition_key, data, explicit_hash_key)
+            self._seal_many()
         finally:
             self._busy = False
 
@@ -313,19 +324,20 @@ cdef class Aggregator:
 
         Entries are as for ``add``; ``None`` among ``explicit_hash_keys`` means that the partition key decides.
         Raises what ``add`` raises, with the position of the record at fault, or ``ValueError`` when lengths differ; in
-        either case nothing was taken. The routing runs with the GIL released; another thread that changes one of the
-        lists meanwhile causes ``RuntimeError``, which says how many were taken.
+        either case nothing was taken. The routing runs with the GIL released; a list that another thread shortens or
+        lengthens meanwhile causes ``RuntimeError``.
         """
         cdef object keys = PySequence_Fast(partition_keys, "partition keys come as an iterable of str or bytes")
         cdef object values = PySequence_Fast(datas, "datas come as an iterable of bytes")
-        cdef tuple explicit = None
+        cdef object explicit = None
         check_pair_lengths(keys, values, "partition keys and datas")
         if explicit_hash_keys is not None:
-            explicit = tuple(explicit_hash_keys)
+            explicit = PySequence_Fast(explicit_hash_keys, "explicit hash keys come as an iterable of int, str or None")
             check_pair_lengths(keys, explicit, "partition keys and explicit hash keys")
         self._enter()
         try:
             self._add_many(keys, values, explicit)
+            self._seal_many()
         finally:
             self._busy = False
 
@@ -384,71 +396,57 @@ cdef class Aggregator:
         self._stage(key_owner, key, data_owner, hash_key_or_none)
         return 0
 
-    cdef int _add_many(self, object keys, object values, tuple explicit) except -1:
-        """Check all, then take all. The check is made again as records are taken: another thread can change a list."""
-        cdef sp_hash_key *hash_keys = NULL
-        cdef const sp_hash_key *hash_key = NULL
-        cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(keys), i = 0
+    cdef int _add_many(self, object keys, object values, object explicit) except -1:
+        """Take all or none. What fits on the stage is checked there; more is bucketed, and taken back on an error."""
+        cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(keys), i, staged_before
+        cdef Py_ssize_t full_before = self._full.count
         cdef sp_slice key
-        cdef object key_owner, data
-        if explicit is not None:
-            hash_keys = <sp_hash_key *>PyMem_Malloc(<size_t>(n + 1) * sizeof(sp_hash_key))
-            if hash_keys == NULL:
-                raise MemoryError
+        cdef sp_hash_key hash_key
+        cdef const sp_hash_key *hash_key_or_none = NULL
+        cdef object key_owner, data, explicit_hash_key
+        if self._staged_count + n > STAGE:
+            self._route()
+            self._time += 1
+        staged_before = self._staged_count
         try:
-            keys, values = self._check_many(keys, values, explicit, hash_keys, n)
-            try:
-                for i in range(n):
-                    if self._staged_count == STAGE:
-                        self._route()
-                    check_length(keys, values, n)
-                    look_ahead(keys, values, i, n)
-                    if explicit is not None:
-                        hash_key = NULL if explicit[i] is None else &hash_keys[i]
-                    key_owner = <object>PySequence_Fast_GET_ITEM(keys, i)
-                    key_owner = view_partition_key(key_owner, &key, i)
-                    data = <object>PySequence_Fast_GET_ITEM(values, i)
-                    if not PyBytes_CheckExact(data):
-                        raise TypeError
-                    if not self._fits(key, view_data(data)):
-                        self._check_size(key, data, hash_key, i)
-                    self._stage(key_owner, key, data, hash_key)
-            except (TypeError, ValueError):
-                raise RuntimeError(f"a list changed while it was read; {i} of its {n} records were taken") from None
-        finally:
-            PyMem_Free(hash_keys)
+            for i in range(n):
+                if self._staged_count == STAGE:
+                    self._route()
+                check_lengths(keys, values, explicit, n)
+                look_ahead(keys, values, i, n)
+                key_owner = <object>PySequence_Fast_GET_ITEM(keys, i)
+                key_owner = view_partition_key(key_owner, &key, i)
+                data = own_data(<object>PySequence_Fast_GET_ITEM(values, i), i)
+                if explicit is not None:
+                    hash_key_or_none = NULL
+                    explicit_hash_key = <object>PySequence_Fast_GET_ITEM(explicit, i)
+                    if explicit_hash_key is not None:
+                        read_explicit_hash_key(explicit_hash_key, &hash_key, i)
+                        hash_key_or_none = &hash_key
+                if not self._fits(key, view_data(data)):
+                    self._check_size(key, data, hash_key_or_none, i)
+                self._stage(key_owner, key, data, hash_key_or_none)
+        except BaseException:
+            if n > STAGE or staged_before + n > STAGE:
+                staged_before = 0
+                self._undo(full_before)
+            while self._staged_count > staged_before:
+                self._staged_count -= 1
+                self._drop_staged(self._staged_count)
+            raise
         return 0
 
-    cdef tuple _check_many(self, object keys, object values, tuple explicit, sp_hash_key *hash_keys, Py_ssize_t n):
-        """Check n user records before any is taken. Returns the keys and datas, copied where odd types are replaced."""
-        cdef Py_ssize_t i
-        cdef bint keys_are_ours = False, values_are_ours = False
-        cdef sp_slice key
-        cdef const sp_hash_key *hash_key = NULL
-        cdef object key_owner, data
-        for i in range(n):
-            check_length(keys, values, n)
-            look_ahead(keys, values, i, n)
-            key_owner = <object>PySequence_Fast_GET_ITEM(keys, i)
-            key_owner = view_partition_key(key_owner, &key, i)
-            if key_owner is not <object>PySequence_Fast_GET_ITEM(keys, i):
-                if not keys_are_ours:
-                    keys, keys_are_ours = list(keys), True
-                (<list>keys)[i] = key_owner
-            data = <object>PySequence_Fast_GET_ITEM(values, i)
-            if not PyBytes_CheckExact(data):
-                data = own_data(data, i)
-                if not values_are_ours:
-                    values, values_are_ours = list(values), True
-                (<list>values)[i] = data
-            if explicit is not None:
-                hash_key = NULL
-                if explicit[i] is not None:
-                    read_explicit_hash_key(explicit[i], &hash_keys[i], i)
-                    hash_key = &hash_keys[i]
-            if not self._fits(key, view_data(data)):
-                self._check_size(key, data, hash_key, i)
-        return keys, values
+    cdef void _undo(self, Py_ssize_t full_before) noexcept:
+        """Leave the buckets as they were when this time began."""
+        cdef uint32_t shard
+        cdef sp_bucket *bucket
+        while self._full.count > full_before:  # the last one detached first: the earliest goes back to its shard
+            self._full.count -= 1
+            bucket = &self._buckets[self._full.buckets[self._full.count].shard_index]
+            sp_bucket_free(bucket)
+            bucket[0] = self._full.buckets[self._full.count]
+        for shard in range(self._shard_count):
+            sp_bucket_undo(&self._buckets[shard], self._time)
 
     cdef inline bint _fits(self, sp_slice key, sp_slice data) noexcept:
         """Whether the record surely fits; else _check_size says, with an error where it does not."""
@@ -499,11 +497,14 @@ cdef class Aggregator:
         """Let go of the first staged records."""
         cdef Py_ssize_t i
         for i in range(count):
-            Py_DECREF(<object>self._staged[i].partition_key_owner)
-            Py_DECREF(<object>self._staged[i].data_owner)
+            self._drop_staged(i)
         self._staged_count -= count
         if self._staged_count:
             memmove(self._staged, &self._staged[count], <size_t>self._staged_count * sizeof(StagedRecord))
+
+    cdef void _drop_staged(self, Py_ssize_t i) noexcept:
+        Py_DECREF(<object>self._staged[i].partition_key_owner)
+        Py_DECREF(<object>self._staged[i].data_owner)
 
     # --- route: hash keys, shards, buckets; the GIL released ---
 
@@ -515,8 +516,6 @@ cdef class Aggregator:
         self._unstage(routed)
         if self._staged_count:
             raise MemoryError
-        if self._full.count >= SEAL_BATCH:
-            self._seal_full()
         return 0
 
     cdef Py_ssize_t _route_staged(self) noexcept nogil:
@@ -538,7 +537,9 @@ cdef class Aggregator:
         for i in range(n):
             if i + LOOK_AHEAD < n:
                 prefetch_payload(self._staged[i + LOOK_AHEAD].data.data, self._staged[i + LOOK_AHEAD].data.size)
-                sp_bucket_prefetch_key(buckets[i + LOOK_AHEAD], digests + 16 * (i + LOOK_AHEAD))
+                sp_bucket_prefetch_slot(buckets[i + LOOK_AHEAD], digests + 16 * (i + LOOK_AHEAD))
+            if i + LOOK_AHEAD // 2 < n:
+                sp_bucket_prefetch_entry(buckets[i + LOOK_AHEAD // 2], digests + 16 * (i + LOOK_AHEAD // 2))
             if not self._add_to_bucket(buckets[i], &self._staged[i], digests + 16 * i):
                 return i
         return n
@@ -546,12 +547,15 @@ cdef class Aggregator:
     cdef bint _add_to_bucket(self, sp_bucket *bucket, const StagedRecord *record, const uint8_t *digest) noexcept nogil:
         """Add to the bucket, or to the empty one that takes its place. False when memory ran out."""
         cdef const sp_hash_key *explicit_hash_key = &record.explicit_hash_key if record.has_explicit_hash_key else NULL
-        cdef int added = sp_bucket_add(
+        cdef int added
+        sp_bucket_note(bucket, self._time)
+        added = sp_bucket_add(
             bucket, record.partition_key, record.data, digest, explicit_hash_key, self._bucket_limits)
         if added == SP_FULL:
             if not reserve(&self._full, 1):
                 return False
             self._detach(bucket)
+            sp_bucket_note(bucket, self._time)
             added = sp_bucket_add(
                 bucket, record.partition_key, record.data, digest, explicit_hash_key, self._bucket_limits)
         return added != SP_NO_MEMORY
@@ -569,6 +573,10 @@ cdef class Aggregator:
             bucket[0] = sp_bucket_make(shard)
 
     # --- seal: size, allocate, fill ---
+
+    cdef inline int _seal_many(self) except -1:
+        """Seal when enough wait to fill the lanes; sealed they take less memory, and the caller may not take for long."""
+        return self._seal_full() if self._full.count >= SEAL_BATCH else 0
 
     cdef int _seal_full(self) except -1:
         """Turn the queued buckets into Kinesis records, in order."""
@@ -591,11 +599,13 @@ cdef class Aggregator:
         cdef sp_slice[SEAL_BATCH] messages
         cdef uint8_t[SEAL_BATCH * SP_TRAILER_SIZE] digests
         cdef Py_ssize_t i, n = 0
+        cdef size_t total = 0
         for i in range(count):
             if sp_bucket_is_aggregate(&buckets[i]):
                 data = self._outputs.take(<Py_ssize_t>sp_bucket_sealed_size(&buckets[i]))
                 aggregates[n] = &buckets[i]
                 out[n] = <uint8_t *>PyBytes_AS_STRING(data)
+                total += sp_bucket_sealed_size(&buckets[i])
                 n += 1
             else:
                 data = to_bytes(sp_bucket_lone_data(&buckets[i]))
@@ -604,12 +614,15 @@ cdef class Aggregator:
             raise MemoryError
         with nogil:
             for i in range(n):
-                messages[i] = sp_bucket_seal(aggregates[i], out[i])
+                messages[i] = sp_bucket_seal(aggregates[i], out[i], total > CACHE)
             md5_many(messages, <size_t>n, digests)
             for i in range(n):
                 memcpy(<uint8_t *>messages[i].data + messages[i].size, digests + SP_TRAILER_SIZE * i, SP_TRAILER_SIZE)
         self._ready += [kinesis_record(&buckets[i], datas[i]) for i in range(count)]
         for i in range(count):
+            if self._spare.count == SEAL_BATCH + <Py_ssize_t>self._shard_count:
+                sp_bucket_free(&buckets[i])
+                continue
             sp_bucket_clear(&buckets[i])
             self._spare.buckets[self._spare.count] = buckets[i]
             self._spare.count += 1
