@@ -398,16 +398,16 @@ cdef class Aggregator:
 
     cdef int _add_many(self, object keys, object values, object explicit) except -1:
         """Take all or none. What fits on the stage is checked there; more is bucketed, and taken back on an error."""
-        cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(keys), i, staged_before
-        cdef Py_ssize_t full_before = self._full.count
+        cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(keys), i, staged_before, full_before
+        cdef bint routes = self._staged_count + n > STAGE
         cdef sp_slice key
         cdef sp_hash_key hash_key
         cdef const sp_hash_key *hash_key_or_none = NULL
         cdef object key_owner, data, explicit_hash_key
-        if self._staged_count + n > STAGE:
-            self._route()
+        if routes:
+            self._route()  # what earlier calls took
             self._time += 1
-        staged_before = self._staged_count
+        staged_before, full_before = self._staged_count, self._full.count
         try:
             for i in range(n):
                 if self._staged_count == STAGE:
@@ -427,8 +427,7 @@ cdef class Aggregator:
                     self._check_size(key, data, hash_key_or_none, i)
                 self._stage(key_owner, key, data, hash_key_or_none)
         except BaseException:
-            if n > STAGE or staged_before + n > STAGE:
-                staged_before = 0
+            if routes:
                 self._undo(full_before)
             while self._staged_count > staged_before:
                 self._staged_count -= 1
