@@ -52,7 +52,7 @@ class Unaware(delivery.OrderedSender):
             if not self._lanes[record.shard_index].records:
                 del self._lanes[record.shard_index]
             self._count(record, outcome, on_stored)
-        return []
+        return [], None
 delivery.OrderedSender = Unaware
 main()
 """
