@@ -7,10 +7,13 @@
 
 enum { MIN_SECTION = 512, MIN_ENTRIES = 8, SLOTS_PER_ENTRY = 4 };
 
+/* What is compared, nearly always the whole key: of a partition key its first and last 8 bytes, which overlap or fall
+ * short where it is short, and its size; of an explicit hash key both its halves. */
 typedef struct sp_table_entry {
-    sp_hash_key key; /* the MD5 of a partition key; an explicit hash key itself */
-    uint32_t offset; /* of its bytes in the section */
+    uint64_t first, last;
     uint32_t size;
+    uint32_t offset; /* of the bytes of a partition key in its section; not compared */
+    uint64_t hash;   /* not compared: it only finds the slot again */
 } entry;
 
 /* --- sections --- */
@@ -33,16 +36,13 @@ static void append_field(sp_section *section, uint8_t tag, sp_slice content) {
 
 /* --- tables --- */
 
-/* Callers choose explicit hash keys, often by adding to a start, and MD5s of one shard have nearly the same high half:
- * spread what differs over the low bits. */
-static inline uint32_t slot_of(const sp_table *table, sp_hash_key key) {
-    uint64_t h = (key.low ^ key.high) * 0x9e3779b97f4a7c15u;
-    return (uint32_t)(h >> 32) & (table->capacity * SLOTS_PER_ENTRY - 1);
+static inline uint32_t slot_of(const sp_table *table, uint64_t hash) {
+    return (uint32_t)hash & (table->capacity * SLOTS_PER_ENTRY - 1);
 }
 
 static void place(sp_table *table, uint32_t index) {
     uint32_t mask = table->capacity * SLOTS_PER_ENTRY - 1;
-    uint32_t slot = slot_of(table, table->entries[index].key);
+    uint32_t slot = slot_of(table, table->entries[index].hash);
     while (table->slots[slot]) slot = (slot + 1) & mask;
     table->slots[slot] = index + 1;
 }
@@ -75,25 +75,38 @@ static inline uint64_t load64(const uint8_t *p) {
     return v;
 }
 
-/* Most keys have 8 to 16 bytes: two loads each, which may overlap, say it all. */
-static inline int equal_bytes(const uint8_t *a, const uint8_t *b, size_t size) {
-    if (size < 8) return memcmp(a, b, size) == 0;
-    if (load64(a) != load64(b) || load64(a + size - 8) != load64(b + size - 8)) return 0;
-    return size <= 16 || memcmp(a, b, size) == 0;
+/* An MD5 is as good as any of its bytes, but of one shard's all first ones are the same. */
+static inline uint64_t hash_of_partition_key(const uint8_t *digest) {
+    return load64(digest + 8);
 }
 
-/* The index of the key in its table, which is the table's length when it is new. `content` tells keys of one hash
- * apart; explicit hash keys are their own hash, and pass NULL. */
-static inline uint32_t find_entry(const sp_table *table, sp_hash_key key, const uint8_t *section,
-                                  const sp_slice *content) {
+static inline entry entry_of_partition_key(sp_slice key, const uint8_t *digest) {
+    entry wanted = {.size = (uint32_t)key.size, .hash = hash_of_partition_key(digest)};
+    if (key.size >= 8) {
+        wanted.first = load64(key.data);
+        wanted.last = load64(key.data + key.size - 8);
+    } else {
+        memcpy(&wanted.first, key.data, key.size);
+    }
+    return wanted;
+}
+
+/* Callers choose explicit hash keys, often by adding to a start: spread what differs over the low bits. */
+static inline entry entry_of_explicit_hash_key(sp_hash_key key) {
+    uint64_t hash = ((key.low ^ key.high) * 0x9e3779b97f4a7c15u) >> 32;
+    return (entry){.first = key.high, .last = key.low, .hash = hash};
+}
+
+/* The index of the key in its table, which is the table's length when it is new. `key` and `section` tell partition
+ * keys apart that are longer than what is compared. */
+static inline uint32_t find_entry(const sp_table *table, entry wanted, const uint8_t *key, const uint8_t *section) {
     if (table->count == 0) return 0;
     uint32_t mask = table->capacity * SLOTS_PER_ENTRY - 1;
-    for (uint32_t slot = slot_of(table, key); table->slots[slot]; slot = (slot + 1) & mask) {
+    for (uint32_t slot = slot_of(table, wanted.hash); table->slots[slot]; slot = (slot + 1) & mask) {
         uint32_t index = table->slots[slot] - 1;
         const entry *known = &table->entries[index];
-        if (!sp_hash_key_equal(known->key, key)) continue;
-        if (!content ||
-            (known->size == content->size && equal_bytes(section + known->offset, content->data, content->size))) {
+        if (known->first == wanted.first && known->last == wanted.last && known->size == wanted.size &&
+            (wanted.size <= 16 || memcmp(section + known->offset, key, wanted.size) == 0)) {
             return index;
         }
     }
@@ -108,14 +121,14 @@ static size_t sections_size(const sp_bucket *bucket) {
 
 void sp_bucket_prefetch_slot(const sp_bucket *bucket, const uint8_t *digest) {
     const sp_table *table = &bucket->partition_key_table;
-    if (table->count) __builtin_prefetch(&table->slots[slot_of(table, sp_hash_key_from_bytes(digest))]);
+    if (table->count) __builtin_prefetch(&table->slots[slot_of(table, hash_of_partition_key(digest))]);
     if (bucket->records.bytes) __builtin_prefetch(bucket->records.bytes + bucket->records.size, 1);
 }
 
 void sp_bucket_prefetch_entry(const sp_bucket *bucket, const uint8_t *digest) {
     const sp_table *table = &bucket->partition_key_table;
     if (!table->count) return;
-    uint32_t slot = table->slots[slot_of(table, sp_hash_key_from_bytes(digest))];
+    uint32_t slot = table->slots[slot_of(table, hash_of_partition_key(digest))];
     if (slot) __builtin_prefetch(&table->entries[slot - 1]);
 }
 
@@ -156,8 +169,8 @@ int sp_bucket_add(sp_bucket *bucket, sp_slice partition_key, sp_slice data, cons
     int first = bucket->record_count == 0;
     if (bucket->record_count >= limits.max_records) return SP_FULL;
 
-    sp_hash_key key = sp_hash_key_from_bytes(digest);
-    uint32_t key_index = find_entry(keys, key, bucket->partition_keys.bytes, &partition_key);
+    entry key = entry_of_partition_key(partition_key, digest), explicit_key = {0};
+    uint32_t key_index = find_entry(keys, key, partition_key.data, bucket->partition_keys.bytes);
     int key_is_new = key_index == keys->count;
     size_t key_growth = key_is_new ? sp_field_size(partition_key.size) : 0;
 
@@ -165,7 +178,8 @@ int sp_bucket_add(sp_bucket *bucket, sp_slice partition_key, sp_slice data, cons
     sp_slice explicit_text = {digits, 0};
     uint32_t explicit_index = SP_NO_INDEX;
     if (explicit_hash_key) {
-        explicit_index = find_entry(explicits, *explicit_hash_key, NULL, NULL);
+        explicit_key = entry_of_explicit_hash_key(*explicit_hash_key);
+        explicit_index = find_entry(explicits, explicit_key, digits, digits);
         if (explicit_index == explicits->count) explicit_text.size = sp_hash_key_format(*explicit_hash_key, digits);
     }
     int explicit_is_new = explicit_text.size > 0;
@@ -187,17 +201,17 @@ int sp_bucket_add(sp_bucket *bucket, sp_slice partition_key, sp_slice data, cons
 
     if (key_is_new) {
         append_field(&bucket->partition_keys, SP_TAG_PARTITION_KEY, partition_key);
-        uint32_t size = (uint32_t)partition_key.size;
-        append_entry(keys, (entry){key, (uint32_t)bucket->partition_keys.size - size, size});
+        key.offset = (uint32_t)bucket->partition_keys.size - key.size;
+        append_entry(keys, key);
     }
     if (explicit_is_new) {
         append_field(&bucket->explicit_hash_keys, SP_TAG_EXPLICIT_HASH_KEY, explicit_text);
-        append_entry(explicits, (entry){*explicit_hash_key, 0, 0});
+        append_entry(explicits, explicit_key);
     }
     sp_record_write(bucket->records.bytes + bucket->records.size, content_size, data, key_index, explicit_index);
     bucket->records.size += record_growth;
     if (first) {
-        bucket->first_hash_key = explicit_hash_key ? *explicit_hash_key : key;
+        bucket->first_hash_key = explicit_hash_key ? *explicit_hash_key : sp_hash_key_from_bytes(digest);
         bucket->first_key_size = (uint32_t)partition_key.size;
         bucket->first_data_size = (uint32_t)data.size;
     }
