@@ -122,7 +122,10 @@ static size_t sections_size(const sp_bucket *bucket) {
 void sp_bucket_prefetch_slot(const sp_bucket *bucket, const uint8_t *digest) {
     const sp_table *table = &bucket->partition_key_table;
     if (table->count) __builtin_prefetch(&table->slots[slot_of(table, hash_of_partition_key(digest))]);
-    if (bucket->records.bytes) __builtin_prefetch(bucket->records.bytes + bucket->records.size, 1);
+    if (!bucket->records.bytes) return;
+    for (int line = 2; line <= 4; line++) { /* the records before it will have used the first ones */
+        __builtin_prefetch(bucket->records.bytes + bucket->records.size + 64 * line, 1);
+    }
 }
 
 void sp_bucket_prefetch_entry(const sp_bucket *bucket, const uint8_t *digest) {
