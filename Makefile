@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 NATIVE := $(wildcard csrc/*.c csrc/*.h src/shardpack/*.pyx src/shardpack/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format sanitize bench-smoke build clean
+.PHONY: help demo test lint format sanitize bench bench-smoke bench-compare build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -41,8 +41,19 @@ sanitize: .venv/built ## build under ASan + UBSan and run the tests of the nativ
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 $(BIN)/pytest -m native -p no:cacheprovider
 
-bench-smoke: .venv/built ## run every benchmark once
-	$(BIN)/pytest benchmarks --benchmark-disable
+bench: .venv/built ## measure everything beside the peers (5 minutes); write figures, tables and plots
+	@mkdir -p build/bench
+	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0 # as a whole it would hold boto3 back
+	$(BIN)/pytest benchmarks --quiet --benchmark-quiet --benchmark-json build/bench/suite-1.json
+	$(BIN)/shardpack bench --json --seconds 60 > build/bench/headline.json
+	$(BIN)/pytest benchmarks --quiet --benchmark-quiet --benchmark-json build/bench/suite-2.json
+	$(BIN)/python benchmarks/report.py build/bench/headline.json build/bench/suite-1.json build/bench/suite-2.json
+
+bench-smoke: .venv/built ## run every benchmark once, on few records
+	$(BIN)/pytest benchmarks --quiet --benchmark-disable
+
+bench-compare: .venv/built ## is the working tree slower than BASE=rev by more than TOLERANCE=0.10?
+	$(BIN)/python benchmarks/compare.py $(BASE) --tolerance $(or $(TOLERANCE),0.10) --pairs $(or $(PAIRS),9)
 
 build: .venv/built ## compile the extensions
 

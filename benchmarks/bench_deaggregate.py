@@ -1,42 +1,83 @@
-"""Kinesis records into user records: ours beside aws_kinesis_agg, each in the shape it is used with."""
+"""Kinesis records into user records: ours beside the peers, each in the shapes it takes."""
 
 from __future__ import annotations
 
 import base64
+from functools import partial
 
-import aws_kinesis_agg.deaggregator
 import pytest
+from conftest import RECORD_SIZES
 
-from shardpack import Aggregator, ShardMap, deaggregate
+import shardpack
+from shardpack import deaggregate
+from shardpack.cli.bench import ways
 
-
-def get_records(corpus):
-    aggregator = Aggregator(ShardMap.uniform(8))
-    aggregator.add_many(corpus.keys, corpus.datas)
-    return [
-        {"SequenceNumber": str(i), "PartitionKey": record.partition_key, "Data": record.data, "ApproximateArrivalTimestamp": 0}
-        for i, record in enumerate(aggregator.flush())
-    ]
+BY_SIZE = "deaggregate by record size"
+FLIGHTS = "deaggregate flights"
+BY_KERNEL = "deaggregate by MD5 kernel"
 
 
-def shardpack(records):
-    return deaggregate(records)
+def from_lambda(records):
+    """Ours in the shape of Lambda, decoded by hand where this version does not do that itself."""
+    try:
+        deaggregate(records[:1])
+    except TypeError:
+        return lambda: deaggregate([base64.b64decode(record["kinesis"]["data"]) for record in records])
+    return partial(deaggregate, records)
 
 
-def aws_kinesis_agg_boto3(records):
-    return list(aws_kinesis_agg.deaggregator.iter_deaggregate_records(records, data_format="Boto3"))
+def columns():
+    if not hasattr(shardpack, "deaggregate_columns"):
+        pytest.skip("this version has no deaggregate_columns")
+    return shardpack.deaggregate_columns
 
 
-@pytest.mark.parametrize("way", [shardpack, aws_kinesis_agg_boto3], ids=lambda way: way.__name__)
-def bench_deaggregate(benchmark, corpus, way):
-    records = get_records(corpus)
-    found = [
-        (record.partition_key, record.data)
-        if way is shardpack
-        else (record["kinesis"]["partitionKey"], base64.b64decode(record["kinesis"]["data"]))
-        for record in way(records)
-    ]
-    assert sorted(found) == sorted(zip(corpus.keys, corpus.datas, strict=True))
-    benchmark.group = f"deaggregate, {corpus.name}"
-    benchmark.extra_info.update(records=len(corpus.keys), size=corpus.size)
-    benchmark.pedantic(way, (records,), rounds=5, warmup_rounds=1)
+# what it is called: the shape it takes, how to bind it to records, and what it found as pairs (None: as another way)
+WAYS = {
+    "deaggregate": (ways.get_records, lambda records: partial(deaggregate, records), ways.pairs),
+    "deaggregate + read": (ways.get_records, lambda records: partial(ways.read, records), None),
+    "deaggregate_columns": (ways.get_records, lambda records: partial(columns(), records), ways.column_pairs),
+    "deaggregate, Lambda": (ways.lambda_records, from_lambda, ways.pairs),
+    "aws_kinesis_agg": (
+        ways.get_records,
+        lambda records: partial(ways.aws_deaggregate("Boto3"), records),
+        ways.aws_pairs,
+    ),
+    "aws_kinesis_agg + read": (ways.get_records, lambda records: partial(ways.aws_read("Boto3"), records), None),
+    "aws_kinesis_agg, Lambda": (
+        ways.lambda_records,
+        lambda records: partial(ways.aws_deaggregate(None), records),
+        ways.aws_pairs,
+    ),
+    "aiokpl": (ways.get_records, lambda records: partial(ways.aiokpl_deaggregate(), records), ways.pairs),
+}
+
+
+def take(measure, corpus, name, group, at):
+    shape, bind, found_pairs = WAYS[name]
+    try:
+        run = bind(shape(ways.kinesis_records(corpus)))
+    except ways.NotInstalledError as how:
+        pytest.skip(str(how))
+    if found_pairs is not None:
+        assert found_pairs(run()) == corpus.pairs()
+    measure(run, group=group, way=name, at=at, amount=len(corpus))
+
+
+@pytest.mark.parametrize("record_size", RECORD_SIZES)
+@pytest.mark.parametrize("way", WAYS)
+def bench_by_record_size(measure, sized, way, record_size):
+    take(measure, sized(record_size), way, BY_SIZE, record_size)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def bench_flights(measure, flight_events, way):
+    take(measure, flight_events, way, FLIGHTS, "flights")
+
+
+@pytest.mark.parametrize("record_size", [100, 10_000])
+def bench_by_kernel(measure, sized, kernel, record_size):
+    corpus = sized(record_size)
+    records = ways.get_records(ways.kinesis_records(corpus))
+    assert ways.pairs(deaggregate(records)) == corpus.pairs()
+    measure(partial(deaggregate, records), group=BY_KERNEL, way=kernel, at=record_size, amount=len(corpus))

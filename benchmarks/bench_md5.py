@@ -1,50 +1,58 @@
-"""MD5 of partition keys and of large messages, with every kernel, beside hashlib."""
+"""MD5 of partition keys and of messages, with every kernel, beside hashlib."""
 
 from __future__ import annotations
 
-import hashlib
+import random
+from functools import partial
 
 import pytest
 
-from shardpack import _md5, hash_keys
+from shardpack import hash_keys
+from shardpack._md5 import _md5_many
+from shardpack.cli.bench import ways
 
-KEYS = [f"device-{i}" for i in range(100_000)]
-MESSAGES = [bytes([i]) * (1 << 20) for i in range(32)]
-
-
-def hashlib_keys():
-    return [int.from_bytes(hashlib.md5(key.encode()).digest(), "big") for key in KEYS]
-
-
-def hashlib_messages():
-    return [hashlib.md5(message).digest() for message in MESSAGES]
+MESSAGE_SIZES = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
+HASH_KEYS = "hash keys by key length"
+MESSAGES = "MD5 by message size"
 
 
-@pytest.fixture(params=_md5._kernels())
-def kernel(request):
-    before = _md5._kernel()
-    _md5._set_kernel(request.param)
-    yield request.param
-    _md5._set_kernel(before)
+def keys_of(length: int, count: int) -> list[str]:
+    return [f"{i:0{length}d}" for i in range(count)]
 
 
-def bench_hash_keys(benchmark, kernel):
-    assert list(hash_keys(KEYS)) == hashlib_keys()
-    benchmark.group = "hash keys, 100,000 short ones"
-    benchmark.pedantic(hash_keys, (KEYS,), rounds=10, warmup_rounds=1)
+@pytest.fixture(scope="module")
+def messages(smoke):
+    def make(size: int) -> list[bytes]:
+        rng = random.Random(size)
+        return [rng.randbytes(size) for _ in range(16 if smoke else min(32_000_000 // size, 20_000))]
+
+    return make
 
 
-def bench_hash_keys_hashlib(benchmark):
-    benchmark.group = "hash keys, 100,000 short ones"
-    benchmark.pedantic(hashlib_keys, rounds=3, warmup_rounds=1)
+@pytest.mark.parametrize("length", [8, 36, 256])
+def bench_hash_keys(measure, kernel, count, length):
+    keys = keys_of(length, count(100_000))
+    found = hash_keys(keys)
+    assert [found[i] for i in range(len(keys))] == ways.hashlib_hash_keys(keys)
+    measure(partial(hash_keys, keys), group=HASH_KEYS, way=kernel, at=length, amount=len(keys), unit="keys")
 
 
-def bench_messages(benchmark, kernel):
-    assert _md5._md5_many(MESSAGES) == hashlib_messages()
-    benchmark.group = "MD5 of 32 messages of 1 MiB"
-    benchmark.pedantic(_md5._md5_many, (MESSAGES,), rounds=5, warmup_rounds=1)
+@pytest.mark.parametrize("length", [8, 36, 256])
+def bench_hash_keys_hashlib(measure, count, length):
+    keys = keys_of(length, count(100_000))
+    run = partial(ways.hashlib_hash_keys, keys)
+    measure(run, group=HASH_KEYS, way="hashlib", at=length, amount=len(keys), unit="keys")
 
 
-def bench_messages_hashlib(benchmark):
-    benchmark.group = "MD5 of 32 messages of 1 MiB"
-    benchmark.pedantic(hashlib_messages, rounds=3, warmup_rounds=1)
+@pytest.mark.parametrize("size", MESSAGE_SIZES)
+def bench_messages(measure, kernel, messages, size):
+    batch = messages(size)
+    assert _md5_many(batch) == ways.hashlib_md5(batch)
+    measure(partial(_md5_many, batch), group=MESSAGES, way=kernel, at=size, amount=size * len(batch), unit="bytes")
+
+
+@pytest.mark.parametrize("size", MESSAGE_SIZES)
+def bench_messages_hashlib(measure, messages, size):
+    batch = messages(size)
+    run = partial(ways.hashlib_md5, batch)
+    measure(run, group=MESSAGES, way="hashlib", at=size, amount=size * len(batch), unit="bytes")

@@ -1,39 +1,80 @@
-"""The corpora that every benchmark reads: user records as two lists, partition keys and data."""
+"""What every benchmark shares: sizes, kernels, one core, and how a figure is taken."""
 
 from __future__ import annotations
 
-import json
-import lzma
-import random
-from dataclasses import dataclass
-from importlib.resources import files
+import time
 
 import pytest
 
+from shardpack import _md5
+from shardpack.cli.bench.corpus import flights, synthetic
+from shardpack.cli.bench.interleave import one_core
 
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    name: str
-    keys: list[str]
-    datas: list[bytes]
+RECORD_SIZES = (10, 100, 1_000, 10_000, 100_000)
+KEY_CARDINALITIES = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
+SHARD_COUNTS = (1, 8, 100, 1_000, 10_000)
 
-    @property
-    def size(self) -> int:
-        return sum(map(len, self.datas))
+CORPUS_BYTES = 8_000_000
+CORPUS_RECORDS = 50_000
+"""A corpus by record size has so many records, or as many as make so many bytes, whichever is less."""
 
-
-def synthetic(records: int, data_size: int, distinct_keys: int) -> Corpus:
-    rng = random.Random(7)
-    keys = [f"device-{rng.randrange(distinct_keys)}" for _ in range(records)]
-    return Corpus(f"{data_size} B", keys, [rng.randbytes(data_size) for _ in range(records)])
+SECONDS_A_BENCHMARK = 0.15
 
 
-def flights(records: int) -> Corpus:
-    with lzma.open(files("shardpack.cli") / "flights.ndjson.xz") as lines:
-        datas = [next(lines).rstrip(b"\n") for _ in range(records)]
-    return Corpus("flights", [json.loads(data)["tailnum"] or "unknown" for data in datas], datas)
+@pytest.fixture(scope="session", autouse=True)
+def _on_one_core():
+    with one_core():
+        yield
 
 
-@pytest.fixture(scope="session", params=["100 B", "flights"])
-def corpus(request):
-    return synthetic(50_000, 100, 4_000) if request.param == "100 B" else flights(50_000)
+@pytest.fixture(scope="session")
+def smoke(request) -> bool:
+    """Whether benchmarks only show that they work: each once, on a few records."""
+    return request.config.option.benchmark_disable
+
+
+@pytest.fixture(scope="session")
+def sized(smoke):
+    """Records of a size, their keys drawn from 4,000."""
+
+    def make(record_size: int):
+        records = min(CORPUS_RECORDS, CORPUS_BYTES // record_size)
+        return synthetic(max(records // 50, 20) if smoke else records, record_size)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def flight_events(smoke):
+    return flights(1_000 if smoke else CORPUS_RECORDS)
+
+
+@pytest.fixture
+def count(smoke):
+    """A number of things, or few of them in a smoke run."""
+    return lambda full: max(full // 100, 100) if smoke else full
+
+
+@pytest.fixture(params=_md5._kernels())
+def kernel(request):
+    """Every MD5 kernel that this machine can run, in use while the benchmark runs."""
+    before = _md5._kernel()
+    _md5._set_kernel(request.param)
+    assert _md5._kernel() == request.param
+    yield request.param
+    _md5._set_kernel(before)
+
+
+@pytest.fixture
+def measure(benchmark):
+    """Time ``run``, which moves ``amount`` of ``unit``: ``way`` is who does it, ``at`` where on the group's axis."""
+
+    def take(run, *, group: str, way: str, at: int | str, amount: float, unit: str = "user records") -> None:
+        benchmark.group = group
+        benchmark.extra_info.update(way=way, at=at, amount=amount, unit=unit)
+        began = time.perf_counter()
+        run()
+        rounds = int(SECONDS_A_BENCHMARK / (time.perf_counter() - began))
+        benchmark.pedantic(run, rounds=min(max(rounds, 3), 200))
+
+    return take

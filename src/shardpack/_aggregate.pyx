@@ -3,7 +3,6 @@
 cimport cython
 from cpython.buffer cimport PyBUF_CONTIG_RO, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
@@ -574,7 +573,7 @@ cdef class Aggregator:
     # --- seal: size, allocate, fill ---
 
     cdef inline int _seal_many(self) except -1:
-        """Seal when enough wait to fill the lanes; sealed they take less memory, and the caller may not take for long."""
+        """Seal when enough wait to fill the lanes: a caller who does not take for long holds sealed records only."""
         return self._seal_full() if self._full.count >= SEAL_BATCH else 0
 
     cdef int _seal_full(self) except -1:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .bench.command import bench
 from .demo import demo
 from .inspect import inspect
 from .outcome import EXIT_CODES
@@ -46,5 +47,5 @@ def shardpack(
     """
 
 
-for command in (demo, put, tail, inspect):
+for command in (demo, put, tail, inspect, bench):
     app.command(epilog=EXIT_CODES)(command)

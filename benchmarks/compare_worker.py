@@ -1,0 +1,47 @@
+"""Measure the shardpack of one folder with the rows of this checkout; prints the fastest seconds of each as JSON.
+
+python benchmarks/compare_worker.py LIB [ROW,ROW…]
+"""
+
+# ruff: noqa: T201 (a command)
+
+from __future__ import annotations
+
+import json
+import sys
+import timeit
+import types
+from pathlib import Path
+
+SECONDS_A_ROW = 0.2
+MIN_RUNS = 5
+LEFT_OUT = {"threads"}  # one core, and what else the machine does, decides that
+
+
+def main(lib: str, wanted: str) -> None:
+    sys.path.insert(0, lib)
+    import shardpack  # noqa: PLC0415 (of that folder)
+
+    if not Path(shardpack.__file__).is_relative_to(lib):
+        sys.exit(f"{lib} has no shardpack; found {shardpack.__file__}")
+    # ours judges both: its commands, with that folder's library beneath them
+    cli = sys.modules["shardpack.cli"] = types.ModuleType("shardpack.cli")
+    cli.__path__ = [str(Path(__file__).resolve().parents[1] / "src" / "shardpack" / "cli")]
+    from shardpack.cli.bench.interleave import one_core  # noqa: PLC0415
+    from shardpack.cli.bench.rows import ROWS, NotHereError, Scale  # noqa: PLC0415
+
+    found = {}
+    with one_core():
+        for name in wanted.split(",") if wanted else [name for name in ROWS if name not in LEFT_OUT]:
+            try:
+                row = ROWS[name](Scale(0.2))
+            except NotHereError:
+                continue
+            timer = timeit.Timer(row.ours)
+            runs = max(MIN_RUNS, int(SECONDS_A_ROW / timer.timeit(1)))
+            found[name] = min(timer.repeat(runs, 1))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

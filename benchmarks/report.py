@@ -1,0 +1,163 @@
+"""Make what is published of what was measured: results/latest.json, the README's table, docs/benchmarks.md, plots.
+
+python benchmarks/report.py SUITE.json HEADLINE.json    after measuring: `make bench` does both
+python benchmarks/report.py                             once more from results/latest.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from shardpack.cli.bench.headline import Finding, few_digits, rate_text, ratio_text
+
+ROOT = Path(__file__).resolve().parents[1]
+LATEST = ROOT / "benchmarks" / "results" / "latest.json"
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("headline", nargs="?", type=Path, help="of shardpack bench --json")
+    parser.add_argument("suites", nargs="*", type=Path, help="of pytest --benchmark-json")
+    arguments = parser.parse_args()
+    if arguments.headline is not None:
+        suites = [json.loads(path.read_text()) for path in arguments.suites]
+        results = merge(json.loads(arguments.headline.read_text()), suites)
+        LATEST.parent.mkdir(exist_ok=True)
+        LATEST.write_text(json.dumps(results, indent=1) + "\n")
+    results = json.loads(LATEST.read_text())
+    for page, section in (("README.md", readme_section(results)), ("docs/benchmarks.md", docs_section(results))):
+        path = ROOT / page
+        path.write_text(replace_section(path.read_text(), section))
+    from plots import draw_all  # noqa: PLC0415 (the tables need no matplotlib)
+
+    draw_all(results, ROOT / "docs" / "img")
+
+
+def merge(headline: Mapping[str, Any], suites: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Put all measurements into one, with what they were made on."""
+    environment = {
+        **headline["environment"],
+        "commit": commit(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": "make bench",
+    }
+    return {"environment": environment, "headline": headline["rows"], "suite": fastest(suites)}
+
+
+def fastest(suites: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Keep each benchmark of the suite where it was fastest, in the order of the first run."""
+    best: dict[str, dict[str, Any]] = {}
+    for benchmark in (benchmark for suite in suites for benchmark in suite["benchmarks"]):
+        found = {"name": benchmark["fullname"], "group": benchmark["group"], **benchmark["extra_info"]}
+        found |= {figure: benchmark["stats"][figure] for figure in ("min", "median", "iqr", "rounds")}
+        if found["name"] not in best or found["min"] < best[found["name"]]["min"]:
+            best[found["name"]] = found
+    return list(best.values())
+
+
+def commit() -> str:
+    """Name what was measured; a `+` says that it was changed since. What this script writes does not count."""
+    ours = [":!README.md", ":!docs", ":!benchmarks/results"]
+    changed = _git("status", "--porcelain", "--", ".", *ours)
+    return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def replace_section(page: str, section: str) -> str:
+    """Put a section between the page's markers, in place of what is there."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no {BEGIN} … {END}")
+    return f"{before}{BEGIN}\n{section}\n{END}{after}"
+
+
+def readme_section(results: Mapping[str, Any]) -> str:
+    findings = [Finding.from_json(values) for values in results["headline"]]
+    lines = ["| | shardpack | beside it | its rate | ratio |", "|---|---:|---|---:|---:|"]
+    before = ""
+    for finding in findings:
+        if finding.ratio is None:
+            continue
+        first, before = finding.row != before, finding.row
+        cells = (
+            f"{finding.title}, {finding.detail}" if first else "",
+            rate_text(finding.rate or 0, finding.unit) if first else "",
+            finding.against if finding.row in {"floor", "shards", "threads"} else f"`{finding.against}`",
+            rate_text(finding.peer_rate or 0, finding.unit),
+            f"**{ratio_text(finding)}".replace(" ", "** ", 1),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(
+        [
+            measured_on(results["environment"]),
+            "",
+            *lines,
+            "",
+            "![Throughput by record size, log axes: shardpack and its peers](docs/img/record-size.svg)",
+        ]
+    )
+
+
+def measured_on(about: Mapping[str, Any]) -> str:
+    """Say what the figures were taken on."""
+    facts = [
+        f"{about['cpu']}, one core (two threads: two)",
+        f"MD5 kernel {about['md5_kernel']}",
+        about["python"],
+        *([about["compiler"]] if about["compiler"] else []),
+        about["os"],
+        *(f"{peer} {version}" for peer, version in about["peers"].items()),
+        f"commit {about['commit']}",
+        about["date"][:10],
+        f"`{about['command']}`",
+    ]
+    return " · ".join(facts)
+
+
+def docs_section(results: Mapping[str, Any]) -> str:
+    groups: dict[str, dict[str, dict[Any, str]]] = {}
+    units: dict[str, str] = {}
+    for benchmark in results["suite"]:
+        cells = groups.setdefault(benchmark["group"], {}).setdefault(benchmark["way"], {})
+        rate = benchmark["amount"] / benchmark["min"]
+        cells[benchmark["at"]] = few_digits(rate / 1e9) if benchmark["unit"] == "bytes" else millions(rate)
+        units[benchmark["group"]] = "GB/s" if benchmark["unit"] == "bytes" else f"million {benchmark['unit']} a second"
+    lines = [measured_on(results["environment"]), ""]
+    for name, alternative in (
+        ("record-size", "Throughput by record size"),
+        ("shards-and-keys", "Cost of a user record by shard count and by key cardinality"),
+        ("md5", "MD5 by kernel"),
+    ):
+        lines += [f"![{alternative}](img/{name}.svg)", ""]
+    for group, ways in groups.items():
+        places = list(dict.fromkeys(at for cells in ways.values() for at in cells))
+        lines += [
+            f"**{group[0].upper()}{group[1:]}**, {units[group]}",
+            "",
+            f"| | {' | '.join(f'{at:,}' if isinstance(at, int) else at for at in places)} |",
+            f"|---{'|---:' * len(places)}|",
+            *(f"| {way} | {' | '.join(cells.get(at, '') for at in places)} |" for way, cells in ways.items()),
+            "",
+        ]
+    return "\n".join(lines).rstrip()
+
+
+def millions(rate: float) -> str:
+    """Write a rate in millions with two digits, however small."""
+    return few_digits(rate / 1e6) if rate >= 995_000 else f"{rate / 1e6:.2g}"
+
+
+if __name__ == "__main__":
+    main()

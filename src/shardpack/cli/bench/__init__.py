@@ -1,0 +1,1 @@
+"""shardpack bench: ours beside the peers, in one process, turn by turn."""

@@ -1,0 +1,121 @@
+"""The headline: every row measured, as plain values that become a table, JSON or Markdown."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ... import _md5
+from . import ways
+from .interleave import Ratio, interleave
+from .rows import OURS, ROWS, NotHereError, Row, Scale
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One way beside ours. ``ratio`` is None where it could not be measured, and ``missing`` says why."""
+
+    row: str
+    title: str
+    detail: str
+    unit: str
+    amount: float
+    against: str
+    rate: float | None = None
+    peer_rate: float | None = None
+    ratio: Ratio | None = None
+    rounds: int = 0
+    missing: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Finding:
+        ratio = values["ratio"]
+        return cls(**{**values, "ratio": ratio and Ratio(**ratio)})
+
+
+def measure(seconds: float, scale: Scale, rows: tuple[str, ...] = tuple(ROWS)) -> Iterator[Finding]:
+    """Measure the rows one after the other, each for its share of about so many seconds."""
+    for name in rows:
+        try:
+            row = ROWS[name](scale)
+        except NotHereError as why:
+            yield Finding(name, name, "", "", 0, "", missing=str(why))
+            continue
+        yield from _measure_row(name, row, seconds / len(rows))
+
+
+def _measure_row(name: str, row: Row, seconds: float) -> Iterator[Finding]:
+    there, missing = row.installed()
+    turns = interleave(there, seconds)
+    rate = row.amount / turns.best(OURS)
+    for peer in row.peers:
+        finding = Finding(name, row.title, row.detail, row.unit, row.amount, peer, rate, rounds=turns.rounds)
+        if peer in missing:
+            yield replace(finding, missing=missing[peer])
+        else:
+            amount = row.amount_of(peer)
+            yield replace(
+                finding, peer_rate=amount / turns.best(peer), ratio=turns.ratio(OURS, peer, row.amount / amount)
+            )
+
+
+def environment() -> dict[str, Any]:
+    """Say what was measured, and on what."""
+    return {
+        "shardpack": version("shardpack"),
+        "cpu": cpu_model(),
+        "md5_kernel": _md5._kernel(),  # noqa: SLF001 (the one in use, which has no public name)
+        "compiler": compiler(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "os": f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
+        "peers": ways.versions(),
+    }
+
+
+def cpu_model() -> str:
+    try:
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def compiler() -> str | None:
+    """Return the compiler of the native code, which it left its name in, or None."""
+    found = re.search(rb"(GCC): \([^)]*\) ([0-9.]+)|(clang) version ([0-9.]+)", Path(_md5.__file__).read_bytes())
+    return " ".join(part.decode() for part in found.groups() if part) if found else None
+
+
+# --- figures as text ---
+
+
+def rate_text(rate: float, unit: str) -> str:
+    """Write a rate as people say it: 6.1 M user records/s, 7.9 GB/s."""
+    if unit == "bytes":
+        return f"{few_digits(rate / 1e9)} GB/s"
+    return f"{few_digits(rate / 1e6)} M/s"
+
+
+def ratio_text(finding: Finding) -> str:
+    """Write a ratio and its quartiles: as a multiple, or of the floor as a percentage."""
+    ratio = finding.ratio
+    if ratio is None:
+        return "not installed" if finding.rate is not None else "not measured"
+    if finding.row == "floor":
+        return f"{ratio.value:.0%} ({ratio.low:.0%} to {ratio.high:.0%})"
+    return f"{few_digits(ratio.value)}× ({few_digits(ratio.low)} to {few_digits(ratio.high)})"  # noqa: RUF001
+
+
+def few_digits(value: float) -> str:
+    """Round to what such a measurement can tell: two digits, three from 100 on."""
+    if value >= 9.95:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 0.995 else f"{value:.2f}"

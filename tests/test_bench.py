@@ -1,0 +1,274 @@
+"""How benchmarks measure and judge: on made-up clocks and figures. What they measure is asserted in them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+
+import pytest
+from isolated import run
+
+from shardpack.cli.bench.headline import Finding, rate_text, ratio_text
+from shardpack.cli.bench.interleave import LONGEST_TURN, MIN_ROUNDS, Ratio, Turns, interleave
+from shardpack.cli.bench.rows import OURS, ROWS, NotHereError, Peer, Row, Scale, UnlikeError
+from shardpack.cli.bench.ways import NotInstalledError
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def script(name):
+    """Import one of the benchmarks' scripts, which are no package."""
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def compare():
+    return script("compare")
+
+
+@pytest.fixture(scope="module")
+def report():
+    return script("report")
+
+
+# --- turns ---
+
+
+class Clock:
+    """Time that passes only as a way runs."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def way(self, *seconds: float):
+        """Return something that takes these seconds, then the last of them for ever."""
+        runs = count()
+
+        def go():
+            self.now += seconds[min(next(runs), len(seconds) - 1)]
+
+        return go
+
+
+def test_ways_take_turns_of_the_same_length():
+    clock = Clock()
+    calls: list[str] = []
+    fast, slow = clock.way(0.01), clock.way(0.2)
+    turns = interleave(
+        {"fast": lambda: (calls.append("f"), fast()), "slow": lambda: (calls.append("s"), slow())}, 2.0, clock=clock
+    )
+    assert turns.best("fast") == pytest.approx(0.01)
+    assert turns.best("slow") == pytest.approx(0.2)
+    measured = "".join(calls)[3:]  # the fast one ran twice, the slow one once to see how long they take
+    assert measured.startswith("f" * 20 + "ss" + "f" * 20 + "f" * 20 + "s")
+    assert turns.rounds == 4
+
+
+def test_there_are_rounds_enough_when_time_is_not():
+    clock = Clock()
+    turns = interleave({"a": clock.way(10 * LONGEST_TURN), "b": clock.way(0.001)}, 0, clock=clock)
+    assert turns.rounds == MIN_ROUNDS
+
+
+def test_what_is_paid_once_is_not_measured():
+    clock = Clock()
+    turns = interleave({"a": clock.way(5.0, 0.1), "b": clock.way(0.1)}, 0, clock=clock)
+    assert turns.seconds["a"] == pytest.approx((0.1,) * MIN_ROUNDS)
+
+
+def test_ratio_is_that_of_the_best_turns_and_lies_in_its_spread():
+    turns = Turns({"ours": (1.0, 1.5, 1.2), "peer": (12.0, 11.0, 10.0)})
+    ratio = turns.ratio("ours", "peer")
+    assert ratio == Ratio(10.0, 11 / 1.5, 12.0)
+    assert turns.ratio("ours", "peer", work=2.0) == Ratio(20.0, 2 * 11 / 1.5, 24.0)
+
+
+# --- rows ---
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_proves_itself(name):
+    try:
+        row = ROWS[name](Scale(0.001))
+    except NotHereError as why:
+        pytest.skip(str(why))
+    ways, missing = row.installed()
+    assert list(ways) == [OURS, *(peer for peer in row.peers if peer not in missing)]
+    for way in ways.values():
+        way()
+    assert all(row.amount_of(way) > 0 for way in ways)
+
+
+def test_peer_that_does_other_work_is_an_error():
+    row = Row("a row", "", "keys", 1, lambda: 2, {"peer": Peer(lambda: lambda: 3, lambda found: found == 2)})
+    with pytest.raises(UnlikeError, match="a row: peer does other work"):
+        row.installed()
+
+
+def test_peer_that_is_missing_is_named():
+    def absent():
+        raise NotInstalledError("pip install it")
+
+    row = Row("a row", "", "keys", 1, lambda: 2, {"peer": Peer(absent)})
+    assert row.installed()[1] == {"peer": "pip install it"}
+
+
+# --- the command ---
+
+
+def test_bench_prints_every_row_as_json(shardpack):
+    done = shardpack("bench", "--json", "--quick", "--seconds", "0")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert list(dict.fromkeys(row["row"] for row in found["rows"])) == list(ROWS)
+    for row in found["rows"]:
+        finding = Finding.from_json(row)
+        assert finding.to_json() == row
+        if finding.missing is None:
+            assert finding.ratio is not None
+            assert 0 < finding.ratio.low <= finding.ratio.value * 1.000001
+            assert finding.ratio.value <= finding.ratio.high * 1.000001
+            assert finding.rounds >= MIN_ROUNDS
+    assert found["environment"]["cpu"]
+    assert found["environment"]["md5_kernel"]
+
+
+def test_bench_names_what_is_not_installed(command_environment):
+    hide = "import sys\nfor m in ('', '.aggregator', '.deaggregator'): sys.modules['aws_kinesis_agg' + m] = None\n"
+    call = "sys.argv = ['shardpack', 'bench', '--quick', '--seconds', '0']\nfrom shardpack.cli import main; main()"
+    said = run(hide + call, **command_environment)
+    assert "not installed" in said
+    assert "To see aws_kinesis_agg beside it: pip install aws_kinesis_agg six" in said
+
+
+def test_importing_shardpack_does_not_import_the_benchmarks():
+    loaded = run("import sys, shardpack; print(*sys.modules)").split()
+    assert not [name for name in loaded if name.startswith("shardpack.cli")]
+
+
+def test_figures_have_the_digits_they_deserve():
+    assert rate_text(7_512_345, "user records") == "7.5 M/s"
+    assert rate_text(75_123_456, "keys") == "75 M/s"
+    assert rate_text(11.4e9, "bytes") == "11 GB/s"
+    finding = Finding("aggregate", "t", "d", "keys", 1, "peer", 2.0, 1.0, Ratio(31.7, 9.04, 108.2), 3)
+    assert ratio_text(finding) == "32× (9.0 to 108)"  # noqa: RUF001
+    floor = Finding("floor", "t", "d", "bytes", 1, "memcpy", 2.0, 1.0, Ratio(0.314, 0.3, 0.35), 3)
+    assert ratio_text(floor) == "31% (30% to 35%)"
+
+
+# --- what is published ---
+
+STATS = ("min", "median", "iqr", "rounds")
+
+FINDINGS = [
+    Finding("aggregate", "`add_many`", "100 B", "user records", 10, "aws_kinesis_agg", 8e6, 2e5, Ratio(40, 39, 42), 9),
+    Finding("aggregate", "`add_many`", "100 B", "user records", 10, "aiokpl", 8e6, missing="pip install aiokpl"),
+    Finding("floor", "`add_many`", "1 KiB", "bytes", 10, "memcpy + MD5", 2e9, 6e9, Ratio(0.33, 0.3, 0.36), 9),
+    Finding("columns", "columns", "", "", 0, "", missing="not here"),
+]
+RESULTS = {
+    "environment": {
+        "cpu": "A CPU",
+        "md5_kernel": "avx2",
+        "compiler": None,
+        "python": "CPython 3.99",
+        "os": "Linux",
+        "peers": {"aws_kinesis_agg": "1.2.3"},
+        "commit": "abc1234",
+        "date": "2025-01-02T03:04:05+00:00",
+        "command": "make bench",
+    },
+    "headline": [asdict(finding) for finding in FINDINGS],
+    "suite": [
+        {"group": "md5", "way": "avx2", "at": 10, "amount": 1e9, "unit": "bytes", "min": 0.5},
+        {"group": "md5", "way": "avx2", "at": 1000, "amount": 1e9, "unit": "bytes", "min": 0.25},
+        {"group": "add", "way": "aiokpl", "at": "flights", "amount": 5_000, "unit": "user records", "min": 1.0},
+    ],
+}
+
+
+@pytest.mark.parametrize("section", ["readme_section", "docs_section"])
+def test_sections_are_generated_in_place(report, section):
+    made = getattr(report, section)(RESULTS)
+    page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+    once = report.replace_section(page, made)
+    assert report.replace_section(once, made) == once
+    assert once == f"before\n{report.BEGIN}\n{made}\n{report.END}\nafter\n"
+    assert "A CPU" in made
+    assert "abc1234" in made
+    assert "2025-01-02" in made
+
+
+def test_table_has_what_was_measured(report):
+    table = [line for line in report.readme_section(RESULTS).splitlines() if line.startswith("|")]
+    assert table[2:] == [
+        "| `add_many`, 100 B | 8.0 M/s | `aws_kinesis_agg` | 0.20 M/s | **40×** (39 to 42) |",  # noqa: RUF001
+        "| `add_many`, 1 KiB | 2.0 GB/s | memcpy + MD5 | 6.0 GB/s | **33%** (30% to 36%) |",
+    ]
+
+
+def test_of_several_runs_the_fastest_counts(report):
+    def suite(*seconds):
+        return {
+            "benchmarks": [
+                {"fullname": f"b{i}", "group": "g", "extra_info": {"way": "w"}, "stats": dict.fromkeys(STATS, took)}
+                for i, took in enumerate(seconds)
+            ]
+        }
+
+    assert [found["min"] for found in report.fastest([suite(1.0, 2.0), suite(3.0, 0.5)])] == [1.0, 0.5]
+
+
+def test_page_without_markers_is_refused(report):
+    with pytest.raises(ValueError, match="bench:begin"):
+        report.replace_section("nothing", "new")
+
+
+# --- is it slower? ---
+
+
+def pairs(*ratios: float, row: str = "aggregate"):
+    return [({row: 0.002}, {row: 0.002 * ratio}) for ratio in ratios]
+
+
+@pytest.mark.parametrize(
+    ("ratios", "slower"),
+    [
+        ((1.0,) * 9, False),
+        ((0.8, 1.3, 0.9, 1.25, 1.0, 1.4, 0.85, 1.2, 1.05), False),  # a noisy machine
+        ((1.0, 1.0, 1.01, 0.99, 1.0, 5.0, 6.0, 1.0, 0.98), False),  # somebody else, for two pairs
+        ((1.08, 1.09, 1.07, 1.09, 1.08, 1.09, 1.08, 1.09, 1.08), False),  # slower, but allowed
+        ((1.2, 1.19, 1.22, 1.21, 1.2, 1.18, 1.2, 1.23, 1.2), True),
+        ((1.5, 1.2, 1.9, 1.3, 1.4, 1.05, 1.6, 1.3, 1.45), True),  # clear through the noise
+        ((0.5,) * 9, False),
+    ],
+)
+def test_only_what_is_clear_of_the_noise_is_a_regression(compare, ratios, slower):
+    (verdict,) = compare.judge(pairs(*ratios), 0.10)
+    assert verdict.slower is slower
+    assert ("SLOWER" in str(verdict)) is slower
+    assert verdict.low <= verdict.median <= verdict.high
+
+
+def test_tolerance_decides(compare):
+    (strict,) = compare.judge(pairs(*(1.08,) * 7), 0.05)
+    (lenient,) = compare.judge(pairs(*(1.08,) * 7), 0.10)
+    assert strict.slower
+    assert not lenient.slower
+    assert compare.judge(pairs(*(0.5,) * 7), 0.10)[0].faster
+
+
+def test_rows_that_a_revision_lacks_are_left_out(compare):
+    measured = [({"md5": 1.0}, {"md5": 1.0, "deaggregate-columns": 1.0})] * 7
+    assert [verdict.row for verdict in compare.judge(measured, 0.1)] == ["md5"]
