@@ -50,6 +50,7 @@ bench: .venv/built ## measure everything beside the peers (5 minutes); write fig
 	$(BIN)/python benchmarks/report.py build/bench/headline.json build/bench/suite-1.json build/bench/suite-2.json
 
 bench-smoke: .venv/built ## run every benchmark once, on few records
+	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0
 	$(BIN)/pytest benchmarks --quiet --benchmark-disable
 
 bench-compare: .venv/built ## is the working tree slower than BASE=rev by more than TOLERANCE=0.10?
