@@ -135,8 +135,7 @@ void sp_bucket_prefetch_entry(const sp_bucket *bucket, const uint8_t *digest) {
     if (slot) __builtin_prefetch(&table->entries[slot - 1]);
 }
 
-void sp_bucket_note(sp_bucket *bucket, uint64_t time) {
-    if (bucket->mark.time == time) return;
+void sp_bucket_note_now(sp_bucket *bucket, uint64_t time) {
     bucket->mark = (sp_bucket_mark){
         .time = time,
         .partition_keys = bucket->partition_keys.size,

@@ -78,7 +78,10 @@ int sp_bucket_add(sp_bucket *bucket, sp_slice partition_key, sp_slice data, cons
                   const sp_hash_key *explicit_hash_key, sp_bucket_limits limits);
 
 /* Note what the bucket holds, unless that was done at this time already; and go back to it, if it was. */
-void sp_bucket_note(sp_bucket *bucket, uint64_t time);
+void sp_bucket_note_now(sp_bucket *bucket, uint64_t time);
+static inline void sp_bucket_note(sp_bucket *bucket, uint64_t time) {
+    if (bucket->mark.time != time) sp_bucket_note_now(bucket, time);
+}
 void sp_bucket_undo(sp_bucket *bucket, uint64_t time);
 
 /* Did any user record come with an explicit hash key? */

@@ -106,14 +106,15 @@ cdef enum:
     REUSABLE_STEP = 1 << 16  # their capacity is a multiple of this; smaller outputs are left to the allocator
 
 
-# A user record that was checked and waits to be routed, and what keeps its bytes.
-cdef struct StagedRecord:
-    sp_slice partition_key
-    sp_slice data
-    PyObject *partition_key_owner
-    PyObject *data_owner
-    sp_hash_key explicit_hash_key
-    bint has_explicit_hash_key
+# User records that were checked and wait to be routed together, a field beside the other, and what keeps their bytes.
+cdef struct Stage:
+    Py_ssize_t count
+    sp_slice[STAGE] partition_keys
+    sp_slice[STAGE] datas
+    PyObject *partition_key_owners[STAGE]
+    PyObject *data_owners[STAGE]
+    bint[STAGE] has_explicit_hash_key
+    sp_hash_key[STAGE] explicit_hash_keys
 
 
 # Buckets in a growable array: those waiting to be sealed, and emptied ones whose memory serves again.
@@ -138,11 +139,9 @@ cdef bint reserve(BucketStack *stack, Py_ssize_t more) noexcept nogil:
     return True
 
 
-cdef bytes own_data(object data, Py_ssize_t position):
-    """The bytes object to hold: the caller's own, or a copy of what can change."""
+cdef bytes copy_data(object data, Py_ssize_t position):
+    """A copy of data that is no bytes object, and so may change."""
     cdef Py_buffer view
-    if PyBytes_CheckExact(data):
-        return data
     if isinstance(data, str):
         raise TypeError(f"{name_record(position)}data is bytes, not str: encode it")
     try:
@@ -252,10 +251,7 @@ cdef class Aggregator:
     cdef size_t _max_record_bytes
     cdef sp_bucket_limits _bucket_limits
 
-    # user records taken, not yet routed
-    cdef StagedRecord[STAGE] _staged
-    cdef Py_ssize_t _staged_count
-
+    cdef Stage _stage  # user records taken, not yet routed
     cdef uint32_t _shard_count  # of our own: the collector may take _table away before the end
     cdef sp_bucket *_buckets  # one a shard
     cdef BucketStack _full, _spare
@@ -291,7 +287,7 @@ cdef class Aggregator:
 
     def __dealloc__(self):
         cdef Py_ssize_t i
-        self._unstage(self._staged_count)
+        self._let_go(0, self._stage.count)
         if self._buckets != NULL:
             for i in range(self._shard_count):
                 sp_bucket_free(&self._buckets[i])
@@ -384,21 +380,21 @@ cdef class Aggregator:
         cdef sp_hash_key hash_key
         cdef const sp_hash_key *hash_key_or_none = NULL
         cdef object key_owner = view_partition_key(partition_key, &key, NO_POSITION)
-        cdef object data_owner = own_data(data, NO_POSITION)
+        cdef object data_owner = data if PyBytes_CheckExact(data) else copy_data(data, NO_POSITION)
         if explicit_hash_key is not None:
             read_explicit_hash_key(explicit_hash_key, &hash_key, NO_POSITION)
             hash_key_or_none = &hash_key
         if not self._fits(key, view_data(data_owner)):
             self._check_size(key, data_owner, hash_key_or_none, NO_POSITION)
-        if self._staged_count == STAGE:
+        if self._stage.count == STAGE:
             self._route()
-        self._stage(key_owner, key, data_owner, hash_key_or_none)
+        self._hold(key_owner, key, data_owner, hash_key_or_none)
         return 0
 
     cdef int _add_many(self, object keys, object values, object explicit) except -1:
         """Take all or none. What fits on the stage is checked there; more is bucketed, and taken back on an error."""
         cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(keys), i, staged_before, full_before
-        cdef bint routes = self._staged_count + n > STAGE
+        cdef bint routes = self._stage.count + n > STAGE
         cdef sp_slice key
         cdef sp_hash_key hash_key
         cdef const sp_hash_key *hash_key_or_none = NULL
@@ -406,16 +402,18 @@ cdef class Aggregator:
         if routes:
             self._route()  # what earlier calls took
             self._time += 1
-        staged_before, full_before = self._staged_count, self._full.count
+        staged_before, full_before = self._stage.count, self._full.count
         try:
             for i in range(n):
-                if self._staged_count == STAGE:
+                if self._stage.count == STAGE:
                     self._route()
                 check_lengths(keys, values, explicit, n)
                 look_ahead(keys, values, i, n)
                 key_owner = <object>PySequence_Fast_GET_ITEM(keys, i)
                 key_owner = view_partition_key(key_owner, &key, i)
-                data = own_data(<object>PySequence_Fast_GET_ITEM(values, i), i)
+                data = <object>PySequence_Fast_GET_ITEM(values, i)
+                if not PyBytes_CheckExact(data):
+                    data = copy_data(data, i)
                 if explicit is not None:
                     hash_key_or_none = NULL
                     explicit_hash_key = <object>PySequence_Fast_GET_ITEM(explicit, i)
@@ -424,13 +422,12 @@ cdef class Aggregator:
                         hash_key_or_none = &hash_key
                 if not self._fits(key, view_data(data)):
                     self._check_size(key, data, hash_key_or_none, i)
-                self._stage(key_owner, key, data, hash_key_or_none)
+                self._hold(key_owner, key, data, hash_key_or_none)
         except BaseException:
             if routes:
                 self._undo(full_before)
-            while self._staged_count > staged_before:
-                self._staged_count -= 1
-                self._drop_staged(self._staged_count)
+            self._let_go(staged_before, self._stage.count)
+            self._stage.count = staged_before
             raise
         return 0
 
@@ -477,32 +474,28 @@ cdef class Aggregator:
             f"stream's {self._max_record_bytes:,}"
         )
 
-    cdef void _stage(self, object key_owner, sp_slice key, object data, const sp_hash_key *explicit_hash_key) noexcept:
-        """Hold one user record that was checked. There is room."""
-        cdef StagedRecord *record = &self._staged[self._staged_count]
-        record.partition_key = key
-        record.data = view_data(data)
-        record.has_explicit_hash_key = explicit_hash_key != NULL
+    cdef inline void _hold(
+        self, object key_owner, sp_slice key, object data, const sp_hash_key *explicit_hash_key
+    ) noexcept:
+        """Stage one user record that was checked. There is room."""
+        cdef Py_ssize_t i = self._stage.count
+        self._stage.partition_keys[i] = key
+        self._stage.datas[i] = view_data(data)
+        self._stage.has_explicit_hash_key[i] = explicit_hash_key != NULL
         if explicit_hash_key != NULL:
-            record.explicit_hash_key = explicit_hash_key[0]
+            self._stage.explicit_hash_keys[i] = explicit_hash_key[0]
         Py_INCREF(key_owner)
         Py_INCREF(data)
-        record.partition_key_owner = <PyObject *>key_owner
-        record.data_owner = <PyObject *>data
-        self._staged_count += 1
+        self._stage.partition_key_owners[i] = <PyObject *>key_owner
+        self._stage.data_owners[i] = <PyObject *>data
+        self._stage.count = i + 1
 
-    cdef void _unstage(self, Py_ssize_t count) noexcept:
-        """Let go of the first staged records."""
+    cdef void _let_go(self, Py_ssize_t start, Py_ssize_t end) noexcept:
+        """Give back the references of a run of staged records."""
         cdef Py_ssize_t i
-        for i in range(count):
-            self._drop_staged(i)
-        self._staged_count -= count
-        if self._staged_count:
-            memmove(self._staged, &self._staged[count], <size_t>self._staged_count * sizeof(StagedRecord))
-
-    cdef void _drop_staged(self, Py_ssize_t i) noexcept:
-        Py_DECREF(<object>self._staged[i].partition_key_owner)
-        Py_DECREF(<object>self._staged[i].data_owner)
+        for i in range(start, end):
+            Py_DECREF(<object>self._stage.partition_key_owners[i])
+            Py_DECREF(<object>self._stage.data_owners[i])
 
     # --- route: hash keys, shards, buckets; the GIL released ---
 
@@ -511,51 +504,69 @@ cdef class Aggregator:
         cdef Py_ssize_t routed
         with nogil:
             routed = self._route_staged()
-        self._unstage(routed)
-        if self._staged_count:
+        self._let_go(0, routed)
+        if routed < self._stage.count:
+            self._move_up(routed)
             raise MemoryError
+        self._stage.count = 0
         return 0
+
+    cdef void _move_up(self, Py_ssize_t routed) noexcept:
+        """Forget the first records of the stage; the others take their places."""
+        cdef Stage *stage = &self._stage
+        cdef size_t left = <size_t>(stage.count - routed)
+        memmove(stage.partition_keys, &stage.partition_keys[routed], left * sizeof(sp_slice))
+        memmove(stage.datas, &stage.datas[routed], left * sizeof(sp_slice))
+        memmove(stage.partition_key_owners, &stage.partition_key_owners[routed], left * sizeof(PyObject *))
+        memmove(stage.data_owners, &stage.data_owners[routed], left * sizeof(PyObject *))
+        memmove(stage.has_explicit_hash_key, &stage.has_explicit_hash_key[routed], left * sizeof(bint))
+        memmove(stage.explicit_hash_keys, &stage.explicit_hash_keys[routed], left * sizeof(sp_hash_key))
+        stage.count = <Py_ssize_t>left
 
     cdef Py_ssize_t _route_staged(self) noexcept nogil:
         """Bucket the staged user records in order. Returns how many; fewer than all when memory ran out."""
-        cdef sp_slice[STAGE] keys
+        cdef Stage *stage = &self._stage
         cdef uint8_t[STAGE * 16] digests
         cdef sp_bucket *buckets[STAGE]
         cdef sp_hash_key hash_key
-        cdef Py_ssize_t i, n = self._staged_count
-        for i in range(n):
-            keys[i] = self._staged[i].partition_key
-        md5_many(keys, <size_t>n, digests)
+        cdef Py_ssize_t i, ahead, n = stage.count
+        md5_many(stage.partition_keys, <size_t>n, digests)
         for i in range(n):
             hash_key = sp_hash_key_from_bytes(digests + 16 * i)
-            if self._staged[i].has_explicit_hash_key:
-                hash_key = self._staged[i].explicit_hash_key
+            if stage.has_explicit_hash_key[i]:
+                hash_key = stage.explicit_hash_keys[i]
             buckets[i] = &self._buckets[sp_shard_table_find(&self._table.table, hash_key)]
             sp_bucket_prefetch(buckets[i])
         for i in range(n):
-            if i + LOOK_AHEAD < n:
-                prefetch_payload(self._staged[i + LOOK_AHEAD].data.data, self._staged[i + LOOK_AHEAD].data.size)
-                sp_bucket_prefetch_slot(buckets[i + LOOK_AHEAD], digests + 16 * (i + LOOK_AHEAD))
-            if i + LOOK_AHEAD // 2 < n:
-                sp_bucket_prefetch_entry(buckets[i + LOOK_AHEAD // 2], digests + 16 * (i + LOOK_AHEAD // 2))
-            if not self._add_to_bucket(buckets[i], &self._staged[i], digests + 16 * i):
+            ahead = i + LOOK_AHEAD
+            if ahead < n:
+                prefetch_payload(stage.datas[ahead].data, stage.datas[ahead].size)
+                sp_bucket_prefetch_slot(buckets[ahead], digests + 16 * ahead)
+            ahead = i + LOOK_AHEAD // 2
+            if ahead < n:
+                sp_bucket_prefetch_entry(buckets[ahead], digests + 16 * ahead)
+            if not self._add_to_bucket(buckets[i], i, digests + 16 * i):
                 return i
         return n
 
-    cdef bint _add_to_bucket(self, sp_bucket *bucket, const StagedRecord *record, const uint8_t *digest) noexcept nogil:
+    cdef inline bint _add_to_bucket(self, sp_bucket *bucket, Py_ssize_t i, const uint8_t *digest) noexcept nogil:
         """Add to the bucket, or to the empty one that takes its place. False when memory ran out."""
-        cdef const sp_hash_key *explicit_hash_key = &record.explicit_hash_key if record.has_explicit_hash_key else NULL
+        cdef const sp_hash_key *explicit_hash_key = NULL
         cdef int added
+        if self._stage.has_explicit_hash_key[i]:
+            explicit_hash_key = &self._stage.explicit_hash_keys[i]
         sp_bucket_note(bucket, self._time)
         added = sp_bucket_add(
-            bucket, record.partition_key, record.data, digest, explicit_hash_key, self._bucket_limits)
+            bucket, self._stage.partition_keys[i], self._stage.datas[i], digest, explicit_hash_key,
+            self._bucket_limits)
         if added == SP_FULL:
             if not reserve(&self._full, 1):
                 return False
             self._detach(bucket)
             sp_bucket_note(bucket, self._time)
             added = sp_bucket_add(
-                bucket, record.partition_key, record.data, digest, explicit_hash_key, self._bucket_limits)
+                bucket, self._stage.partition_keys[i], self._stage.datas[i], digest, explicit_hash_key,
+                self._bucket_limits)
         return added != SP_NO_MEMORY
 
     cdef void _detach(self, sp_bucket *bucket) noexcept nogil:
