@@ -19,7 +19,7 @@ C_SOURCES = {
     "_columns": [],
 }
 
-compile_args = ["-std=c11", "-O3", "-fvisibility=hidden", "-Wno-maybe-uninitialized"]
+compile_args = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-Wno-maybe-uninitialized"]
 link_args = []
 if os.environ.get("SHARDPACK_DEBUG"):
     compile_args += ["-O0", "-g3"]

@@ -57,3 +57,19 @@ def test_the_types_travel_with_the_package():
 def test_nothing_is_required_to_install_it():
     requirements = distribution("shardpack").requires or []
     assert [requirement for requirement in requirements if "extra ==" not in requirement] == []
+
+
+def test_a_function_that_only_deaggregates_waits_for_nothing_else():
+    """Cold starts: what takes the time is the standard library's dataclasses, inspect and logging."""
+    loaded = set(run("import sys; from shardpack import deaggregate; deaggregate(b'raw'); print(*sys.modules)").split())
+    assert "shardpack.consume.deaggregate" in loaded
+    assert not loaded & {"dataclasses", "inspect", "logging", "shardpack._aggregate", "shardpack.transport"}
+
+
+def test_names_are_listed_before_they_are_loaded():
+    assert set(run("import shardpack; print(*dir(shardpack))").split()) >= set(shardpack.__all__)
+
+
+def test_other_names_do_not_exist():
+    with pytest.raises(AttributeError, match="has no attribute 'producer_of_all'"):
+        _ = shardpack.producer_of_all

@@ -1,24 +1,33 @@
-"""shardpack: very many small records into and out of Amazon Kinesis Data Streams."""
+"""shardpack: very many small records into and out of Amazon Kinesis Data Streams.
 
-from ._aggregate import Aggregator
-from ._columns import Columns
-from ._deaggregate import UserRecord
-from ._md5 import HashKeys, hash_key, hash_keys
-from .consume import UserRecords, deaggregate, deaggregate_columns, iter_deaggregate
-from .errors import (
-    InvalidHashKeyError,
-    InvalidPartitionKeyError,
-    InvalidRecordError,
-    MalformedRecordError,
-    RecordTooLargeError,
-    ShardMapError,
-    ShardpackError,
-)
-from .limits import Limits
-from .packing import pack
-from .records import KinesisRecord
-from .shards import Shard, ShardMap
-from .transport.boto3 import Boto3Transport
+Names are loaded when they are first used: a Lambda function that only deaggregates does not wait for the rest.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._aggregate import Aggregator
+    from ._columns import Columns
+    from ._deaggregate import UserRecord
+    from ._md5 import HashKeys, hash_key, hash_keys
+    from .consume import UserRecords, deaggregate, deaggregate_columns, iter_deaggregate
+    from .errors import (
+        InvalidHashKeyError,
+        InvalidPartitionKeyError,
+        InvalidRecordError,
+        MalformedRecordError,
+        RecordTooLargeError,
+        ShardMapError,
+        ShardpackError,
+    )
+    from .limits import Limits
+    from .packing import pack
+    from .records import KinesisRecord
+    from .shards import Shard, ShardMap
+    from .transport.boto3 import Boto3Transport
 
 __all__ = [
     "Aggregator",
@@ -45,3 +54,37 @@ __all__ = [
     "iter_deaggregate",
     "pack",
 ]
+
+_MODULES = {
+    "._aggregate": ("Aggregator",),
+    "._columns": ("Columns",),
+    "._deaggregate": ("UserRecord",),
+    "._md5": ("HashKeys", "hash_key", "hash_keys"),
+    ".consume": ("UserRecords", "deaggregate", "deaggregate_columns", "iter_deaggregate"),
+    ".errors": (
+        "InvalidHashKeyError",
+        "InvalidPartitionKeyError",
+        "InvalidRecordError",
+        "MalformedRecordError",
+        "RecordTooLargeError",
+        "ShardMapError",
+        "ShardpackError",
+    ),
+    ".limits": ("Limits",),
+    ".packing": ("pack",),
+    ".records": ("KinesisRecord",),
+    ".shards": ("Shard", "ShardMap"),
+    ".transport.boto3": ("Boto3Transport",),
+}
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _MODULES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(module, __name__), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,7 @@
-from array import array
+import array
 
 cimport cython
+from cpython cimport array
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, uint8_t
 
@@ -9,6 +10,9 @@ from ._keys cimport (
     read_explicit_hash_key, sp_hash_key_from_bytes,
 )
 from ._md5 cimport md5_many
+
+
+cdef array.array INT32 = array.array("i")
 
 
 @cython.final
@@ -45,16 +49,11 @@ cdef class ShardTable:
         cdef KeyBatch batch = KeyBatch()
         cdef uint8_t[KEY_BATCH * 16] digests
         cdef sp_hash_key[KEY_BATCH] hash_keys
-        cdef int32_t[::1] view
-        cdef int32_t *out
-        result = array("i", bytes(4 * n))
+        cdef array.array result = array.clone(INT32, n, False)
+        cdef int32_t *out = <int32_t *>result.data.as_ints
         if explicit_hash_keys is not None:
             explicit = PySequence_Fast(explicit_hash_keys, "explicit hash keys come as an iterable of int, str or None")
             check_pair_lengths(sequence, explicit, "partition keys and explicit hash keys")
-        if n == 0:
-            return result
-        view = result
-        out = &view[0]
         while start < n:
             batch.fill(sequence, start)
             with nogil:

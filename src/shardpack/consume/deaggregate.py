@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -11,8 +10,6 @@ from .._columns import Columns, columns_of_received
 from .._deaggregate import UserRecord, deaggregate_received
 from ..errors import MalformedRecordError
 from .shapes import received_records
-
-logger = logging.getLogger("shardpack.consume")
 
 BATCH = 64
 """Kinesis records that ``iter_deaggregate`` takes apart at a time, so that their checksums run together."""
@@ -76,4 +73,7 @@ def deaggregate_columns(records: Any, *, hash_range: tuple[int, int] | None = No
 
 def _report(left_out: int, hash_range: tuple[int, int] | None) -> None:
     if left_out and hash_range is not None:
+        import logging  # noqa: PLC0415 - a function that starts cold rarely needs it
+
+        logger = logging.getLogger("shardpack.consume")
         logger.warning("left out %d user records outside the hash range %s to %s", left_out, *hash_range)
