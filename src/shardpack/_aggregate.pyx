@@ -97,7 +97,7 @@ cdef extern from "bucket.h" nogil:
 
 
 cdef enum:
-    STAGE = 1024  # user records that wait before they are hashed and routed together
+    STAGE = 2048  # user records that wait before they are hashed and routed together
     LOOK_AHEAD = 16  # how far before its turn a record's place in its bucket is brought into the cache
     SEAL_BATCH = 32  # Kinesis records sealed together, so that their checksums share SIMD lanes
     CACHE = 1 << 22  # bytes sealed together that caches hold beside the buckets they come from
@@ -235,7 +235,7 @@ cdef class Aggregator:
     format's magic. User records of one shard leave in the order they came in.
 
     ``max_bytes`` (default ``limits.max_record_bytes``) and ``max_records`` (no limit) bound an aggregated record.
-    Up to 1,024 user records wait by reference to be hashed and routed together (a ``bytearray`` or ``memoryview`` is
+    Up to 2,048 user records wait by reference to be hashed and routed together (a ``bytearray`` or ``memoryview`` is
     copied at once); in its bucket a record takes its encoded size. The memory of Kinesis records that the caller has
     dropped serves again; up to 64 MiB are kept for that.
     Not to be shared between threads: a call that meets another one at work raises ``RuntimeError``.
