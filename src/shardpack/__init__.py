@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from ._md5 import HashKeys, hash_key, hash_keys  # at once: a kernel that is demanded and not there is an error now
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._aggregate import Aggregator
     from ._columns import Columns
     from ._deaggregate import UserRecord
-    from ._md5 import HashKeys, hash_key, hash_keys
     from .consume import UserRecords, deaggregate, deaggregate_columns, iter_deaggregate
     from .errors import (
         InvalidHashKeyError,
@@ -59,7 +60,6 @@ _MODULES = {
     "._aggregate": ("Aggregator",),
     "._columns": ("Columns",),
     "._deaggregate": ("UserRecord",),
-    "._md5": ("HashKeys", "hash_key", "hash_keys"),
     ".consume": ("UserRecords", "deaggregate", "deaggregate_columns", "iter_deaggregate"),
     ".errors": (
         "InvalidHashKeyError",
