@@ -14,6 +14,7 @@ C_SOURCES = {
     "_keys": [],
     "_md5": [source.name for source in sorted(Path("csrc").glob("md5_*.c"))],
     "_shards": ["shard_table.c"],
+    "_outputs": [],
     "_aggregate": ["bucket.c"],
     "_deaggregate": ["deaggregate.c"],
     "_columns": [],

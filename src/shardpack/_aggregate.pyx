@@ -4,18 +4,18 @@ cimport cython
 from cpython.buffer cimport PyBUF_CONTIG_RO, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
 
 from ._keys cimport (
-    NO_POSITION, PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE, PySequence_Fast_ITEMS,
-    check_pair_lengths,
-    format_hash_key, name_record, read_explicit_hash_key, sp_hash_key, sp_hash_key_format, sp_hash_key_from_bytes,
-    sp_slice, view_partition_key, SP_HASH_KEY_MAX_DIGITS,
+    NO_POSITION, SP_HASH_KEY_MAX_DIGITS, PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE,
+    PySequence_Fast_ITEMS, check_pair_lengths, format_hash_key, name_record, read_explicit_hash_key, sp_hash_key,
+    sp_hash_key_format, sp_hash_key_from_bytes, sp_slice, view_partition_key,
 )
 from ._md5 cimport md5_many
+from ._outputs cimport Outputs
 from ._shards cimport ShardTable, sp_shard_table_find
 
 from .errors import RecordTooLargeError
@@ -25,24 +25,6 @@ from .records import KinesisRecord
 
 cdef extern from *:
     """
-    /* Give a bytes object that nobody else can see another length within what was allocated for it. */
-    static void shorten(PyObject *bytes, Py_ssize_t size) {
-        Py_SET_SIZE((PyVarObject *)bytes, size);
-        PyBytes_AS_STRING(bytes)[size] = 0;
-    #if defined(__GNUC__)
-    #pragma GCC diagnostic push
-    #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
-    #endif
-        ((PyBytesObject *)bytes)->ob_shash = -1; /* the hash of what it held before */
-    #if defined(__GNUC__)
-    #pragma GCC diagnostic pop
-    #endif
-    }
-
-    static int held_once(PyObject *object) {
-        return Py_REFCNT(object) == 1;
-    }
-
     /* A payload is read in one run soon: its first lines; the processor sees to the rest. */
     static inline void prefetch_payload(const uint8_t *data, size_t size) {
         size_t end = size < 512 ? size : 512;
@@ -57,8 +39,6 @@ cdef extern from *:
     """
     void prefetch_object(PyObject *object) noexcept
     void prefetch_payload(const uint8_t *data, size_t size) noexcept nogil
-    void shorten(PyObject *data, Py_ssize_t size)
-    bint held_once(PyObject *data)
 
 
 cdef extern from "aggregate.h" nogil:
@@ -101,9 +81,6 @@ cdef enum:
     LOOK_AHEAD = 16  # how far before its turn a record's place in its bucket is brought into the cache
     SEAL_BATCH = 32  # Kinesis records sealed together, so that their checksums share SIMD lanes
     CACHE = 1 << 22  # bytes sealed together that caches hold beside the buckets they come from
-    REUSABLE = 64  # outputs that may be filled again once the caller has dropped them, at most
-    REUSABLE_BYTES = 1 << 26  # so many, and these bytes of them
-    REUSABLE_STEP = 1 << 16  # their capacity is a multiple of this; smaller outputs are left to the allocator
 
 
 # User records that were checked and wait to be routed together, a field beside the other, and what keeps their bytes.
@@ -170,59 +147,6 @@ cdef inline void look_ahead(object keys, object values, Py_ssize_t i, Py_ssize_t
     if i + LOOK_AHEAD < n:
         prefetch_object(PySequence_Fast_ITEMS(keys)[i + LOOK_AHEAD])
         prefetch_object(PySequence_Fast_ITEMS(values)[i + LOOK_AHEAD])
-
-
-@cython.final
-cdef class Outputs:
-    """Bytes objects for sealed records, filled again once nobody else holds them.
-
-    A fresh megabyte costs several times its copying in page faults; a used one costs nothing.
-    """
-
-    cdef PyObject *held[REUSABLE]
-    cdef Py_ssize_t[REUSABLE] capacities
-    cdef Py_ssize_t oldest, total
-
-    def __dealloc__(self):
-        cdef Py_ssize_t i
-        for i in range(REUSABLE):
-            Py_XDECREF(self.held[i])
-
-    cdef bytes take(self, Py_ssize_t size):
-        """An uninitialised bytes object of this size that only the caller and this pool hold."""
-        cdef Py_ssize_t capacity = (size + REUSABLE_STEP - 1) // REUSABLE_STEP * REUSABLE_STEP
-        cdef Py_ssize_t i, best = -1
-        cdef bytes data
-        if size < REUSABLE_STEP:
-            return PyBytes_FromStringAndSize(NULL, size)
-        for i in range(REUSABLE):
-            if self.held[i] != NULL and held_once(self.held[i]) and self.capacities[i] >= size and (
-                best < 0 or self.capacities[i] < self.capacities[best]
-            ):
-                best = i
-        if best < 0:
-            data = PyBytes_FromStringAndSize(NULL, capacity)
-            for _ in range(REUSABLE):
-                if self.total + capacity <= REUSABLE_BYTES:
-                    break
-                self.drop(self.oldest)
-                self.oldest = (self.oldest + 1) % REUSABLE
-            best = self.oldest
-            self.drop(best)
-            self.oldest = (best + 1) % REUSABLE
-            self.total += capacity
-            Py_INCREF(data)
-            self.held[best] = <PyObject *>data
-            self.capacities[best] = capacity
-        data = <bytes>self.held[best]
-        shorten(<PyObject *>data, size)
-        return data
-
-    cdef void drop(self, Py_ssize_t i) noexcept:
-        Py_XDECREF(self.held[i])
-        self.total -= self.capacities[i]
-        self.held[i] = NULL
-        self.capacities[i] = 0
 
 
 @cython.final
@@ -585,7 +509,12 @@ cdef class Aggregator:
 
     cdef inline int _seal_many(self) except -1:
         """Seal when enough wait to fill the lanes: a caller who does not take for long holds sealed records only."""
-        return self._seal_full() if self._full.count >= SEAL_BATCH else 0
+        if self._full.count >= SEAL_BATCH:
+            try:
+                self._seal_full()
+            except MemoryError:
+                pass  # the records were taken all the same, and wait in their buckets for take() or flush()
+        return 0
 
     cdef int _seal_full(self) except -1:
         """Turn the queued buckets into Kinesis records, in order."""

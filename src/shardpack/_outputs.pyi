@@ -1,0 +1,1 @@
+# The pool of outputs has no Python names; Aggregator reaches it by cimport.
