@@ -8,8 +8,7 @@ from functools import partial
 import pytest
 from conftest import RECORD_SIZES
 
-import shardpack
-from shardpack import deaggregate
+from shardpack import deaggregate, deaggregate_columns
 from shardpack.cli.bench import ways
 
 BY_SIZE = "deaggregate by record size"
@@ -26,17 +25,11 @@ def from_lambda(records):
     return partial(deaggregate, records)
 
 
-def columns():
-    if not hasattr(shardpack, "deaggregate_columns"):
-        pytest.skip("this version has no deaggregate_columns")
-    return shardpack.deaggregate_columns
-
-
 # what it is called: the shape it takes, how to bind it to records, and what it found as pairs (None: as another way)
 WAYS = {
     "deaggregate": (ways.get_records, lambda records: partial(deaggregate, records), ways.pairs),
     "deaggregate + read": (ways.get_records, lambda records: partial(ways.read, records), None),
-    "deaggregate_columns": (ways.get_records, lambda records: partial(columns(), records), ways.column_pairs),
+    "deaggregate_columns": (ways.get_records, lambda records: partial(deaggregate_columns, records), ways.column_pairs),
     "deaggregate, Lambda": (ways.lambda_records, from_lambda, ways.pairs),
     "aws_kinesis_agg": (
         ways.get_records,
