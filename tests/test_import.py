@@ -54,9 +54,9 @@ def test_the_types_travel_with_the_package():
         assert files("shardpack").joinpath(f"{name}.pyi").is_file()
 
 
-def test_nothing_is_required_to_install_it():
+def test_base64_is_all_that_is_required_to_install_it():
     requirements = distribution("shardpack").requires or []
-    assert [requirement for requirement in requirements if "extra ==" not in requirement] == []
+    assert [requirement for requirement in requirements if "extra ==" not in requirement] == ["pybase64>=1.4"]
 
 
 def test_a_function_that_only_deaggregates_waits_for_nothing_else():

@@ -29,7 +29,8 @@ cdef class Columns:
     row i from ``offsets[i]`` to ``offsets[i + 1]`` (int64, n + 1); ``partition_key_indices`` into ``partition_keys``,
     and ``explicit_hash_key_indices`` into ``explicit_hash_keys`` (int32; -1 for none); ``sub_sequence_numbers``
     (int32); ``parents`` (int32): the Kinesis record of row i, an index into the lists ``sequence_numbers``,
-    ``approximate_arrival_timestamps``, ``sources``, ``aggregated`` and ``errors``, which have an entry for each.
+    ``approximate_arrival_timestamps``, ``shard_ids``, ``sources``, ``aggregated`` and ``errors``, with an entry for
+    each.
 
     The key lists hold the tables of the Kinesis records behind one another: a key that several have is there several
     times. ``left_out`` counts the user records that ``hash_range`` kept back.
@@ -65,8 +66,8 @@ cdef class Columns:
                 if received.aggregated:
                     for i in range(received.counts.partition_keys):
                         self._partition_keys.append(received.partition_key_at(i))
-                elif received.partition_key is not None:
-                    self._partition_keys.append(received.partition_key)
+                elif received.origin.partition_key is not None:
+                    self._partition_keys.append(received.origin.partition_key)
         return self._partition_keys
 
     @property
@@ -82,11 +83,15 @@ cdef class Columns:
 
     @property
     def sequence_numbers(self):
-        return [received.sequence_number for received in self._received]
+        return [received.origin.sequence_number for received in self._received]
 
     @property
     def approximate_arrival_timestamps(self):
-        return [received.approximate_arrival_timestamp for received in self._received]
+        return [received.origin.approximate_arrival_timestamp for received in self._received]
+
+    @property
+    def shard_ids(self):
+        return [received.origin.shard_id for received in self._received]
 
     @property
     def sources(self):
@@ -193,7 +198,7 @@ def columns_of_received(list received, tuple hash_range, bint strict):
                 fill(record, parent, keys, explicit_hash_keys, &at)
             keys += <int32_t>record.counts.partition_keys
             explicit_hash_keys += <int32_t>record.counts.explicit_hash_keys
-        elif record.partition_key is None:
+        elif record.origin.partition_key is None:
             fill_whole(record, parent, -1, &at)
         else:
             fill_whole(record, parent, keys, &at)

@@ -63,15 +63,13 @@ cdef inline str to_text(sp_slice view):
 
 cdef class ReceivedRecord:
     cdef readonly bytes data
-    cdef readonly object partition_key
-    cdef readonly object sequence_number
-    cdef readonly object approximate_arrival_timestamp
     cdef readonly object source
+    cdef object shape  # reads the origin out of the source
+    cdef object _origin
     # of the one user record, where it is all there is: a raw or malformed record, or one that was pickled
     cdef str explicit_hash_key
     cdef tuple tags
     cdef object error
-    cdef Py_ssize_t sub_sequence_number
     cdef bint aggregated
     # of an aggregated record
     cdef sp_slice message

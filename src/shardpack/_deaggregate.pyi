@@ -1,25 +1,21 @@
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, final
 
 from typing_extensions import Buffer
 
+from .consume.shapes import Origin
 from .errors import MalformedRecordError
 
 @final
 class ReceivedRecord:
-    data: bytes
-    partition_key: str | None
-    sequence_number: str | None
-    approximate_arrival_timestamp: datetime | float | None
-    source: Any
-    def __init__(
-        self,
-        data: Buffer,
-        partition_key: str | None = None,
-        sequence_number: str | None = None,
-        approximate_arrival_timestamp: datetime | float | None = None,
-        source: Any = None,
-    ) -> None: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def source(self) -> Any: ...
+    @property
+    def origin(self) -> Origin: ...
+    def __init__(self, data: Buffer, shape: Callable[[Any], Origin] | None = None, source: Any = None) -> None: ...
 
 @final
 class UserRecord:
@@ -40,7 +36,13 @@ class UserRecord:
     @property
     def sequence_number(self) -> str | None: ...
     @property
-    def approximate_arrival_timestamp(self) -> datetime | float | None: ...
+    def approximate_arrival_timestamp(self) -> datetime | None: ...
+    @property
+    def shard_id(self) -> str | None: ...
+    @property
+    def encryption_type(self) -> str | None: ...
+    @property
+    def record_id(self) -> str | None: ...
     @property
     def source(self) -> Any: ...
     def __eq__(self, other: object, /) -> bool: ...

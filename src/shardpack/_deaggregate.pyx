@@ -35,13 +35,17 @@ cdef dict WHAT_IS_WRONG = {
 cdef class ReceivedRecord:
     """A Kinesis record as a consumer got it, and where in it the user records are: what those share."""
 
-    def __init__(self, data, partition_key=None, sequence_number=None, approximate_arrival_timestamp=None, source=None):
+    def __init__(self, data, shape=None, source=None):
         self.data = data if type(data) is bytes else bytes(data)
-        self.partition_key = partition_key
-        self.sequence_number = sequence_number
-        self.approximate_arrival_timestamp = approximate_arrival_timestamp
         self.source = source
+        self.shape = shape
         self.tags = ()
+
+    @property
+    def origin(self):
+        if self._origin is None:
+            self._origin = self.shape(self.source)
+        return self._origin
 
     def __dealloc__(self):
         self.forget_index()
@@ -150,9 +154,10 @@ cdef class UserRecord:
     ``data`` (bytes), ``partition_key`` and ``explicit_hash_key`` (str or None; bytes that are not UTF-8 decode with
     ``surrogateescape``), ``sub_sequence_number`` (its place in the Kinesis record, from 0), ``aggregated`` (False when
     it came back whole), ``tags`` (pairs of key and value or None), ``error`` (why a malformed aggregated record came
-    back whole). Of the Kinesis record: ``sequence_number``, ``approximate_arrival_timestamp`` and ``source``, the
-    record as it was given. Immutable; compares by value. Fields are made when they are asked for, from the Kinesis
-    record, which a user record keeps alive.
+    back whole). Of the Kinesis record, as far as its shape carries it: ``sequence_number``,
+    ``approximate_arrival_timestamp`` (an aware datetime), ``shard_id``, ``encryption_type``, ``record_id``
+    (Firehose's), and ``source``, the record as it was given. Immutable; compares by value. Fields are made when they
+    are asked for, from the Kinesis record, which a user record keeps alive.
     """
 
     cdef ReceivedRecord _received
@@ -173,7 +178,7 @@ cdef class UserRecord:
     @property
     def partition_key(self):
         if self._position == WHOLE:
-            return self._received.partition_key
+            return self._received.origin.partition_key
         return self._received.partition_key_at(self._received.records[self._position].partition_key_index)
 
     @property
@@ -194,7 +199,7 @@ cdef class UserRecord:
 
     @property
     def sub_sequence_number(self):
-        return self._received.sub_sequence_number if self._position == WHOLE else self._position
+        return self._received.origin.sub_sequence_number if self._position == WHOLE else self._position
 
     @property
     def aggregated(self):
@@ -202,21 +207,32 @@ cdef class UserRecord:
 
     @property
     def sequence_number(self):
-        return self._received.sequence_number
+        return self._received.origin.sequence_number
 
     @property
     def approximate_arrival_timestamp(self):
-        return self._received.approximate_arrival_timestamp
+        return self._received.origin.approximate_arrival_timestamp
+
+    @property
+    def shard_id(self):
+        return self._received.origin.shard_id
+
+    @property
+    def encryption_type(self):
+        return self._received.origin.encryption_type
+
+    @property
+    def record_id(self):
+        return self._received.origin.record_id
 
     @property
     def source(self):
         return self._received.source
 
     def _values(self):
-        return (
-            self.data, self.partition_key, self.sequence_number, self.approximate_arrival_timestamp, self.source,
-            self.explicit_hash_key, self.tags, self.sub_sequence_number, self.aggregated,
-        )
+        origin = self._received.origin._replace(
+            partition_key=self.partition_key, sub_sequence_number=self.sub_sequence_number)
+        return self.data, origin, self.source, self.explicit_hash_key, self.tags, self.aggregated
 
     def __eq__(self, other):
         if not isinstance(other, UserRecord):
@@ -238,15 +254,11 @@ cdef class UserRecord:
         )
 
 
-def _user_record(
-    data, partition_key, sequence_number, approximate_arrival_timestamp, source, explicit_hash_key, tags,
-    sub_sequence_number, aggregated, error,
-):
+def _user_record(data, origin, source, explicit_hash_key, tags, aggregated, error):
     """Make a user record of its values: one that was pickled, and left the Kinesis record it came in behind."""
-    cdef ReceivedRecord received = ReceivedRecord(
-        data, partition_key, sequence_number, approximate_arrival_timestamp, source)
-    received.explicit_hash_key, received.tags, received.error = explicit_hash_key, tags, error
-    received.sub_sequence_number, received.aggregated = sub_sequence_number, aggregated
+    cdef ReceivedRecord received = ReceivedRecord(data, None, source)
+    received._origin, received.explicit_hash_key, received.tags = origin, explicit_hash_key, tags
+    received.aggregated, received.error = aggregated, error
     return whole(received)
 
 

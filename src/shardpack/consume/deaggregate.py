@@ -25,17 +25,19 @@ class UserRecords(list[UserRecord]):
 def deaggregate(records: Any, *, hash_range: tuple[int, int] | None = None, strict: bool = False) -> UserRecords:
     """Take Kinesis records apart into the user records they hold.
 
-    ``records`` is a GetRecords response, its ``Records``, one such record, raw ``bytes`` (or another buffer), or an
-    iterable of records or bytes. Order is kept. A record counts as aggregated only if magic, length, MD5 and a parse
-    with all required fields hold; otherwise it comes back whole with ``aggregated`` false. One that parses, but has an
-    index outside its table or a bad explicit hash key, comes back whole with ``error`` set, so that nothing is lost;
-    ``strict`` raises that ``MalformedRecordError`` instead.
+    ``records`` is what a consumer holds: a GetRecords response, the event of a Lambda function, of a Firehose or
+    Kinesis Analytics transformation or of SubscribeToShard, their records, one of these, amazon_kclpy's record objects,
+    raw ``bytes`` (or another buffer), or an iterable of any of them. Order is kept. A record counts as aggregated only
+    if magic, length, MD5 and a parse with all required fields hold; otherwise it comes back whole with ``aggregated``
+    false. One that parses, but has an index outside its table or a bad explicit hash key, comes back whole with
+    ``error`` set, so that nothing is lost; ``strict`` raises that ``MalformedRecordError`` instead.
 
     ``hash_range``, the first and last hash key of a shard, applies the KCL's rule: an aggregated record with any user
     record outside is left out whole (it was sent again, to the right shard). The result's ``left_out`` says how many
     user records that were, and so does a log line. Source: KCL, AggregatorUtil.deaggregate.
 
-    Raises ``TypeError`` for a shape that is not known. Data is copied out of the input; thread-safe.
+    Raises ``TypeError`` for a shape that is not known, ``ValueError`` for base64 that is not. Data is copied out of the
+    input; thread-safe.
     """
     found = UserRecords()
     found.left_out = deaggregate_received(list(received_records(records)), hash_range, strict, found)

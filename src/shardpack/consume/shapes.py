@@ -1,48 +1,182 @@
-"""The forms in which Kinesis records reach consumers, each turned into ReceivedRecord.
+"""The forms in which Kinesis records reach consumers.
 
-A shape is recognised by its fields, not by its type. To teach ``deaggregate`` another one, add it here.
+A shape is recognised by its fields, not by its type. Each has two functions: one that finds the data, and one that
+reads the rest into an ``Origin`` when somebody asks for it. To teach ``deaggregate`` another shape, add it here.
+
+Sources: the event examples of the AWS Lambda, Firehose and Kinesis Analytics developer guides, and the Kinesis API.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from .._deaggregate import ReceivedRecord
 
 EXPECTED = (
-    "expected a GetRecords response, its Records, one such record (with Data, PartitionKey and SequenceNumber), "
-    "raw bytes, or an iterable of records or bytes"
+    "expected Kinesis records as GetRecords, SubscribeToShard, Lambda, Firehose, Kinesis Analytics or amazon_kclpy "
+    "give them (a response, an event, its records, or one of those), raw bytes, or an iterable of these"
 )
+
+
+class Origin(NamedTuple):
+    """Where a Kinesis record came from, and what it says about itself; ``None`` for what its shape does not carry."""
+
+    partition_key: str | None = None
+    sequence_number: str | None = None
+    approximate_arrival_timestamp: Any = None  # datetime with a time zone
+    shard_id: str | None = None
+    encryption_type: str | None = None
+    record_id: str | None = None
+    sub_sequence_number: int = 0
 
 
 def received_records(records: Any) -> Iterator[ReceivedRecord]:
     """Yield every Kinesis record in ``records``. Raises ``TypeError`` for a shape that is not known."""
-    if isinstance(records, (bytes, bytearray, memoryview)):
-        yield ReceivedRecord(records)
-    elif isinstance(records, Mapping) and "Records" in records:
-        yield from map(_received, records["Records"])
-    elif isinstance(records, Mapping):
-        yield _received(records)
-    elif isinstance(records, Iterable) and not isinstance(records, str):
-        yield from map(_received, records)
+    if isinstance(records, Iterable) and not isinstance(records, (str, Mapping, bytes, bytearray, memoryview)):
+        for item in records:
+            yield from _records_of(item)
     else:
-        raise TypeError(f"cannot deaggregate {type(records).__name__}: {EXPECTED}")
+        yield from _records_of(records)
+
+
+def _records_of(item: Any) -> Iterator[ReceivedRecord]:
+    """Yield the Kinesis records of a response or event, or the one record that it is."""
+    if isinstance(item, Mapping):
+        for container in ("Records", "records"):
+            if container in item:
+                yield from map(_received, item[container])
+                return
+        if "SubscribeToShardEvent" in item:
+            yield from map(_received, item["SubscribeToShardEvent"]["Records"])
+            return
+    yield _received(item)
 
 
 def _received(record: Any) -> ReceivedRecord:
     if isinstance(record, (bytes, bytearray, memoryview)):
-        return ReceivedRecord(record)
-    if isinstance(record, Mapping) and "Data" in record:
-        data = record["Data"]
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(f"Data of a GetRecords record is bytes, not {type(data).__name__}: {EXPECTED}")
-        return ReceivedRecord(
-            data,
-            record.get("PartitionKey"),
-            record.get("SequenceNumber"),
-            record.get("ApproximateArrivalTimestamp"),
-            record,
-        )
-    what = f"a mapping with {sorted(map(str, record))}" if isinstance(record, Mapping) else type(record).__name__
-    raise TypeError(f"cannot deaggregate {what}: {EXPECTED}")
+        return ReceivedRecord(record, _no_origin)
+    if isinstance(record, Mapping):
+        for field, (data, origin) in SHAPES.items():
+            if field in record:
+                return ReceivedRecord(data(record), origin, record)
+        raise TypeError(f"cannot deaggregate a mapping with {sorted(map(str, record))}: {EXPECTED}")
+    if hasattr(record, "binary_data"):
+        return ReceivedRecord(record.binary_data, _kclpy_origin, record)
+    raise TypeError(f"cannot deaggregate {type(record).__name__}: {EXPECTED}")
+
+
+def _no_origin(_: None) -> Origin:
+    return Origin()
+
+
+# --- GetRecords, SubscribeToShard ---
+
+
+def _api_data(record: Mapping[str, Any]) -> Any:
+    data = record["Data"]
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"Data of a GetRecords record is bytes, not {type(data).__name__}: {EXPECTED}")
+    return data
+
+
+def _api_origin(record: Mapping[str, Any]) -> Origin:
+    return Origin(
+        record.get("PartitionKey"),
+        record.get("SequenceNumber"),
+        _moment(record.get("ApproximateArrivalTimestamp")),
+        encryption_type=record.get("EncryptionType"),
+    )
+
+
+# --- Lambda: event source mappings, and Pipes, which send the inner part alone ---
+
+
+def _lambda_data(record: Mapping[str, Any]) -> bytes:
+    return _decoded(record["kinesis"])
+
+
+def _lambda_origin(record: Mapping[str, Any]) -> Origin:
+    inner = record.get("kinesis", record)
+    shard_id, colon, _ = record.get("eventID", "").partition(":")
+    return Origin(
+        inner.get("partitionKey"),
+        inner.get("sequenceNumber"),
+        _moment(inner.get("approximateArrivalTimestamp")),
+        shard_id if colon else None,
+        inner.get("encryptionType"),
+    )
+
+
+# --- Firehose transformations, and those of Kinesis Analytics ---
+
+
+def _transformation_origin(record: Mapping[str, Any]) -> Origin:
+    inner = record.get("kinesisRecordMetadata") or record["kinesisStreamRecordMetadata"]
+    arrived = inner.get("approximateArrivalTimestamp")
+    return Origin(
+        inner.get("partitionKey"),
+        inner.get("sequenceNumber"),
+        None if arrived is None else _moment(arrived / 1000),
+        inner.get("shardId"),
+        record_id=record.get("recordId"),
+        sub_sequence_number=int(inner.get("subsequenceNumber") or 0),
+    )
+
+
+def _unnamed_origin(record: Mapping[str, Any]) -> Origin:
+    """Read what is there of a Firehose record that was put directly, without a stream before it."""
+    arrived = record.get("approximateArrivalTimestamp")
+    return Origin(
+        approximate_arrival_timestamp=None if arrived is None else _moment(arrived / 1000),
+        record_id=record.get("recordId"),
+    )
+
+
+# --- amazon_kclpy ---
+
+
+def _kclpy_origin(record: Any) -> Origin:
+    milliseconds = getattr(record, "timestamp_millis", None)  # its datetime has no time zone
+    return Origin(
+        record.partition_key,
+        record.sequence_number,
+        None if milliseconds is None else _moment(milliseconds / 1000),
+        encryption_type=getattr(record, "encryption_type", None),
+        sub_sequence_number=int(getattr(record, "sub_sequence_number", None) or 0),
+    )
+
+
+# --- what they share ---
+
+
+def _decoded(record: Mapping[str, Any]) -> bytes:
+    from pybase64 import b64decode  # noqa: PLC0415 - no third-party package until one is needed
+
+    data = record["data"]
+    if not isinstance(data, (str, bytes, bytearray, memoryview)):
+        raise TypeError(f"data of a record in an event is base64, str or bytes, not {type(data).__name__}: {EXPECTED}")
+    try:
+        return b64decode(data, validate=True)
+    except ValueError as error:
+        raise ValueError(f"data of a record in an event is not base64: {error}") from None
+
+
+def _moment(arrived: Any) -> Any:
+    """Return a time as a ``datetime``; a number counts seconds since 1970."""
+    if not isinstance(arrived, (int, float)):
+        return arrived
+    from datetime import datetime, timezone  # noqa: PLC0415 - a function that starts cold rarely asks
+
+    return datetime.fromtimestamp(arrived, timezone.utc)
+
+
+SHAPES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Origin]]] = {
+    "Data": (_api_data, _api_origin),
+    "kinesis": (_lambda_data, _lambda_origin),
+    "kinesisRecordMetadata": (_decoded, _transformation_origin),
+    "kinesisStreamRecordMetadata": (_decoded, _transformation_origin),
+    "sequenceNumber": (_decoded, _lambda_origin),
+    "recordId": (_decoded, _unnamed_origin),
+}
+"""By the field that tells a record's shape, looked for in this order: where its data is, and what it says."""

@@ -1,0 +1,286 @@
+"""The shapes that AWS's documentation shows, one by one and mixed, and what goes with their records."""
+
+from __future__ import annotations
+
+import base64
+import pickle
+from datetime import datetime, timezone
+
+import pytest
+import wire
+from aws_lambda_powertools.utilities.data_classes import KinesisStreamEvent
+
+from shardpack import deaggregate, deaggregate_columns, iter_deaggregate
+
+AGGREGATED = wire.frame(wire.content(1, b"a") + wire.content(1, b"b") + wire.record(1, b"one") + wire.record(0, b"two"))
+ARRIVED = datetime(2020, 12, 9, 6, 31, 15, tzinfo=timezone.utc)
+
+
+def b64(data, as_bytes):
+    text = base64.b64encode(data)
+    return text if as_bytes else text.decode()
+
+
+def get_records_record(data, **more):
+    return {
+        "SequenceNumber": "49590338271490256608559692538361571095921575989136588898",
+        "ApproximateArrivalTimestamp": ARRIVED,
+        "Data": data,
+        "PartitionKey": "1",
+        "EncryptionType": "KMS",
+        **more,
+    }
+
+
+def get_records(data):
+    """As the API reference of GetRecords has it."""
+    return {
+        "Records": [get_records_record(data)],
+        "NextShardIterator": "AAAAAAAAAAHsW8zCWf9164uy8Epue6WS3w6wmj4a4USt+CNvMd6uXQ+HL5vAJMznqqC0DLKsIjuoiTi1BpT6",
+        "MillisBehindLatest": 2100,
+    }
+
+
+def subscribe_to_shard(data):
+    """As the API reference of SubscribeToShard has it: one event of its stream."""
+    return {
+        "SubscribeToShardEvent": {
+            "Records": [get_records_record(data)],
+            "ContinuationSequenceNumber": "1234567890",
+            "MillisBehindLatest": 0,
+        }
+    }
+
+
+def lambda_record(data, as_bytes=False):
+    """As the developer guide of Lambda has it: "Using AWS Lambda with Amazon Kinesis"."""
+    return {
+        "kinesis": {
+            "kinesisSchemaVersion": "1.0",
+            "partitionKey": "1",
+            "sequenceNumber": "49590338271490256608559692538361571095921575989136588898",
+            "data": b64(data, as_bytes),
+            "approximateArrivalTimestamp": ARRIVED.timestamp(),
+            "encryptionType": "KMS",
+        },
+        "eventSource": "aws:kinesis",
+        "eventVersion": "1.0",
+        "eventID": "shardId-000000000006:49590338271490256608559692538361571095921575989136588898",
+        "eventName": "aws:kinesis:record",
+        "invokeIdentityArn": "arn:aws:iam::123456789012:role/lambda-role",
+        "awsRegion": "us-east-2",
+        "eventSourceARN": "arn:aws:kinesis:us-east-2:123456789012:stream/lambda-stream",
+    }
+
+
+def pipes_record(data, as_bytes=False):
+    """As the user guide of EventBridge Pipes has it: the inner part of Lambda's, and the outer part beside it."""
+    outer = lambda_record(data, as_bytes)
+    return outer.pop("kinesis") | outer
+
+
+def firehose(data, as_bytes=False):
+    """As the developer guide of Firehose has it, for a stream that reads from Kinesis."""
+    return {
+        "invocationId": "invoked123",
+        "deliveryStreamArn": "aws:lambda:events",
+        "region": "us-west-2",
+        "records": [
+            {
+                "data": b64(data, as_bytes),
+                "recordId": "record1",
+                "approximateArrivalTimestamp": 1607495475000,
+                "kinesisRecordMetadata": {
+                    "shardId": "shardId-000000000000",
+                    "partitionKey": "4d1ad2b9-24f8-4b9d-a088-76e9947c317a",
+                    "approximateArrivalTimestamp": 1607495475000,
+                    "sequenceNumber": "49546986683135544286507457936321625675700192471156785154",
+                    "subsequenceNumber": 3,
+                },
+            }
+        ],
+    }
+
+
+def analytics(data, as_bytes=False):
+    """As the developer guide of Kinesis Data Analytics for SQL has it, for a stream."""
+    return {
+        "invocationId": "00540a87-5050-496a-84e4-e7d92bbaf5e2",
+        "applicationArn": "arn:aws:kinesisanalytics:us-east-1:12345678911:application/lambda-test",
+        "streamArn": "arn:aws:kinesis:us-east-1:12345678911:stream/stream-test",
+        "records": [
+            {
+                "recordId": "49572672223665514422805246926656954630972486059535892482",
+                "data": b64(data, as_bytes),
+                "kinesisStreamRecordMetadata": {
+                    "shardId": "shardId-000000000003",
+                    "partitionKey": "7400791606",
+                    "sequenceNumber": "49572672223665514422805246926656954630972486059535892482",
+                    "approximateArrivalTimestamp": 1607495475000,
+                },
+            }
+        ],
+    }
+
+
+def direct_firehose(data, as_bytes=False):
+    """As the developer guide of Firehose has it, for a stream that is put to directly."""
+    record = firehose(data, as_bytes)["records"][0]
+    del record["kinesisRecordMetadata"]
+    return {"records": [record]}
+
+
+class KclRecord:
+    """What amazon_kclpy.messages.Record offers."""
+
+    sequence_number = "49590338271490256608559692538361571095921575989136588898"
+    sub_sequence_number = 7
+    partition_key = "1"
+    timestamp_millis = 1607495475000
+    approximate_arrival_timestamp = datetime.fromtimestamp(1607495475)  # noqa: DTZ006 (as it does)
+
+    def __init__(self, data):
+        self.data = base64.b64encode(data).decode()
+
+    @property
+    def binary_data(self):
+        return base64.b64decode(self.data)
+
+
+SEQUENCE = "49590338271490256608559692538361571095921575989136588898"
+SHAPES = {
+    # shape: how to make one, and partition key, sequence number, arrival, shard, encryption, record id, sub-sequence
+    "GetRecords response": (get_records, ("1", SEQUENCE, ARRIVED, None, "KMS", None, 0)),
+    "GetRecords' Records": (lambda data: get_records(data)["Records"], ("1", SEQUENCE, ARRIVED, None, "KMS", None, 0)),
+    "GetRecords record": (get_records_record, ("1", SEQUENCE, ARRIVED, None, "KMS", None, 0)),
+    "SubscribeToShard event": (subscribe_to_shard, ("1", SEQUENCE, ARRIVED, None, "KMS", None, 0)),
+    "SubscribeToShard stream": (
+        lambda data: iter([subscribe_to_shard(data)]),
+        ("1", SEQUENCE, ARRIVED, None, "KMS", None, 0),
+    ),
+    "Lambda event": (
+        lambda data: {"Records": [lambda_record(data)]},
+        ("1", SEQUENCE, ARRIVED, "shardId-000000000006", "KMS", None, 0),
+    ),
+    "Lambda record of bytes": (
+        lambda data: lambda_record(data, as_bytes=True),
+        ("1", SEQUENCE, ARRIVED, "shardId-000000000006", "KMS", None, 0),
+    ),
+    "Pipes records": (
+        lambda data: [pipes_record(data)],
+        ("1", SEQUENCE, ARRIVED, "shardId-000000000006", "KMS", None, 0),
+    ),
+    "Firehose event": (
+        firehose,
+        (
+            "4d1ad2b9-24f8-4b9d-a088-76e9947c317a",
+            "49546986683135544286507457936321625675700192471156785154",
+            ARRIVED,
+            "shardId-000000000000",
+            None,
+            "record1",
+            3,
+        ),
+    ),
+    "Firehose event, put directly": (direct_firehose, (None, None, ARRIVED, None, None, "record1", 0)),
+    "Analytics event": (
+        analytics,
+        (
+            "7400791606",
+            "49572672223665514422805246926656954630972486059535892482",
+            ARRIVED,
+            "shardId-000000000003",
+            None,
+            "49572672223665514422805246926656954630972486059535892482",
+            0,
+        ),
+    ),
+    "amazon_kclpy record": (KclRecord, ("1", SEQUENCE, ARRIVED, None, None, None, 7)),
+    "bytes": (bytes, (None, None, None, None, None, None, 0)),
+    "bytearray": (bytearray, (None, None, None, None, None, None, 0)),
+    "memoryview": (memoryview, (None, None, None, None, None, None, 0)),
+    "generator of bytes": (lambda data: (each for each in [data]), (None, None, None, None, None, None, 0)),
+}
+CARRIED = ("sequence_number", "approximate_arrival_timestamp", "shard_id", "encryption_type", "record_id")
+
+
+def shapes():
+    return pytest.mark.parametrize(("make", "origin"), SHAPES.values(), ids=SHAPES.keys())
+
+
+@shapes()
+def test_an_aggregated_record(make, origin):
+    one, two = deaggregate(make(AGGREGATED))
+    assert (one.partition_key, one.data, one.sub_sequence_number, one.aggregated) == ("b", b"one", 0, True)
+    assert (two.partition_key, two.data, two.sub_sequence_number, two.aggregated) == ("a", b"two", 1, True)
+    for record in one, two:
+        assert tuple(getattr(record, name) for name in CARRIED) == origin[1:6]
+    assert list(iter_deaggregate(make(AGGREGATED))) == [one, two] or make is KclRecord
+
+
+@shapes()
+def test_a_plain_record(make, origin):
+    [record] = deaggregate(make(b"plain"))
+    assert (record.data, record.aggregated) == (b"plain", False)
+    assert (record.partition_key, *(getattr(record, name) for name in CARRIED)) == origin[:6]
+    assert record.sub_sequence_number == origin[6]
+
+
+@shapes()
+def test_columns(make, origin):
+    columns = deaggregate_columns(make(AGGREGATED))
+    assert bytes(columns.data) == b"onetwo"
+    assert (columns.sequence_numbers, columns.approximate_arrival_timestamps) == ([origin[1]], [origin[2]])
+    assert columns.shard_ids == [origin[3]]
+
+
+@pytest.mark.parametrize("data", [AGGREGATED, b"plain"])
+@pytest.mark.parametrize("make", [get_records_record, lambda_record, bytes])
+def test_what_was_pickled_keeps_where_it_came_from(make, data):
+    for record in deaggregate(make(data)):
+        again = pickle.loads(pickle.dumps(record))  # noqa: S301
+        assert again == record
+        for name in ("partition_key", "sub_sequence_number", "source", *CARRIED):
+            assert getattr(again, name) == getattr(record, name)
+
+
+def test_the_source_is_the_record_as_it_was_given():
+    given = lambda_record(AGGREGATED)
+    assert all(record.source is given for record in deaggregate({"Records": [given]}))
+
+
+def test_shapes_mixed_in_one_call():
+    everything = [make(data) for data in (AGGREGATED, b"plain") for make, _ in SHAPES.values()]
+    flat = [each for each in everything if isinstance(each, (dict, bytes, bytearray, memoryview, KclRecord))]
+    found = deaggregate(flat)
+    assert [record.data for record in found] == [b"one", b"two"] * (len(flat) // 2) + [b"plain"] * (len(flat) // 2)
+
+
+def test_powertools_records_are_mappings():
+    event = KinesisStreamEvent({"Records": [lambda_record(AGGREGATED)]})
+    assert [record.data for record in deaggregate(event)] == [b"one", b"two"]
+    assert [record.data for record in deaggregate(event.records)] == [b"one", b"two"]
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        (17, "cannot deaggregate int: expected Kinesis records"),
+        ("text", "cannot deaggregate str: expected Kinesis records"),
+        (None, "cannot deaggregate NoneType"),
+        ([None], "cannot deaggregate NoneType"),
+        ({"Body": "sqs"}, r"cannot deaggregate a mapping with \['Body'\]"),
+        ([{"body": "sqs"}], r"cannot deaggregate a mapping with \['body'\]"),
+        ({"Data": "aGk="}, "Data of a GetRecords record is bytes, not str"),
+        ({"kinesis": {"data": 5}}, "data of a record in an event is base64, str or bytes, not int"),
+    ],
+)
+def test_what_no_consumer_gets_is_refused(given, what):
+    with pytest.raises(TypeError, match=what):
+        deaggregate(given)
+
+
+@pytest.mark.parametrize("data", ["%%%%", "aGk", "aG k=", "é"])
+def test_what_is_not_base64_is_refused(data):
+    with pytest.raises(ValueError, match="is not base64"):
+        deaggregate({"kinesis": {"data": data}})
