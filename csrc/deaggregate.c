@@ -83,18 +83,6 @@ static inline uint32_t clamp_index(uint64_t index) {
     return index < UINT32_MAX - 1 ? (uint32_t)index : UINT32_MAX - 1;
 }
 
-/* The fields in canonical order and nothing else, as every writer of note has them; 0 sends it the long way. */
-static inline int read_canonical_record(sp_cursor in, fields *found) {
-    if (in.p == in.end || *in.p++ != SP_TAG_PARTITION_KEY_INDEX) return 0;
-    if (!sp_read_varint(&in, &found->partition_key_index) || in.p == in.end) return 0;
-    found->has_explicit_hash_key_index = *in.p == SP_TAG_EXPLICIT_HASH_KEY_INDEX;
-    if (found->has_explicit_hash_key_index) {
-        in.p++;
-        if (!sp_read_varint(&in, &found->explicit_hash_key_index) || in.p == in.end) return 0;
-    }
-    return *in.p++ == SP_TAG_DATA && sp_read_bytes(&in, &found->data) && in.p == in.end;
-}
-
 /* Fields in any order, again and again, and unknown ones; `at` follows, so that it says where a bad one starts. */
 static sp_verdict read_any_record(sp_slice content, fields *found, const uint8_t **at) {
     sp_cursor in = sp_cursor_over(content);
@@ -155,116 +143,293 @@ int sp_frame(sp_slice blob, sp_slice *message) {
     return 1;
 }
 
-int sp_message_count(sp_slice message, sp_message_counts *counts, sp_finding *finding) {
-    sp_cursor in = sp_cursor_over(message);
-    *counts = (sp_message_counts){0};
-    while (in.p != in.end) {
-        const uint8_t *at = in.p;
-        uint32_t field;
-        sp_slice bytes;
-        int read = sp_read_tag(&in, &field);
-        if (read) {
-            switch (field) {
-            case TAG(1, SP_WIRE_BYTES):
-                counts->partition_keys++;
-                read = sp_read_bytes(&in, &bytes);
-                break;
-            case TAG(2, SP_WIRE_BYTES):
-                counts->explicit_hash_keys++;
-                read = sp_read_bytes(&in, &bytes);
-                break;
-            case TAG(3, SP_WIRE_BYTES):
-                counts->records++;
-                read = sp_read_bytes(&in, &bytes);
-                break;
-            default:
-                read = skip_field(&in, field, IN_MESSAGE);
-            }
-        }
-        if (!read) {
-            *finding = (sp_finding){SP_BAD_FIELD, (size_t)(at - message.data), 0};
-            return 0;
-        }
-    }
+/* --- the short way ---
+ *
+ * Nearly every field of nearly every message is a table entry or a record in canonical order, of less than 16 KiB. Such
+ * fields are read without a branch that depends on lengths and indices but for one: is this such a field? If not, it is
+ * read the long way. Where the next field starts depends on nothing but the length of this one, so the processor reads
+ * ahead of what is being done with it.
+ */
+
+enum {
+    SHORT_FIELD_HEAD = 12, /* tag and length, two tags with indices, a tag with a length: what is looked at */
+    READ_AHEAD = 768,      /* bytes, of a message that its checksum has left in the second-level cache */
+    COPIED_SHORT = 512,
+};
+
+/* A varint of one or two bytes; `longer` becomes nonzero when it is not. */
+static inline uint32_t read_short_varint(const uint8_t **p, uint32_t *longer) {
+    uint32_t low = (*p)[0], high = (*p)[1], two = low >> 7;
+    *p += 1 + two;
+    *longer |= two & (high >> 7);
+    return (low & 0x7f) | (high << 7 & (0U - two));
+}
+
+/* The same with a branch: lengths are much alike, and the next field waits for this one's. */
+static inline uint32_t read_short_length(const uint8_t **p, uint32_t *longer) {
+    if (**p < 0x80) return *(*p)++;
+    return read_short_varint(p, longer);
+}
+
+static inline int has_short_field(const sp_cursor *in) {
+    return in->end - in->p >= SHORT_FIELD_HEAD;
+}
+
+/* A table entry, or any record: its content. */
+static inline int read_short_bytes(sp_cursor *in, uint8_t tag, sp_slice *content) {
+    uint32_t longer = 0;
+    const uint8_t *p = in->p + 1;
+    content->size = read_short_length(&p, &longer);
+    content->data = p;
+    if (*in->p != tag || longer || content->size > (size_t)(in->end - p)) return 0;
+    in->p = p + content->size;
     return 1;
 }
 
+/* A record, its fields in canonical order and nothing else in it. */
+static inline int read_short_record(sp_cursor *in, uint32_t *partition_key_index, uint32_t *explicit_hash_key_index,
+                                    sp_slice *data) {
+    uint32_t longer = 0;
+    const uint8_t *p = in->p + 1;
+    uint32_t size = read_short_length(&p, &longer);
+    const uint8_t *content = p;
+    uint32_t other = (*in->p ^ SP_TAG_RECORD) | (*p++ ^ SP_TAG_PARTITION_KEY_INDEX);
+    *partition_key_index = read_short_varint(&p, &longer);
+    *explicit_hash_key_index = SP_NO_INDEX;
+    if (*p == SP_TAG_EXPLICIT_HASH_KEY_INDEX) {
+        p++;
+        *explicit_hash_key_index = read_short_varint(&p, &longer);
+    }
+    other |= *p++ ^ SP_TAG_DATA;
+    data->size = read_short_length(&p, &longer);
+    data->data = p;
+    if (other | longer || (size_t)(p - content) + data->size != size || size > (size_t)(in->end - content)) return 0;
+    in->p = content + size;
+    return 1;
+}
+
+/* --- the walk --- */
+
+static inline sp_cursor rest_of(const sp_walk *walk) {
+    return (sp_cursor){walk->message.data + walk->walked, walk->message.data + walk->message.size};
+}
+
+static inline void walked_to(sp_walk *walk, const uint8_t *p) {
+    walk->walked = (size_t)(p - walk->message.data);
+}
+
+static void put_short_keys(sp_walk *walk, uint8_t tag, sp_span *keys, uint32_t *found, uint32_t room) {
+    sp_cursor in = rest_of(walk);
+    sp_slice key;
+    uint32_t i = *found;
+    while (i < room && has_short_field(&in) && read_short_bytes(&in, tag, &key)) {
+        keys[i++] = span_in(walk->message, key);
+    }
+    *found = i;
+    walked_to(walk, in.p);
+}
+
+static void put_short_records(sp_walk *walk, sp_wire_record *records) {
+    sp_cursor in = rest_of(walk);
+    sp_slice data;
+    uint32_t i = walk->found.records;
+    while (i < walk->room.records && has_short_field(&in)) {
+        sp_wire_record *record = &records[i];
+        record->field = (uint32_t)(in.p + 1 - walk->message.data);
+        if (!read_short_record(&in, &record->partition_key_index, &record->explicit_hash_key_index, &data)) break;
+        record->data = span_in(walk->message, data);
+        record->tag_count = 0;
+        __builtin_prefetch(in.p + READ_AHEAD);
+        i++;
+    }
+    walk->found.records = i;
+    walked_to(walk, in.p);
+}
+
+/* Copy payload. Short ones go by blocks, past their end where that can be read; there is room for it. */
+static inline void copy_data(uint8_t *to, sp_slice data, const uint8_t *end) {
+    if (data.size <= COPIED_SHORT && (size_t)(end - data.data) >= data.size + SP_COPY_SLACK) {
+        for (size_t i = 0; i < data.size; i += SP_COPY_SLACK) memcpy(to + i, data.data + i, SP_COPY_SLACK);
+    } else if (data.size) {
+        memcpy(to, data.data, data.size);
+    }
+}
+
+static void put_short_rows(sp_walk *walk, sp_columns *columns) {
+    sp_cursor in = rest_of(walk);
+    sp_slice bytes;
+    size_t row = columns->count + walk->found.records, end = columns->count + walk->room.records;
+    int64_t *offsets = columns->offsets; /* in locals: the bytes that are copied could be any of these */
+    int32_t *partition_key_indices = columns->partition_key_indices;
+    int32_t *explicit_hash_key_indices = columns->explicit_hash_key_indices;
+    uint8_t *data = columns->data;
+    size_t size = columns->size;
+    while (row < end && has_short_field(&in)) {
+        uint32_t partition_key_index, explicit_hash_key_index;
+        if (!read_short_record(&in, &partition_key_index, &explicit_hash_key_index, &bytes)) break;
+        __builtin_prefetch(in.p + READ_AHEAD);
+        offsets[row] = (int64_t)size;
+        partition_key_indices[row] = (int32_t)partition_key_index;
+        explicit_hash_key_indices[row] = (int32_t)explicit_hash_key_index;
+        copy_data(data + size, bytes, in.end);
+        size += bytes.size;
+        row++;
+    }
+    walk->found.records = (uint32_t)(row - columns->count);
+    columns->size = size;
+    walked_to(walk, in.p);
+}
+
+/* One record, whatever is in it, the long way: to the one of `records` and `columns` that is there. */
+static sp_verdict put_any_record(sp_walk *walk, sp_slice content, const uint8_t *behind_tag, sp_wire_record *records,
+                                 sp_columns *columns, const uint8_t **at) {
+    fields record;
+    sp_verdict verdict = read_any_record(content, &record, at);
+    if (verdict != SP_WELL_FORMED) return verdict;
+    uint32_t partition_key_index = clamp_index(record.partition_key_index);
+    uint32_t explicit_hash_key_index =
+        record.has_explicit_hash_key_index ? clamp_index(record.explicit_hash_key_index) : SP_NO_INDEX;
+    uint32_t i = walk->found.records++;
+    if (records) {
+        records[i] = (sp_wire_record){
+            .data = span_in(walk->message, record.data),
+            .partition_key_index = partition_key_index,
+            .explicit_hash_key_index = explicit_hash_key_index,
+            .field = (uint32_t)(behind_tag - walk->message.data),
+            .tag_count = record.tag_count,
+        };
+    } else {
+        size_t row = columns->count + i;
+        columns->offsets[row] = (int64_t)columns->size;
+        columns->partition_key_indices[row] = (int32_t)partition_key_index;
+        columns->explicit_hash_key_indices[row] = (int32_t)explicit_hash_key_index;
+        if (record.data.size) memcpy(columns->data + columns->size, record.data.data, record.data.size);
+        columns->size += record.data.size;
+    }
+    return SP_WELL_FORMED;
+}
+
+/* One field, whichever it is, the long way. */
+static sp_verdict put_any_field(sp_walk *walk, sp_wire_record *records, sp_columns *columns, const uint8_t **at) {
+    sp_cursor in = rest_of(walk);
+    uint32_t tag;
+    sp_slice content;
+    sp_verdict verdict = SP_WELL_FORMED;
+    *at = in.p;
+    if (!sp_read_tag(&in, &tag)) return SP_BAD_FIELD;
+    const uint8_t *behind_tag = in.p;
+    switch (tag) {
+    case TAG(1, SP_WIRE_BYTES):
+        if (!sp_read_bytes(&in, &content)) return SP_BAD_FIELD;
+        walk->partition_keys[walk->found.partition_keys++] = span_in(walk->message, content);
+        break;
+    case TAG(2, SP_WIRE_BYTES):
+        if (!sp_read_bytes(&in, &content)) return SP_BAD_FIELD;
+        walk->explicit_hash_keys[walk->found.explicit_hash_keys++] = span_in(walk->message, content);
+        break;
+    case TAG(3, SP_WIRE_BYTES):
+        if (!sp_read_bytes(&in, &content)) return SP_BAD_FIELD;
+        verdict = put_any_record(walk, content, behind_tag, records, columns, at);
+        break;
+    default:
+        if (!skip_field(&in, tag, IN_MESSAGE)) return SP_BAD_FIELD;
+    }
+    walked_to(walk, in.p);
+    return verdict;
+}
+
+/* Walk until the end, a lack of room or a fault. */
+static sp_outcome walk_on(sp_walk *walk, sp_wire_record *records, sp_columns *columns, sp_finding *finding) {
+    sp_message_counts *found = &walk->found;
+    const sp_message_counts *room = &walk->room;
+    for (;;) {
+        put_short_keys(walk, SP_TAG_PARTITION_KEY, walk->partition_keys, &found->partition_keys, room->partition_keys);
+        put_short_keys(walk, SP_TAG_EXPLICIT_HASH_KEY, walk->explicit_hash_keys, &found->explicit_hash_keys,
+                       room->explicit_hash_keys);
+        if (records) {
+            put_short_records(walk, records);
+        } else {
+            put_short_rows(walk, columns);
+        }
+        if (walk->walked == walk->message.size) return SP_WALKED;
+        if (found->partition_keys == room->partition_keys || found->explicit_hash_keys == room->explicit_hash_keys ||
+            found->records == room->records) {
+            return SP_NO_ROOM;
+        }
+        const uint8_t *at;
+        sp_verdict verdict = put_any_field(walk, records, columns, &at);
+        if (verdict != SP_WELL_FORMED) {
+            *finding = (sp_finding){verdict, (size_t)(at - walk->message.data), found->records};
+            return SP_FAULT;
+        }
+    }
+}
+
+static inline int is_hash_key(sp_slice text) {
+    sp_hash_key value;
+    return sp_hash_key_parse(text.data, text.size, &value) == 0;
+}
+
 /* Are the indices of every record in the tables, and the hash keys they use numbers? */
-static int check_indices(sp_slice message, const sp_span *explicit_hash_keys, const sp_wire_record *records,
-                         const sp_message_counts *counts, sp_finding *finding) {
+static int check_records(const sp_walk *walk, const sp_wire_record *records, sp_finding *finding) {
     uint32_t checked = SP_NO_INDEX; /* neighbours often share a hash key: read it once */
-    for (uint32_t i = 0; i < counts->records; i++) {
-        const sp_wire_record *record = &records[i];
-        uint32_t index = record->explicit_hash_key_index;
+    for (uint32_t i = 0; i < walk->found.records; i++) {
+        uint32_t index = records[i].explicit_hash_key_index;
         sp_verdict verdict = SP_WELL_FORMED;
-        if (record->partition_key_index >= counts->partition_keys) {
+        if (records[i].partition_key_index >= walk->found.partition_keys) {
             verdict = SP_PARTITION_KEY_INDEX_RANGE;
         } else if (index != SP_NO_INDEX && index != checked) {
-            sp_hash_key value;
-            if (index >= counts->explicit_hash_keys) {
+            if (index >= walk->found.explicit_hash_keys) {
                 verdict = SP_EXPLICIT_HASH_KEY_INDEX_RANGE;
-            } else {
-                sp_slice text = sp_span_of(message, explicit_hash_keys[index]);
-                if (sp_hash_key_parse(text.data, text.size, &value)) verdict = SP_BAD_EXPLICIT_HASH_KEY;
+            } else if (!is_hash_key(sp_span_of(walk->message, walk->explicit_hash_keys[index]))) {
+                verdict = SP_BAD_EXPLICIT_HASH_KEY;
             }
             checked = index;
         }
         if (verdict != SP_WELL_FORMED) {
-            *finding = (sp_finding){verdict, record->field - 1, i};
+            *finding = (sp_finding){verdict, records[i].field - 1, i};
             return 0;
         }
     }
     return 1;
 }
 
-int sp_message_index(sp_slice message, sp_span *partition_keys, sp_span *explicit_hash_keys, sp_wire_record *records,
-                     sp_finding *finding) {
-    sp_cursor in = sp_cursor_over(message);
-    sp_message_counts found = {0};
-    while (in.p != in.end) {
-        const uint8_t *at = in.p;
-        uint32_t field;
-        sp_slice content;
-        sp_verdict verdict = SP_WELL_FORMED;
-        if (!sp_read_tag(&in, &field)) {
-            verdict = SP_BAD_FIELD;
-        } else if (field == TAG(3, SP_WIRE_BYTES)) {
-            uint32_t behind_tag = (uint32_t)(in.p - message.data);
-            fields record = {0};
-            if (!sp_read_bytes(&in, &content)) {
-                verdict = SP_BAD_FIELD;
-            } else if (!read_canonical_record(sp_cursor_over(content), &record)) {
-                verdict = read_any_record(content, &record, &at);
-            }
-            if (verdict == SP_WELL_FORMED) {
-                records[found.records++] = (sp_wire_record){
-                    .data = span_in(message, record.data),
-                    .partition_key_index = clamp_index(record.partition_key_index),
-                    .explicit_hash_key_index =
-                        record.has_explicit_hash_key_index ? clamp_index(record.explicit_hash_key_index) : SP_NO_INDEX,
-                    .field = behind_tag,
-                    .tag_count = record.tag_count,
-                };
-            }
-        } else if (field == TAG(1, SP_WIRE_BYTES)) {
-            if (sp_read_bytes(&in, &content)) {
-                partition_keys[found.partition_keys++] = span_in(message, content);
-            } else {
-                verdict = SP_BAD_FIELD;
-            }
-        } else if (field == TAG(2, SP_WIRE_BYTES)) {
-            if (sp_read_bytes(&in, &content)) {
-                explicit_hash_keys[found.explicit_hash_keys++] = span_in(message, content);
-            } else {
-                verdict = SP_BAD_FIELD;
-            }
-        } else if (!skip_field(&in, field, IN_MESSAGE)) {
-            verdict = SP_BAD_FIELD;
-        }
-        if (verdict != SP_WELL_FORMED) {
-            *finding = (sp_finding){verdict, (size_t)(at - message.data), found.records};
-            return 0;
-        }
+sp_outcome sp_walk_records(sp_walk *walk, sp_wire_record *records, sp_finding *finding) {
+    sp_outcome outcome = walk_on(walk, records, NULL, finding);
+    return outcome == SP_WALKED && !check_records(walk, records, finding) ? SP_FAULT : outcome;
+}
+
+/* The same check over rows, whose indices become those of the tables of all messages. */
+static int check_rows(const sp_walk *walk, const sp_columns *columns) {
+    int32_t *partition_key_indices = columns->partition_key_indices + columns->count;
+    int32_t *explicit_hash_key_indices = columns->explicit_hash_key_indices + columns->count;
+    uint32_t rows = walk->found.records, checked = SP_NO_INDEX, highest = 0, all_without = SP_NO_INDEX;
+    for (uint32_t i = 0; i < rows; i++) {
+        uint32_t index = (uint32_t)partition_key_indices[i];
+        highest = index > highest ? index : highest;
+        all_without &= (uint32_t)explicit_hash_key_indices[i];
+        partition_key_indices[i] = (int32_t)(index + (uint32_t)columns->first_partition_key);
     }
-    return check_indices(message, explicit_hash_keys, records, &found, finding);
+    if (rows && highest >= walk->found.partition_keys) return 0;
+    for (uint32_t i = 0; all_without != SP_NO_INDEX && i < rows; i++) {
+        uint32_t index = (uint32_t)explicit_hash_key_indices[i];
+        if (index == SP_NO_INDEX) continue;
+        if (index >= walk->found.explicit_hash_keys) return 0;
+        if (index != checked && !is_hash_key(sp_span_of(walk->message, walk->explicit_hash_keys[index]))) return 0;
+        checked = index;
+        explicit_hash_key_indices[i] += columns->first_explicit_hash_key;
+    }
+    return 1;
+}
+
+sp_outcome sp_walk_columns(sp_walk *walk, sp_columns *columns, sp_finding *finding) {
+    sp_outcome outcome = walk_on(walk, NULL, columns, finding);
+    if (outcome != SP_WALKED) return outcome;
+    if (!check_rows(walk, columns)) return SP_FAULT;
+    for (uint32_t i = 0; i < walk->found.records; i++) {
+        columns->sub_sequence_numbers[columns->count + i] = (int32_t)i;
+        columns->parents[columns->count + i] = columns->parent;
+    }
+    columns->count += walk->found.records;
+    return SP_WALKED;
 }

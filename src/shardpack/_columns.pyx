@@ -1,24 +1,14 @@
-"""User records as columns: no Python object for any of them. Size all, allocate once, fill with the GIL released."""
+"""User records as columns: no Python object for any of them."""
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
-from ._deaggregate cimport SP_NO_INDEX, VERIFY_BATCH, ReceivedRecord, index_batch, sp_span_of, sp_wire_record
+from ._deaggregate cimport (
+    SP_COPY_SLACK, SP_FAULT, SP_NO_ROOM, Batch, ReceivedRecord, index_record, sp_columns, sp_finding, sp_outcome,
+    sp_walk, verify)
 from ._keys cimport NO_POSITION, read_explicit_hash_key, sp_hash_key, sp_slice
-
-
-# Where the columns of all user records are, and how many are filled.
-cdef struct Cursor:
-    int64_t *offsets
-    int32_t *partition_key_indices
-    int32_t *explicit_hash_key_indices
-    int32_t *sub_sequence_numbers
-    int32_t *parents
-    uint8_t *data
-    Py_ssize_t count
-    int64_t size
 
 
 @cython.final
@@ -64,7 +54,7 @@ cdef class Columns:
             self._partition_keys = []
             for received in self._received:
                 if received.aggregated:
-                    for i in range(received.counts.partition_keys):
+                    for i in range(received.walk.found.partition_keys):
                         self._partition_keys.append(received.partition_key_at(i))
                 elif received.origin.partition_key is not None:
                     self._partition_keys.append(received.origin.partition_key)
@@ -77,7 +67,7 @@ cdef class Columns:
         if self._explicit_hash_keys is None:
             self._explicit_hash_keys = []
             for received in self._received:
-                for i in range(received.counts.explicit_hash_keys):
+                for i in range(received.walk.found.explicit_hash_keys):
                     self._explicit_hash_keys.append(received.explicit_hash_key_at(i))
         return self._explicit_hash_keys
 
@@ -106,103 +96,149 @@ cdef class Columns:
         return [(<ReceivedRecord>received).error for received in self._received]
 
 
-cdef object column(Py_ssize_t size, str item, void **start):
-    """A new read-only buffer of ``size`` bytes as items of a struct format, and where it starts."""
-    cdef bytes memory = PyBytes_FromStringAndSize(NULL, size)
-    start[0] = PyBytes_AS_STRING(memory)
-    return memoryview(memory).cast(item)
+@cython.final
+cdef class Filling:
+    """Columns while they are filled.
 
+    Kinesis records are verified a few at a time and become rows while the cache still holds them, so how many rows there
+    will be is known at the end. It is foreseen from how many there are so far; where that was too few, room is made again.
+    """
 
-cdef int64_t data_size(ReceivedRecord received) noexcept:
-    cdef int64_t size = 0
-    cdef uint32_t i
-    if not received.aggregated:
-        return PyBytes_GET_SIZE(received.data)
-    for i in range(received.counts.records):
-        size += sp_span_of(received.message, received.records[i].data).size
-    return size
+    cdef sp_columns at
+    cdef bytes data  # of all rows: payloads are shorter than the Kinesis records they come in
+    cdef bytes rows  # all other columns, one behind the other, each for `capacity` rows
+    cdef size_t capacity
+    cdef double size, done  # bytes of Kinesis records: of all, and of those that are rows already
 
+    def __cinit__(self, list received):
+        cdef ReceivedRecord record
+        cdef Py_ssize_t size = 0
+        for record in received:
+            size += PyBytes_GET_SIZE(record.data)
+        self.size = <double>size
+        self.data = PyBytes_FromStringAndSize(NULL, size + SP_COPY_SLACK)
+        self.at.data = <uint8_t *>PyBytes_AS_STRING(self.data)
+        self.lay_out(0, len(received) + 256)
 
-cdef void fill(
-    ReceivedRecord received, int32_t parent, int32_t first_key, int32_t first_explicit_hash_key, Cursor *at
-) noexcept nogil:
-    """Append the user records of an aggregated record."""
-    cdef const sp_wire_record *wire
-    cdef sp_slice data
-    cdef uint32_t i
-    cdef Py_ssize_t row
-    for i in range(received.counts.records):
-        wire = &received.records[i]
-        data = sp_span_of(received.message, wire.data)
-        row = at.count + i
-        at.offsets[row] = at.size
-        at.partition_key_indices[row] = first_key + <int32_t>wire.partition_key_index
-        at.explicit_hash_key_indices[row] = (
-            -1 if wire.explicit_hash_key_index == SP_NO_INDEX
-            else first_explicit_hash_key + <int32_t>wire.explicit_hash_key_index)
-        at.sub_sequence_numbers[row] = <int32_t>i
-        at.parents[row] = parent
-        memcpy(at.data + at.size, data.data, data.size)
-        at.size += <int64_t>data.size
-    at.count += received.counts.records
+    cdef int lay_out(self, size_t rows, size_t capacity) except -1:
+        """Make room for so many rows in all, and move there what there is."""
+        cdef sp_columns old = self.at
+        if capacity >= <size_t>1 << 31:
+            raise OverflowError("2**31 user records and more do not fit in columns of int32")
+        cdef bytes memory = PyBytes_FromStringAndSize(NULL, 8 + 24 * <Py_ssize_t>capacity)
+        self.at.offsets = <int64_t *>PyBytes_AS_STRING(memory)
+        self.at.partition_key_indices = <int32_t *>(self.at.offsets + capacity + 1)
+        self.at.explicit_hash_key_indices = self.at.partition_key_indices + capacity
+        self.at.sub_sequence_numbers = self.at.explicit_hash_key_indices + capacity
+        self.at.parents = self.at.sub_sequence_numbers + capacity
+        if rows:
+            memcpy(self.at.offsets, old.offsets, 8 * rows)
+            memcpy(self.at.partition_key_indices, old.partition_key_indices, 4 * rows)
+            memcpy(self.at.explicit_hash_key_indices, old.explicit_hash_key_indices, 4 * rows)
+            memcpy(self.at.sub_sequence_numbers, old.sub_sequence_numbers, 4 * rows)
+            memcpy(self.at.parents, old.parents, 4 * rows)
+        self.rows, self.capacity = memory, capacity
+        return 0
 
+    cdef size_t foreseen(self, double size) noexcept:
+        """How many rows there will be after so many bytes, a few more rather than too few."""
+        return 64 + <size_t>(1.04 * <double>self.at.count * (size / self.done)) if self.done else 0
 
-cdef void fill_whole(ReceivedRecord received, int32_t parent, int32_t key, Cursor *at) noexcept:
-    """Append a Kinesis record as the one user record it is."""
-    cdef sp_slice data = received.blob()
-    at.offsets[at.count] = at.size
-    at.partition_key_indices[at.count] = key
-    at.explicit_hash_key_indices[at.count] = -1
-    at.sub_sequence_numbers[at.count] = 0
-    at.parents[at.count] = parent
-    memcpy(at.data + at.size, data.data, data.size)
-    at.size += <int64_t>data.size
-    at.count += 1
+    cdef bint put(self, ReceivedRecord received, sp_slice message) except -1:
+        """Append the user records of a verified message; False where it is not well-formed."""
+        cdef size_t size_before = self.at.size
+        cdef double size = <double>PyBytes_GET_SIZE(received.data)
+        cdef sp_outcome outcome
+        cdef sp_finding finding
+        cdef sp_walk *walk = &received.walk
+        if self.foreseen(self.done + size) > self.capacity:
+            self.lay_out(self.at.count, self.foreseen(self.size))
+        received.begin(message)
+        while True:
+            walk.room.records = <uint32_t>(self.capacity - self.at.count)
+            outcome = received.walk_into(&self.at, &finding)
+            if outcome != SP_NO_ROOM:
+                break
+            received.make_room()
+            if walk.found.records == walk.room.records:
+                self.lay_out(self.capacity, 2 * self.capacity)
+        if outcome == SP_FAULT:
+            self.at.size = size_before
+            return False
+        self.at.first_partition_key += <int32_t>walk.found.partition_keys
+        self.at.first_explicit_hash_key += <int32_t>walk.found.explicit_hash_keys
+        self.at.parent += 1
+        self.done += size
+        return True
+
+    cdef int put_whole(self, ReceivedRecord received) except -1:
+        """Append a Kinesis record as the one user record it is."""
+        cdef sp_slice data = received.blob()
+        cdef size_t row = self.at.count
+        if row == self.capacity:
+            self.lay_out(row, 2 * self.capacity)
+        self.at.offsets[row] = <int64_t>self.at.size
+        self.at.explicit_hash_key_indices[row] = -1
+        self.at.sub_sequence_numbers[row] = received.origin.sub_sequence_number
+        self.at.parents[row] = self.at.parent
+        self.at.partition_key_indices[row] = -1
+        if received.origin.partition_key is not None:
+            self.at.partition_key_indices[row] = self.at.first_partition_key
+            self.at.first_partition_key += 1
+        memcpy(self.at.data + self.at.size, data.data, data.size)
+        self.at.size += data.size
+        self.at.count += 1
+        self.at.parent += 1
+        self.done += <double>data.size
+        return 0
+
+    cdef int end(self, Columns columns) except -1:
+        cdef Py_ssize_t count = <Py_ssize_t>self.at.count
+        if self.capacity > self.at.count + self.at.count // 8 + 512:  # foreseen too many
+            self.lay_out(self.at.count, self.at.count)
+        self.at.offsets[count] = <int64_t>self.at.size
+        columns.data = memoryview(self.data)[:self.at.size]
+        rows = memoryview(self.rows)
+        columns.offsets = rows[:8 * (count + 1)].cast("q")
+        rows = rows[8 * (self.capacity + 1):].cast("i")
+        columns.partition_key_indices = rows[:count]
+        columns.explicit_hash_key_indices = rows[self.capacity:][:count]
+        columns.sub_sequence_numbers = rows[2 * self.capacity:][:count]
+        columns.parents = rows[3 * self.capacity:][:count]
+        return 0
 
 
 def columns_of_received(list received, tuple hash_range, bint strict):
     cdef Columns columns = Columns.__new__(Columns)
+    cdef Filling filling = Filling(received)
     cdef ReceivedRecord record
-    cdef Cursor at
+    cdef Batch batch
+    cdef sp_slice message
     cdef sp_hash_key low, high
-    cdef Py_ssize_t start, rows = 0
-    cdef int64_t size = 0
-    cdef int32_t parent = 0, keys = 0, explicit_hash_keys = 0
+    cdef Py_ssize_t i
     if hash_range is not None:
         read_explicit_hash_key(hash_range[0], &low, NO_POSITION)
         read_explicit_hash_key(hash_range[1], &high, NO_POSITION)
-    for start in range(0, len(received), VERIFY_BATCH):
-        index_batch(received[start:start + VERIFY_BATCH])
     columns._received = []
-    for record in received:
-        if strict and record.error is not None:
-            raise record.error
-        if hash_range is not None and record.aggregated and not record.all_in_range(low, high):
-            columns.left_out += record.counts.records
-            continue
-        columns._received.append(record)
-        rows += record.counts.records if record.aggregated else 1
-        size += data_size(record)
-    if rows >= 2**31:
-        raise OverflowError(f"{rows:,} user records: more than 2**31 - 1 do not fit in columns of int32")
-    columns.data = column(size, "B", <void **>&at.data)
-    columns.offsets = column(8 * (rows + 1), "q", <void **>&at.offsets)
-    columns.partition_key_indices = column(4 * rows, "i", <void **>&at.partition_key_indices)
-    columns.explicit_hash_key_indices = column(4 * rows, "i", <void **>&at.explicit_hash_key_indices)
-    columns.sub_sequence_numbers = column(4 * rows, "i", <void **>&at.sub_sequence_numbers)
-    columns.parents = column(4 * rows, "i", <void **>&at.parents)
-    at.count = at.size = 0
-    for record in columns._received:
-        if record.aggregated:
-            with nogil:
-                fill(record, parent, keys, explicit_hash_keys, &at)
-            keys += <int32_t>record.counts.partition_keys
-            explicit_hash_keys += <int32_t>record.counts.explicit_hash_keys
-        elif record.origin.partition_key is None:
-            fill_whole(record, parent, -1, &at)
-        else:
-            fill_whole(record, parent, keys, &at)
-            keys += 1
-        parent += 1
-    at.offsets[at.count] = at.size
+    batch.stop = 0
+    while batch.stop < len(received):
+        verify(received, &batch)
+        for i in range(batch.start, batch.stop):
+            record = received[i]
+            if batch.verified[i - batch.start]:
+                message = batch.messages[i - batch.start]
+                if hash_range is not None:
+                    index_record(record, message)
+                    if record.aggregated and not record.all_in_range(low, high):
+                        columns.left_out += record.walk.found.records
+                        continue
+                record.aggregated = filling.put(record, message)
+                if not record.aggregated:
+                    index_record(record, message)  # which says what is wrong
+            if strict and record.error is not None:
+                raise record.error
+            if not record.aggregated:
+                filling.put_whole(record)
+            columns._received.append(record)
+    filling.end(columns)
     return columns

@@ -1,6 +1,6 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from ._keys cimport sp_hash_key, sp_slice
 
@@ -42,15 +42,49 @@ cdef extern from "deaggregate.h" nogil:
         size_t offset
         size_t record
     bint sp_frame(sp_slice blob, sp_slice *message)
-    bint sp_message_count(sp_slice message, sp_message_counts *counts, sp_finding *finding)
-    bint sp_message_index(
-        sp_slice message, sp_span *partition_keys, sp_span *explicit_hash_keys, sp_wire_record *records,
-        sp_finding *finding)
+    ctypedef struct sp_walk:
+        sp_slice message
+        size_t walked
+        sp_span *partition_keys
+        sp_span *explicit_hash_keys
+        sp_message_counts found
+        sp_message_counts room
+    ctypedef enum sp_outcome:
+        SP_WALKED
+        SP_NO_ROOM
+        SP_FAULT
+    sp_outcome sp_walk_records(sp_walk *walk, sp_wire_record *records, sp_finding *finding)
+    enum: SP_COPY_SLACK
+    ctypedef struct sp_columns:
+        int64_t *offsets
+        int32_t *partition_key_indices
+        int32_t *explicit_hash_key_indices
+        int32_t *sub_sequence_numbers
+        int32_t *parents
+        uint8_t *data
+        size_t count
+        size_t size
+        int32_t first_partition_key
+        int32_t first_explicit_hash_key
+        int32_t parent
+    sp_outcome sp_walk_columns(sp_walk *walk, sp_columns *columns, sp_finding *finding)
     void sp_record_tags(sp_slice message, const sp_wire_record *record, sp_wire_tag *tags)
 
 
 cdef enum:
-    VERIFY_BATCH = 64  # Kinesis records whose checksums are computed together
+    # Kinesis records whose checksums are computed together: at least two vectors of lanes, where there are as many, and
+    # then as few as it takes to find them in the second-level cache again
+    FEWEST_VERIFIED = 32
+    MOST_VERIFIED = 256
+    VERIFIED_BYTES = 1 << 20
+
+
+# Kinesis records from `start` to `stop`, and of which of them the checksum is that of an aggregated record.
+cdef struct Batch:
+    Py_ssize_t start
+    Py_ssize_t stop
+    sp_slice[MOST_VERIFIED] messages
+    bint[MOST_VERIFIED] verified
 
 
 cdef inline bytes to_bytes(sp_slice view):
@@ -72,16 +106,16 @@ cdef class ReceivedRecord:
     cdef object error
     cdef bint aggregated
     # of an aggregated record
-    cdef sp_slice message
-    cdef sp_message_counts counts
-    cdef sp_span *partition_key_spans
-    cdef sp_span *explicit_hash_key_spans
+    cdef sp_walk walk
     cdef sp_wire_record *records
     cdef list partition_keys  # text, or None until somebody asks
     cdef list explicit_hash_keys
 
-    cdef void forget_index(self) noexcept
     cdef sp_slice blob(self) noexcept
+    cdef int begin(self, sp_slice message) except -1
+    cdef int make_room(self) except -1
+    cdef void forget(self) noexcept
+    cdef sp_outcome walk_into(self, sp_columns *columns, sp_finding *finding) noexcept
     cdef int index(self, sp_slice message, sp_finding *finding) except -1
     cdef str partition_key_at(self, Py_ssize_t i)
     cdef str explicit_hash_key_at(self, Py_ssize_t i)
@@ -89,4 +123,5 @@ cdef class ReceivedRecord:
     cdef bint all_in_range(self, sp_hash_key low, sp_hash_key high) except -1
 
 
-cdef int index_batch(list received) except -1
+cdef void verify(list received, Batch *batch) noexcept
+cdef int index_record(ReceivedRecord record, sp_slice message) except -1

@@ -6,8 +6,8 @@ What may be read, and what an odd message means, is csrc/deaggregate.
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcmp, memset
 
 from ._keys cimport NO_POSITION, read_explicit_hash_key, sp_hash_key_from_bytes, sp_hash_key_parse
 from ._md5 cimport md5_many
@@ -29,6 +29,13 @@ cdef dict WHAT_IS_WRONG = {
 }
 
 
+cdef void *more_room(void *table, size_t count, size_t size) except NULL:
+    cdef void *larger = realloc(table, count * size)
+    if larger == NULL:
+        raise MemoryError
+    return larger
+
+
 @cython.final
 @cython.no_gc  # holds bytes, text and the record as it was given, which is no place to build cycles in
 @cython.freelist(256)
@@ -48,15 +55,7 @@ cdef class ReceivedRecord:
         return self._origin
 
     def __dealloc__(self):
-        self.forget_index()
-
-    cdef void forget_index(self) noexcept:
-        free(self.partition_key_spans)
-        free(self.explicit_hash_key_spans)
-        free(self.records)
-        self.partition_key_spans = self.explicit_hash_key_spans = NULL
-        self.records = NULL
-        self.counts.partition_keys = self.counts.explicit_hash_keys = self.counts.records = 0
+        self.forget()
 
     cdef sp_slice blob(self) noexcept:
         cdef sp_slice view
@@ -64,35 +63,70 @@ cdef class ReceivedRecord:
         view.size = <size_t>PyBytes_GET_SIZE(self.data)
         return view
 
-    cdef int index(self, sp_slice message, sp_finding *finding) except -1:
-        """Find the user records of the message, and what is wrong with it. Arrays are exactly as long as it says."""
-        cdef bint sound
-        finding.verdict = SP_WELL_FORMED
-        with nogil:
-            sound = sp_message_count(message, &self.counts, finding)
-        if not sound:
-            return 0
-        self.message = message
-        self.partition_key_spans = <sp_span *>malloc((<size_t>self.counts.partition_keys + 1) * sizeof(sp_span))
-        self.explicit_hash_key_spans = <sp_span *>malloc((<size_t>self.counts.explicit_hash_keys + 1) * sizeof(sp_span))
-        self.records = <sp_wire_record *>malloc((<size_t>self.counts.records + 1) * sizeof(sp_wire_record))
-        if self.partition_key_spans == NULL or self.explicit_hash_key_spans == NULL or self.records == NULL:
-            raise MemoryError
-        with nogil:
-            sp_message_index(message, self.partition_key_spans, self.explicit_hash_key_spans, self.records, finding)
-        if finding.verdict == SP_WELL_FORMED:
-            self.partition_keys = [None] * <Py_ssize_t>self.counts.partition_keys
-            self.explicit_hash_keys = [None] * <Py_ssize_t>self.counts.explicit_hash_keys
+    cdef int begin(self, sp_slice message) except -1:
+        """Be ready to walk a message: make tables for as many keys as there may be, and more when there are."""
+        self.forget()
+        self.walk.message = message
+        self.walk.room.partition_keys = 16 + <uint32_t>(message.size // 128)
+        self.walk.room.explicit_hash_keys = 2
+        self.walk.partition_keys = <sp_span *>more_room(NULL, self.walk.room.partition_keys, sizeof(sp_span))
+        self.walk.explicit_hash_keys = <sp_span *>more_room(NULL, self.walk.room.explicit_hash_keys, sizeof(sp_span))
         return 0
 
+    cdef int make_room(self) except -1:
+        """Double whatever table is full."""
+        cdef sp_walk *walk = &self.walk
+        if walk.found.partition_keys == walk.room.partition_keys:
+            walk.partition_keys = <sp_span *>more_room(
+                walk.partition_keys, 2 * walk.room.partition_keys, sizeof(sp_span))
+            walk.room.partition_keys *= 2
+        if walk.found.explicit_hash_keys == walk.room.explicit_hash_keys:
+            walk.explicit_hash_keys = <sp_span *>more_room(
+                walk.explicit_hash_keys, 2 * walk.room.explicit_hash_keys, sizeof(sp_span))
+            walk.room.explicit_hash_keys *= 2
+        if self.records != NULL and walk.found.records == walk.room.records:
+            self.records = <sp_wire_record *>more_room(self.records, 2 * walk.room.records, sizeof(sp_wire_record))
+            walk.room.records *= 2
+        return 0
+
+    cdef void forget(self) noexcept:
+        free(self.walk.partition_keys)
+        free(self.walk.explicit_hash_keys)
+        free(self.records)
+        memset(&self.walk, 0, sizeof(self.walk))
+        self.records = NULL
+
+    cdef sp_outcome walk_into(self, sp_columns *columns, sp_finding *finding) noexcept:
+        """Go on to append the user records of the message to columns."""
+        with nogil:
+            return sp_walk_columns(&self.walk, columns, finding)
+
+    cdef int index(self, sp_slice message, sp_finding *finding) except -1:
+        """Find the user records of the message, and what is wrong with it."""
+        cdef sp_outcome outcome = SP_NO_ROOM
+        finding.verdict = SP_WELL_FORMED
+        self.begin(message)
+        self.walk.room.records = 16 + <uint32_t>(message.size // 128)
+        self.records = <sp_wire_record *>more_room(NULL, self.walk.room.records, sizeof(sp_wire_record))
+        while True:
+            with nogil:
+                outcome = sp_walk_records(&self.walk, self.records, finding)
+            if outcome != SP_NO_ROOM:
+                return 0
+            self.make_room()
+
     cdef str partition_key_at(self, Py_ssize_t i):
+        if self.partition_keys is None:
+            self.partition_keys = [None] * <Py_ssize_t>self.walk.found.partition_keys
         if self.partition_keys[i] is None:
-            self.partition_keys[i] = to_text(sp_span_of(self.message, self.partition_key_spans[i]))
+            self.partition_keys[i] = to_text(sp_span_of(self.walk.message, self.walk.partition_keys[i]))
         return self.partition_keys[i]
 
     cdef str explicit_hash_key_at(self, Py_ssize_t i):
+        if self.explicit_hash_keys is None:
+            self.explicit_hash_keys = [None] * <Py_ssize_t>self.walk.found.explicit_hash_keys
         if self.explicit_hash_keys[i] is None:
-            self.explicit_hash_keys[i] = to_text(sp_span_of(self.message, self.explicit_hash_key_spans[i]))
+            self.explicit_hash_keys[i] = to_text(sp_span_of(self.walk.message, self.walk.explicit_hash_keys[i]))
         return self.explicit_hash_keys[i]
 
     cdef tuple tags_at(self, Py_ssize_t i):
@@ -106,7 +140,7 @@ cdef class ReceivedRecord:
         if tags == NULL:
             raise MemoryError
         try:
-            sp_record_tags(self.message, wire, tags)
+            sp_record_tags(self.walk.message, wire, tags)
             for j in range(wire.tag_count):
                 out.append((to_text(tags[j].key), to_text(tags[j].value) if tags[j].has_value else None))
         finally:
@@ -115,7 +149,7 @@ cdef class ReceivedRecord:
 
     cdef bint all_in_range(self, sp_hash_key low, sp_hash_key high) except -1:
         """KCL's rule: is the hash key of every user record in the range, both ends included?"""
-        cdef size_t keys = self.counts.partition_keys, i
+        cdef size_t keys = self.walk.found.partition_keys, i
         cdef uint8_t *digests = <uint8_t *>malloc((keys + 1) * 16)
         cdef sp_slice *texts = <sp_slice *>malloc((keys + 1) * sizeof(sp_slice))
         cdef const sp_wire_record *wire
@@ -128,12 +162,12 @@ cdef class ReceivedRecord:
             raise MemoryError
         with nogil:
             for i in range(keys):
-                texts[i] = sp_span_of(self.message, self.partition_key_spans[i])
+                texts[i] = sp_span_of(self.walk.message, self.walk.partition_keys[i])
             md5_many(texts, keys, digests)
-            for i in range(self.counts.records):
+            for i in range(self.walk.found.records):
                 wire = &self.records[i]
                 if wire.explicit_hash_key_index != SP_NO_INDEX:
-                    text = sp_span_of(self.message, self.explicit_hash_key_spans[wire.explicit_hash_key_index])
+                    text = sp_span_of(self.walk.message, self.walk.explicit_hash_keys[wire.explicit_hash_key_index])
                     sp_hash_key_parse(text.data, text.size, &key)
                 else:
                     key = sp_hash_key_from_bytes(digests + 16 * wire.partition_key_index)
@@ -172,7 +206,7 @@ cdef class UserRecord:
         if self._position == WHOLE:
             return self._received.data
         if self._data is None:
-            self._data = to_bytes(sp_span_of(self._received.message, self._received.records[self._position].data))
+            self._data = to_bytes(sp_span_of(self._received.walk.message, self._received.records[self._position].data))
         return self._data
 
     @property
@@ -267,82 +301,72 @@ def deaggregate_received(list received, tuple hash_range, bint strict, out not N
 
     When ``strict`` raises, ``out`` has the user records of all Kinesis records before the malformed one.
     """
-    cdef Py_ssize_t start, left_out = 0
+    cdef Py_ssize_t i, left_out = 0
     cdef sp_hash_key low, high
-    cdef sp_hash_key *low_or_none = NULL
+    cdef ReceivedRecord record
+    cdef Batch batch
     if not isinstance(out, list):
         raise TypeError(f"out is a list, not {type(out).__name__}")
     if hash_range is not None:
         read_explicit_hash_key(hash_range[0], &low, NO_POSITION)
         read_explicit_hash_key(hash_range[1], &high, NO_POSITION)
-        low_or_none = &low
-    for start in range(0, len(received), VERIFY_BATCH):
-        left_out += deaggregate_batch(received[start:start + VERIFY_BATCH], low_or_none, &high, strict, <list>out)
+    batch.stop = 0
+    while batch.stop < len(received):
+        verify(received, &batch)
+        for i in range(batch.start, batch.stop):
+            record = received[i]
+            if batch.verified[i - batch.start]:
+                index_record(record, batch.messages[i - batch.start])
+            if record.error is not None and strict:
+                raise record.error
+            if not record.aggregated:
+                (<list>out).append(whole(record))
+            elif hash_range is not None and not record.all_in_range(low, high):
+                left_out += record.walk.found.records
+            else:
+                append_user_records(record, <list>out)
     return left_out
 
 
-cdef Py_ssize_t deaggregate_batch(
-    list received, const sp_hash_key *low, const sp_hash_key *high, bint strict, list out
-) except -1:
-    cdef Py_ssize_t left_out = 0
-    cdef ReceivedRecord record
-    index_batch(received)
-    for record in received:
-        if record.error is not None and strict:
-            raise record.error
-        if not record.aggregated:
-            out.append(whole(record))
-        elif low != NULL and not record.all_in_range(low[0], high[0]):
-            left_out += record.counts.records
-        else:
-            append_user_records(record, out)
-    return left_out
-
-
-cdef int index_batch(list received) except -1:
-    """Find out of up to VERIFY_BATCH Kinesis records which are aggregated, which malformed, and what they hold."""
-    cdef sp_slice[VERIFY_BATCH] messages
-    cdef bint[VERIFY_BATCH] verified
-    cdef Py_ssize_t i
-    cdef ReceivedRecord record
-    cdef sp_finding finding
-    verify(received, messages, verified)
-    for i in range(len(received)):
-        record = received[i]
-        if not verified[i]:
-            continue
-        record.index(messages[i], &finding)
-        record.aggregated = finding.verdict == SP_WELL_FORMED
-        if finding.verdict >= SP_PARTITION_KEY_INDEX_RANGE:
-            record.error = malformed(&finding)
-        if not record.aggregated:
-            record.forget_index()
-    return 0
-
-
-cdef int verify(list received, sp_slice *messages, bint *verified) except -1:
-    """Compare the MD5 of every framed message with the digest behind it, all together."""
-    cdef sp_slice[VERIFY_BATCH] framed
-    cdef Py_ssize_t[VERIFY_BATCH] owner
-    cdef uint8_t[VERIFY_BATCH * 16] digests
-    cdef Py_ssize_t i, n = 0
-    for i in range(len(received)):
-        verified[i] = False
-        if sp_frame((<ReceivedRecord>received[i]).blob(), &messages[i]):
-            framed[n] = messages[i]
+cdef void verify(list received, Batch *batch) noexcept:
+    """Take the next Kinesis records, and compare the MD5 of every framed message with the digest behind it."""
+    cdef sp_slice[MOST_VERIFIED] framed
+    cdef Py_ssize_t[MOST_VERIFIED] owner
+    cdef uint8_t[MOST_VERIFIED * 16] digests
+    cdef Py_ssize_t i = 0, n = 0
+    cdef size_t size = 0
+    batch.start = batch.stop
+    while batch.stop < len(received) and i < MOST_VERIFIED and (n < FEWEST_VERIFIED or size < VERIFIED_BYTES):
+        batch.verified[i] = False
+        if sp_frame((<ReceivedRecord>received[batch.stop]).blob(), &batch.messages[i]):
+            framed[n] = batch.messages[i]
             owner[n] = i
+            size += framed[n].size
             n += 1
+        i += 1
+        batch.stop += 1
     with nogil:
         md5_many(framed, <size_t>n, digests)
         for i in range(n):
-            verified[owner[i]] = memcmp(framed[i].data + framed[i].size, digests + 16 * i, 16) == 0
+            batch.verified[owner[i]] = memcmp(framed[i].data + framed[i].size, digests + 16 * i, 16) == 0
+
+
+cdef int index_record(ReceivedRecord record, sp_slice message) except -1:
+    """Find out whether a verified message is an aggregated record or a malformed one, and what it holds."""
+    cdef sp_finding finding
+    record.index(message, &finding)
+    record.aggregated = finding.verdict == SP_WELL_FORMED
+    if finding.verdict >= SP_PARTITION_KEY_INDEX_RANGE:
+        record.error = malformed(&finding)
+    if not record.aggregated:
+        record.forget()
     return 0
 
 
 cdef int append_user_records(ReceivedRecord received, list out) except -1:
     cdef UserRecord record
     cdef Py_ssize_t i
-    for i in range(received.counts.records):
+    for i in range(received.walk.found.records):
         record = UserRecord.__new__(UserRecord)
         record._received = received
         record._position = i
@@ -386,11 +410,11 @@ def dissect(data):
         "records": [],
     }
     if finding.verdict == SP_WELL_FORMED or finding.verdict >= SP_PARTITION_KEY_INDEX_RANGE:
-        for i in range(received.counts.partition_keys):
-            found["partition_keys"].append(to_text(sp_span_of(message, received.partition_key_spans[i])))
-        for i in range(received.counts.explicit_hash_keys):
-            found["explicit_hash_keys"].append(to_text(sp_span_of(message, received.explicit_hash_key_spans[i])))
-        for i in range(received.counts.records):
+        for i in range(received.walk.found.partition_keys):
+            found["partition_keys"].append(to_text(sp_span_of(message, received.walk.partition_keys[i])))
+        for i in range(received.walk.found.explicit_hash_keys):
+            found["explicit_hash_keys"].append(to_text(sp_span_of(message, received.walk.explicit_hash_keys[i])))
+        for i in range(received.walk.found.records):
             wire = &received.records[i]
             found["records"].append((
                 wire.partition_key_index,
