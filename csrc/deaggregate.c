@@ -153,7 +153,7 @@ int sp_frame(sp_slice blob, sp_slice *message) {
 
 enum {
     SHORT_FIELD_HEAD = 12, /* tag and length, two tags with indices, a tag with a length: what is looked at */
-    READ_AHEAD = 768,      /* bytes, of a message that its checksum has left in the second-level cache */
+    READ_AHEAD = 1024,     /* bytes, of a message that its checksum has left in the second-level cache */
     COPIED_SHORT = 512,
 };
 
@@ -272,6 +272,7 @@ static void put_short_rows(sp_walk *walk, sp_columns *columns) {
         partition_key_indices[row] = (int32_t)partition_key_index;
         explicit_hash_key_indices[row] = (int32_t)explicit_hash_key_index;
         copy_data(data + size, bytes, in.end);
+        __builtin_prefetch(data + size + READ_AHEAD, 1);
         size += bytes.size;
         row++;
     }
@@ -426,9 +427,12 @@ sp_outcome sp_walk_columns(sp_walk *walk, sp_columns *columns, sp_finding *findi
     sp_outcome outcome = walk_on(walk, NULL, columns, finding);
     if (outcome != SP_WALKED) return outcome;
     if (!check_rows(walk, columns)) return SP_FAULT;
-    for (uint32_t i = 0; i < walk->found.records; i++) {
-        columns->sub_sequence_numbers[columns->count + i] = (int32_t)i;
-        columns->parents[columns->count + i] = columns->parent;
+    int32_t *sub_sequence_numbers = columns->sub_sequence_numbers + columns->count;
+    int32_t *parents = columns->parents + columns->count;
+    int32_t rows = (int32_t)walk->found.records, parent = columns->parent;
+    for (int32_t i = 0; i < rows; i++) {
+        sub_sequence_numbers[i] = i;
+        parents[i] = parent;
     }
     columns->count += walk->found.records;
     return SP_WALKED;

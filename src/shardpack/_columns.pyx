@@ -141,8 +141,8 @@ cdef class Filling:
         return 0
 
     cdef size_t foreseen(self, double size) noexcept:
-        """How many rows there will be after so many bytes, a few more rather than too few."""
-        return 64 + <size_t>(1.04 * <double>self.at.count * (size / self.done)) if self.done else 0
+        """How many rows there are after so many bytes, if they are as many to a byte as so far."""
+        return <size_t>(<double>self.at.count * (size / self.done)) if self.done else 0
 
     cdef bint put(self, ReceivedRecord received, sp_slice message) except -1:
         """Append the user records of a verified message; False where it is not well-formed."""
@@ -152,7 +152,7 @@ cdef class Filling:
         cdef sp_finding finding
         cdef sp_walk *walk = &received.walk
         if self.foreseen(self.done + size) > self.capacity:
-            self.lay_out(self.at.count, self.foreseen(self.size))
+            self.lay_out(self.at.count, self.foreseen(1.06 * self.size))
         received.begin(message)
         while True:
             walk.room.records = <uint32_t>(self.capacity - self.at.count)
