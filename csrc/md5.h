@@ -37,9 +37,10 @@ void sp_md5_select_kernel(void);
 
 /* The kernels. Only a supported one may be called; each exists on its own architecture only. */
 sp_md5_many_fn sp_md5_many_portable;
-sp_md5_many_fn sp_md5_many_sse2;   /* x86-64 */
-sp_md5_many_fn sp_md5_many_avx2;   /* x86-64 */
-sp_md5_many_fn sp_md5_many_avx512; /* x86-64 */
-sp_md5_many_fn sp_md5_many_neon;   /* little-endian AArch64 */
+sp_md5_many_fn sp_md5_many_sse2;     /* x86-64 */
+sp_md5_many_fn sp_md5_many_avx2;     /* x86-64 */
+sp_md5_many_fn sp_md5_many_avx512vl; /* x86-64 */
+sp_md5_many_fn sp_md5_many_avx512;   /* x86-64 */
+sp_md5_many_fn sp_md5_many_neon;     /* little-endian AArch64 */
 
 #endif

@@ -45,9 +45,11 @@ static int has_avx512(void) {
 
 #endif
 
+/* clang-format off */
 const sp_md5_kernel sp_md5_kernels[] = {
 #if defined(__x86_64__)
     {"avx512", sp_md5_many_avx512, has_avx512},
+    {"avx512vl", sp_md5_many_avx512vl, has_avx512},
     {"avx2", sp_md5_many_avx2, has_avx2},
     {"sse2", sp_md5_many_sse2, always},
 #elif defined(__aarch64__) && !defined(__ARM_BIG_ENDIAN)
@@ -55,6 +57,7 @@ const sp_md5_kernel sp_md5_kernels[] = {
 #endif
     {"portable", sp_md5_many_portable, always},
 };
+/* clang-format on */
 
 const size_t sp_md5_kernel_count = sizeof sp_md5_kernels / sizeof sp_md5_kernels[0];
 

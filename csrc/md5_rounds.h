@@ -81,7 +81,8 @@ static inline size_t sp_md5_pad(uint8_t end[2 * SP_MD5_BLOCK_SIZE], const uint8_
 typedef void sp_md5_compress_fn(uint32_t *rows, size_t stride, const uint8_t *const *next, size_t blocks, size_t live);
 
 sp_md5_compress_fn sp_md5_compress_portable;
-sp_md5_compress_fn sp_md5_compress_sse2; /* up to 8 messages */
-sp_md5_compress_fn sp_md5_compress_avx2; /* up to 16 messages */
+sp_md5_compress_fn sp_md5_compress_sse2;     /* up to 8 messages */
+sp_md5_compress_fn sp_md5_compress_avx2;     /* up to 16 messages */
+sp_md5_compress_fn sp_md5_compress_avx512vl; /* up to 16 messages */
 
 #endif

@@ -97,7 +97,7 @@ cdef class Columns:
 
 
 @cython.final
-cdef class Filling:
+cdef class _Filling:
     """Columns while they are filled.
 
     Kinesis records are verified a few at a time and become rows while the cache still holds them, so how many rows there
@@ -210,7 +210,7 @@ cdef class Filling:
 
 def columns_of_received(list received, tuple hash_range, bint strict):
     cdef Columns columns = Columns.__new__(Columns)
-    cdef Filling filling = Filling(received)
+    cdef _Filling filling = _Filling(received)
     cdef ReceivedRecord record
     cdef Batch batch
     cdef sp_slice message
