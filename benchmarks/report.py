@@ -94,7 +94,7 @@ def readme_section(results: Mapping[str, Any]) -> str:
         cells = (
             f"{finding.title}, {finding.detail}" if first else "",
             rate_text(finding.rate or 0, finding.unit) if first else "",
-            finding.against if finding.row in {"floor", "shards", "threads"} else f"`{finding.against}`",
+            finding.against if " " in finding.against else f"`{finding.against}`",
             rate_text(finding.peer_rate or 0, finding.unit),
             f"**{ratio_text(finding)}".replace(" ", "** ", 1),
         )

@@ -119,3 +119,58 @@ def test_numpy_takes_them_without_a_copy():
     for view, kind in ((columns.data, "uint8"), (columns.offsets, "int64"), (columns.parents, "int32")):
         array, address = as_array(view)
         assert (array.dtype.name, array.flags.owndata, as_array(view)[1]) == (kind, False, address)
+
+
+# --- room ---
+
+
+def made_of(*user_records):
+    """An aggregated record of (partition key, data, explicit hash key), and its rows but for the parent."""
+    blob = wire.aggregate(user_records)
+    return blob, [
+        (i, key, None if hash_key is None else str(hash_key), data)
+        for i, (key, data, hash_key) in enumerate(user_records)
+    ]
+
+
+ONE = made_of(*(("k", b"", None) for _ in range(1)))
+LARGE = made_of(("large", bytes(300_000), None), ("larger", bytes(400_000), None))
+TINY = made_of(*(("k", b"", None) for _ in range(20_000)))
+KEYS = made_of(*((f"{i:x}", b"x", None) for i in range(20_000)))
+HASH_KEYS = made_of(*(("k", b"x", i) for i in range(5_000)))
+MIXED = made_of(*((f"key-{i % 300}", bytes([i % 251]) * (i % 700), i if i % 3 == 0 else None) for i in range(3_000)))
+
+
+@native
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (LARGE, TINY),
+        (TINY, LARGE),
+        (ONE, TINY, LARGE, KEYS, HASH_KEYS, MIXED),
+        (MIXED, HASH_KEYS, KEYS, LARGE, TINY, ONE),
+        (LARGE, *[ONE] * 500, TINY, TINY),
+        (KEYS,) * 3,
+        (MIXED,) * 70,
+    ],
+    ids=["few, then many", "many, then few", "of all kinds", "reversed", "suddenly many", "keys", "many batches"],
+)
+def test_room_is_made_for_whatever_comes(parts):
+    """How many rows there will be is foreseen; here it is foreseen wrongly, and tables outgrow what they began with."""
+    columns = deaggregate_columns([blob for blob, _ in parts])
+    assert rows(columns) == [(parent, *row) for parent, (_, found) in enumerate(parts) for row in found]
+
+
+@native
+def test_a_malformed_record_leaves_no_row_behind():
+    blob, found = MIXED
+    message = blob[4:-16]
+    bad = wire.frame(message + wire.record(0, b"more") + wire.record(300, b"no such key"))
+    columns = deaggregate_columns([blob, bad, b"raw", blob])
+    assert rows(columns) == [
+        *((0, *row) for row in found),
+        (1, 0, None, None, bad),
+        (2, 0, None, None, b"raw"),
+        *((3, *row) for row in found),
+    ]
+    assert [error is not None for error in columns.errors] == [False, True, False, False]

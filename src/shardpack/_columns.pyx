@@ -100,8 +100,9 @@ cdef class Columns:
 cdef class _Filling:
     """Columns while they are filled.
 
-    Kinesis records are verified a few at a time and become rows while the cache still holds them, so how many rows there
-    will be is known at the end. It is foreseen from how many there are so far; where that was too few, room is made again.
+    Kinesis records are verified a few at a time and become rows while the cache still holds them, so how many rows
+    there will be is known at the end. It is foreseen from how many there are so far; where that was too few, room is
+    made again.
     """
 
     cdef sp_columns at

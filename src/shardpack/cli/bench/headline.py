@@ -13,7 +13,7 @@ from typing import Any
 from ... import _md5
 from . import ways
 from .interleave import Ratio, interleave
-from .rows import OURS, ROWS, NotHereError, Row, Scale
+from .rows import FLOOR, OURS, ROWS, NotHereError, Row, Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def ratio_text(finding: Finding) -> str:
     ratio = finding.ratio
     if ratio is None:
         return "not installed" if finding.rate is not None else "not measured"
-    if finding.row == "floor":
+    if finding.against == FLOOR:
         return f"{ratio.value:.0%} ({ratio.low:.0%} to {ratio.high:.0%})"
     return f"{few_digits(ratio.value)}× ({few_digits(ratio.low)} to {few_digits(ratio.high)})"  # noqa: RUF001
 

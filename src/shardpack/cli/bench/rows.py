@@ -196,8 +196,9 @@ def two_threads_row(scale: Scale) -> Row:
 
 
 def _received(scale: Scale) -> tuple[Corpus, list[dict[str, Any]]]:
+    """A GetRecords response of 10 MB, its Kinesis records as large as the KPL makes them."""
     corpus = synthetic(scale(100_000), 100)
-    return corpus, ways.get_records(ways.kinesis_records(corpus))
+    return corpus, ways.get_records(ways.kinesis_records(corpus, ways.KPL_AGGREGATE))
 
 
 def _readers(corpus: Corpus, records: list[dict[str, Any]]) -> dict[str, Peer]:
@@ -219,7 +220,7 @@ def deaggregate_row(scale: Scale) -> Row:
     _prove(ways.pairs(deaggregate(records)) == corpus.pairs(), title)
     return Row(
         title,
-        "to `UserRecord`s, 100 B, from GetRecords",
+        "to `UserRecord`s, 100 B, GetRecords with KPL aggregates",
         "user records",
         len(corpus),
         lambda: deaggregate(records),
@@ -246,11 +247,12 @@ def columns_row(scale: Scale) -> Row:
     _prove(ways.column_pairs(deaggregate_columns(records)) == corpus.pairs(), title)
     return Row(
         title,
-        "100 B, from GetRecords",
+        "100 B, GetRecords with KPL aggregates",
         "user records",
         len(corpus),
         lambda: deaggregate_columns(records),
-        _readers(corpus, records),
+        _readers(corpus, records)
+        | {FLOOR: Peer(lambda: ways.floor([record["Data"] for record in records], ways.KPL_AGGREGATE))},
     )
 
 

@@ -73,9 +73,13 @@ def column_pairs(columns: Any) -> list[tuple[str, bytes]]:
     return sorted((key, data[offsets[i] : offsets[i + 1]]) for i, key in enumerate(keys))
 
 
-def kinesis_records(corpus: Corpus, shards: int = 1) -> list[KinesisRecord]:
-    """Aggregate a corpus into full Kinesis records."""
-    return add_many(Aggregator(ShardMap.uniform(shards)), corpus)
+KPL_AGGREGATE = 51_200
+"""Bytes of an aggregated record as the KPL makes them unless it is told otherwise: its ``AggregationMaxSize``."""
+
+
+def kinesis_records(corpus: Corpus, max_bytes: int = MIB) -> list[KinesisRecord]:
+    """Aggregate a corpus into Kinesis records of that size, for one shard."""
+    return add_many(Aggregator(ShardMap.uniform(1), max_bytes=max_bytes), corpus)
 
 
 def get_records(sealed: list[KinesisRecord]) -> list[dict[str, Any]]:
@@ -135,13 +139,13 @@ def aws_pairs(user_records: Iterable[dict[str, Any]]) -> list[tuple[str | None, 
 # --- the floor ---
 
 
-def floor(datas: list[bytes]) -> Callable[[], object]:
+def floor(datas: list[bytes], message_size: int = MIB) -> Callable[[], object]:
     """Return what no aggregator can do without: one copy of the payload into memory already touched, and its MD5.
 
-    Both over messages of 1 MiB: a ``memcpy`` each, and our own MD5 of all of them together.
+    Both over messages of one size: a ``memcpy`` each, and our own MD5 of all of them together.
     """
     payload = b"".join(datas)
-    messages = [payload[i : i + MIB] for i in range(0, len(payload), MIB)]
+    messages = [payload[i : i + message_size] for i in range(0, len(payload), message_size)]
     target = bytearray(b"\x01" * len(payload))
 
     def copy_and_hash() -> object:
