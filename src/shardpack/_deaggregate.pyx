@@ -230,8 +230,7 @@ cdef class UserRecord:
         return self._received.source
 
     def _values(self):
-        origin = self._received.origin._replace(
-            partition_key=self.partition_key, sub_sequence_number=self.sub_sequence_number)
+        origin = (self.partition_key, *self._received.origin.values()[1:6], self.sub_sequence_number)
         return self.data, origin, self.source, self.explicit_hash_key, self.tags, self.aggregated
 
     def __eq__(self, other):
@@ -243,7 +242,8 @@ cdef class UserRecord:
         return hash((self.data, self.partition_key, self.explicit_hash_key, self.sub_sequence_number))
 
     def __reduce__(self):
-        return _user_record, (*self._values(), self.error)
+        data, origin, *rest = self._values()
+        return _user_record, (data, type(self._received.origin)(*origin), *rest, self.error)
 
     def __repr__(self):
         data = self.data if len(self.data) <= 40 else self.data[:40] + b"..."
