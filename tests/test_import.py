@@ -14,7 +14,7 @@ import shardpack
 
 CLASSES = {"Aggregator", "Boto3Transport", "HashKeys", "KinesisRecord", "Limits", "Shard", "ShardMap"}
 RECORDS = {"UserRecord", "UserRecords"}
-FUNCTIONS = {"deaggregate", "hash_key", "hash_keys", "iter_deaggregate", "pack"}
+FUNCTIONS = {"deaggregate", "hash_key", "hash_keys", "install", "iter_deaggregate", "pack", "uninstall"}
 ABOUT_RECORDS = {"InvalidRecordError", "InvalidPartitionKeyError", "InvalidHashKeyError", "RecordTooLargeError"}
 ERRORS = {"ShardpackError", "ShardMapError", "MalformedRecordError"} | ABOUT_RECORDS
 

@@ -35,10 +35,12 @@ cdef dict WHAT_IS_WRONG = {
 cdef class ReceivedRecord:
     """A Kinesis record as a consumer got it, and where in it the user records are: what those share."""
 
-    def __init__(self, data, shape=None, source=None):
+    def __init__(self, data, shape=None, source=None, deaggregated=False, explicit_hash_key=None):
         self.data = data if type(data) is bytes else bytes(data)
         self.source = source
         self.shape = shape
+        self.deaggregated = deaggregated
+        self.explicit_hash_key = explicit_hash_key
         self.tags = ()
 
     @property
@@ -203,7 +205,9 @@ cdef class UserRecord:
 
     @property
     def aggregated(self):
-        return self._received.aggregated if self._position == WHOLE else True
+        if self._position == WHOLE:
+            return self._received.aggregated or self._received.deaggregated
+        return True
 
     @property
     def sequence_number(self):
@@ -326,9 +330,11 @@ cdef int verify(list received, sp_slice *messages, bint *verified) except -1:
     cdef Py_ssize_t[VERIFY_BATCH] owner
     cdef uint8_t[VERIFY_BATCH * 16] digests
     cdef Py_ssize_t i, n = 0
+    cdef ReceivedRecord record
     for i in range(len(received)):
         verified[i] = False
-        if sp_frame((<ReceivedRecord>received[i]).blob(), &messages[i]):
+        record = received[i]
+        if not record.deaggregated and sp_frame(record.blob(), &messages[i]):
             framed[n] = messages[i]
             owner[n] = i
             n += 1

@@ -101,6 +101,8 @@ def _received(record: Any) -> ReceivedRecord:
     if isinstance(record, (bytes, bytearray, memoryview)):
         return ReceivedRecord(record, _no_origin)
     if isinstance(record, Mapping):
+        if record.get("Aggregated"):  # what an installed client gave
+            return ReceivedRecord(_api_data(record), _api_origin, record, True, record.get("ExplicitHashKey"))
         for field, (data, origin) in SHAPES.items():
             if field in record:
                 return ReceivedRecord(data(record), origin, record)
