@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from aws_lambda_powertools import Logger
+from lambda_events import event_of, sequence_numbers
+
+from shardpack import Aggregator, ShardMap
+from shardpack.consume.aws_lambda import each_user_record
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -45,3 +53,70 @@ def test_shard_of_counts_keys(run):
     counts = [int(line.split()[1]) for line in printed.splitlines()]
     assert len(counts) == 2
     assert sum(counts) == 1000
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(Path(name).stem, EXAMPLES / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CONTEXT = SimpleNamespace(
+    function_name="readings",
+    memory_limit_in_mb=128,
+    invoked_function_arn="arn:aws:lambda:us-east-2:111122223333:function:readings",
+    aws_request_id="c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
+    get_remaining_time_in_millis=lambda: 3000,
+)
+
+
+def readings(*rows):
+    """Return a Lambda event of aggregated records, a row of readings each; what is no number is no reading."""
+    datas = []
+    for row in rows:
+        aggregator = Aggregator(ShardMap.uniform(1))
+        for i, celsius in enumerate(row):
+            aggregator.add(f"device-{i}", json.dumps({"celsius": celsius}).encode() if celsius else b"broken")
+        [record] = aggregator.flush()
+        datas.append(record.data)
+    return event_of(*datas)
+
+
+def test_the_lambda_handler_skips_what_was_handled(capsys):
+    function = load("lambda_handler.py")
+    event = readings([1, 2], [3, None, 5], [6, 7])
+    assert function.handler(event, CONTEXT) == {"batchItemFailures": [{"itemIdentifier": sequence_numbers(event)[1]}]}
+    mended = readings([1, 2], [3, 4, 5], [6, 7])
+    again = {"Records": mended["Records"][1:]}
+    assert function.handler(again, CONTEXT) == {"batchItemFailures": []}
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [celsius for _, _, celsius in printed] == ["1", "2", "3", "4", "5", "6", "7"]
+
+
+def test_powertools_batch_processor(capsys):
+    function = load("lambda_powertools.py")
+    event = readings([1, 2], [3, None, 5], [6, 7])
+    response = function.handler(event, CONTEXT)
+    assert response == {"batchItemFailures": [{"itemIdentifier": sequence_numbers(event)[1]}]}
+    logged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    # it goes on after a failure: what it handled there comes again
+    assert [line["celsius"] for line in logged if line["message"] == "reading"] == [1, 2, 3, 6, 7]
+    assert {line["function_name"] for line in logged if line["message"] == "reading"} == {"readings"}
+    assert function.handler(readings([1, 2], [3]), CONTEXT) == {"batchItemFailures": []}
+
+
+def test_powertools_logger_around_our_decorator(capsys):
+    logger = Logger(service="around")
+
+    @logger.inject_lambda_context
+    @each_user_record
+    def handler(record, context):
+        logger.info("reading", device=record.partition_key, celsius=json.loads(record.data)["celsius"])
+        assert context is CONTEXT
+
+    event = readings([1, 2], [3, None, 5], [6])
+    assert handler(event, CONTEXT) == {"batchItemFailures": [{"itemIdentifier": sequence_numbers(event)[1]}]}
+    logged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["celsius"] for line in logged if line["message"] == "reading"] == [1, 2, 3]
+    assert {line["function_request_id"] for line in logged} == {CONTEXT.aws_request_id}
