@@ -94,7 +94,7 @@ def readme_section(results: Mapping[str, Any]) -> str:
         cells = (
             f"{finding.title}, {finding.detail}" if first else "",
             rate_text(finding.rate or 0, finding.unit) if first else "",
-            finding.against if finding.row in {"floor", "shards", "threads"} else f"`{finding.against}`",
+            finding.against if " " in finding.against else f"`{finding.against}`",
             rate_text(finding.peer_rate or 0, finding.unit),
             f"**{ratio_text(finding)}".replace(" ", "** ", 1),
         )
@@ -132,8 +132,10 @@ def docs_section(results: Mapping[str, Any]) -> str:
     for benchmark in results["suite"]:
         cells = groups.setdefault(benchmark["group"], {}).setdefault(benchmark["way"], {})
         rate = benchmark["amount"] / benchmark["min"]
-        cells[benchmark["at"]] = few_digits(rate / 1e9) if benchmark["unit"] == "bytes" else millions(rate)
-        units[benchmark["group"]] = "GB/s" if benchmark["unit"] == "bytes" else f"million {benchmark['unit']} a second"
+        cells[benchmark["at"]], units[benchmark["group"]] = {
+            "bytes": (few_digits(rate / 1e9), "GB/s"),
+            "starts": (few_digits(1e3 / rate), "milliseconds, the fastest; fewer is better"),
+        }.get(benchmark["unit"], (millions(rate), f"million {benchmark['unit']} a second"))
     lines = [measured_on(results["environment"]), ""]
     for name, alternative in (
         ("record-size", "Throughput by record size"),
