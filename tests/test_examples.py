@@ -13,7 +13,8 @@ import pytest
 from aws_lambda_powertools import Logger
 from lambda_events import event_of, sequence_numbers
 
-from shardpack import Aggregator, ShardMap
+from shardpack import Aggregator, Boto3Transport, ShardMap
+from shardpack.cli.local_kinesis import wait_until_active
 from shardpack.consume.aws_lambda import each_user_record
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -46,6 +47,54 @@ def test_what_produce_sends_consume_reads(local_kinesis, run):
     assert len(lines) == 1_000_000
     minutes = [int(data.split(":")[1].split(",")[0]) for _, _, key, data in lines if key == "device-77"]
     assert minutes == list(range(100))
+
+
+def put(client, stream_name, shard_map, keys):
+    aggregator = Aggregator(shard_map)
+    for key in keys:
+        aggregator.add(key, b"data of " + key.encode())
+    for record in aggregator.flush():
+        client.put_records(StreamName=stream_name, Records=[record.to_boto3()])
+
+
+def keys_of(printed):
+    return [line.split(" ", 3)[2] for line in printed.splitlines()]
+
+
+KEYS = [f"key-{i}" for i in range(20)]
+
+
+def test_an_installed_client_reads_what_deaggregate_reads(local_kinesis, run):
+    local_kinesis.create_stream("plainly", 1)
+    put(local_kinesis.client(), "plainly", ShardMap.uniform(1), KEYS)
+    shard = "shardId-000000000000"
+    assert run("consume_installed.py", "plainly", shard) == run("consume.py", "plainly", shard)
+    assert keys_of(run("consume_installed.py", "plainly", shard)) == KEYS
+
+
+def test_after_resharding_stale_aggregates_are_left_out(local_kinesis, run):
+    """A producer that still believes in the parent puts an aggregated record whose keys belong to both children."""
+    client = local_kinesis.client()
+    local_kinesis.create_stream("stale-aggregates", 1)
+    before = ShardMap.uniform(1)
+    put(client, "stale-aggregates", before, KEYS)
+    client.split_shard(
+        StreamName="stale-aggregates",
+        ShardToSplit="shardId-000000000000",
+        NewStartingHashKey=str(ShardMap.uniform(2)[1].starting_hash_key),
+    )
+    wait_until_active(client, "stale-aggregates")
+    put(client, "stale-aggregates", before, KEYS)
+    after = Boto3Transport(client, "stale-aggregates").list_shards()
+    put(client, "stale-aggregates", after, KEYS)
+    children = [[key for key, at in zip(KEYS, after.assign(KEYS), strict=True) if at == i] for i in (0, 1)]
+    assert all(children)
+    parent, low, high = (f"shardId-{i:012d}" for i in range(3))
+    assert keys_of(run("consume_like_kcl.py", "stale-aggregates", parent)) == KEYS  # closed, and all of it its own
+    assert keys_of(run("consume_like_kcl.py", "stale-aggregates", low)) == children[0]
+    assert keys_of(run("consume_like_kcl.py", "stale-aggregates", high)) == children[1]
+    everything = [len(keys_of(run("consume.py", "stale-aggregates", shard))) for shard in (low, high)]
+    assert sum(everything) == 2 * len(KEYS)
 
 
 def test_shard_of_counts_keys(run):
