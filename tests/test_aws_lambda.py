@@ -237,6 +237,21 @@ def test_other_events_are_refused(event, what):
         each_user_record(Function().each)(event, "context")
 
 
+@pytest.mark.parametrize("decorate", [each_user_record, user_record_batches])
+def test_handlers_that_a_call_does_not_run_are_refused(decorate):
+    async def coroutine(*_): ...
+
+    def generator(*_):
+        yield
+
+    async def both(*_):
+        yield
+
+    for handler in coroutine, generator, both:
+        with pytest.raises(TypeError, match=f"{handler.__name__}.* is async or a generator"):
+            decorate(handler)
+
+
 def test_it_keeps_the_handlers_name():
     @each_user_record
     def handle_reading(record, context):

@@ -40,7 +40,7 @@ def each_user_record(
     raised (``SystemExit``), and Lambda's time limit, end the function, and Lambda retries the event. A record with
     ``error`` set is a malformed aggregated record and comes to the handler as a whole. An event without records calls
     nothing. The Lambda handler raises ``TypeError`` for an event that is not Kinesis', or of a tumbling window, whose
-    response is another.
+    response is another; the decorator does for an ``async`` handler or a generator, whose calls would handle nothing.
 
     ``on_partial(record)`` is called with the user record that failed, when others of its Kinesis record were handled
     before it: all those of its ``sequence_number`` with a lower ``sub_sequence_number``. ``resume_at(record)`` is asked
@@ -104,6 +104,10 @@ def user_record_batches(
     return decorate if handler is None else decorate(handler)
 
 
+_RUNS_LATER = 0x20 | 0x80 | 0x200
+"""``inspect``'s CO_GENERATOR, CO_COROUTINE and CO_ASYNC_GENERATOR: it takes longer to load than all of this."""
+
+
 def _lambda_handler(
     handler: Callable[..., Any],
     handle: Callable[[list[UserRecord], Any], int | None],
@@ -111,6 +115,8 @@ def _lambda_handler(
     resume_at: ResumeAt | None,
 ) -> LambdaHandler:
     """Make a Lambda handler; ``handle`` returns the place of the first user record that failed."""
+    if getattr(getattr(handler, "__code__", None), "co_flags", 0) & _RUNS_LATER:
+        raise TypeError(f"{handler!r} is async or a generator: calling it handles nothing")
 
     @wraps(handler)
     def lambda_handler(event: Any, context: Any = None) -> Response:
