@@ -68,6 +68,7 @@ build: .venv/built ## compile the extensions
 .venv/built: .venv/bin/python pyproject.toml setup.py $(NATIVE)
 	$(BIN)/python -m pip install --quiet 'setuptools>=80' 'cython>=3.1'
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps ministack==1.5.33 # it would hold boto3 back
 	@touch $@
 
 clean: ## remove everything that was built

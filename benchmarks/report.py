@@ -132,8 +132,10 @@ def docs_section(results: Mapping[str, Any]) -> str:
     for benchmark in results["suite"]:
         cells = groups.setdefault(benchmark["group"], {}).setdefault(benchmark["way"], {})
         rate = benchmark["amount"] / benchmark["min"]
-        cells[benchmark["at"]] = few_digits(rate / 1e9) if benchmark["unit"] == "bytes" else millions(rate)
-        units[benchmark["group"]] = "GB/s" if benchmark["unit"] == "bytes" else f"million {benchmark['unit']} a second"
+        cells[benchmark["at"]], units[benchmark["group"]] = {
+            "bytes": (few_digits(rate / 1e9), "GB/s"),
+            "starts": (few_digits(1e3 / rate), "milliseconds, the fastest; fewer is better"),
+        }.get(benchmark["unit"], (millions(rate), f"million {benchmark['unit']} a second"))
     lines = [measured_on(results["environment"]), ""]
     for name, alternative in (
         ("record-size", "Throughput by record size"),

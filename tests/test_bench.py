@@ -161,6 +161,7 @@ def test_figures_have_the_digits_they_deserve():
     assert rate_text(7_512_345, "user records") == "7.5 M/s"
     assert rate_text(75_123_456, "keys") == "75 M/s"
     assert rate_text(11.4e9, "bytes") == "11 GB/s"
+    assert rate_text(40, "starts") == "25 ms"
     finding = Finding("aggregate", "t", "d", "keys", 1, "peer", 2.0, 1.0, Ratio(31.7, 9.04, 108.2), 3)
     assert ratio_text(finding) == "32× (9.0 to 108)"  # noqa: RUF001
     floor = Finding("floor", "t", "d", "bytes", 1, "memcpy + MD5", 2.0, 1.0, Ratio(0.314, 0.3, 0.35), 3)
@@ -193,6 +194,7 @@ RESULTS = {
     "suite": [
         {"group": "md5", "way": "avx2", "at": 10, "amount": 1e9, "unit": "bytes", "min": 0.5},
         {"group": "md5", "way": "avx2", "at": 1000, "amount": 1e9, "unit": "bytes", "min": 0.25},
+        {"group": "cold start", "way": "bare Python", "at": 1, "amount": 1, "unit": "starts", "min": 0.025},
         {"group": "add", "way": "aiokpl", "at": "flights", "amount": 5_000, "unit": "user records", "min": 1.0},
     ],
 }
@@ -208,6 +210,12 @@ def test_sections_are_generated_in_place(report, section):
     assert "A CPU" in made
     assert "abc1234" in made
     assert "2025-01-02" in made
+
+
+def test_starts_are_told_in_milliseconds(report):
+    lines = report.docs_section(RESULTS).splitlines()
+    assert "**Cold start**, milliseconds, the fastest; fewer is better" in lines
+    assert "| bare Python | 25 |" in lines
 
 
 def test_table_has_what_was_measured(report):

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from aws_lambda_powertools import Logger
+from lambda_events import event_of, sequence_numbers
+
+from shardpack import Aggregator, Boto3Transport, ShardMap
+from shardpack.cli.local_kinesis import wait_until_active
+from shardpack.consume.aws_lambda import each_user_record
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -40,8 +49,123 @@ def test_what_produce_sends_consume_reads(local_kinesis, run):
     assert minutes == list(range(100))
 
 
+def put(client, stream_name, shard_map, keys):
+    aggregator = Aggregator(shard_map)
+    for key in keys:
+        aggregator.add(key, b"data of " + key.encode())
+    for record in aggregator.flush():
+        client.put_records(StreamName=stream_name, Records=[record.to_boto3()])
+
+
+def keys_of(printed):
+    return [line.split(" ", 3)[2] for line in printed.splitlines()]
+
+
+KEYS = [f"key-{i}" for i in range(20)]
+
+
+def test_an_installed_client_reads_what_deaggregate_reads(local_kinesis, run):
+    local_kinesis.create_stream("plainly", 1)
+    put(local_kinesis.client(), "plainly", ShardMap.uniform(1), KEYS)
+    shard = "shardId-000000000000"
+    assert run("consume_installed.py", "plainly", shard) == run("consume.py", "plainly", shard)
+    assert keys_of(run("consume_installed.py", "plainly", shard)) == KEYS
+
+
+def test_after_resharding_stale_aggregates_are_left_out(local_kinesis, run):
+    """A producer that still believes in the parent puts an aggregated record whose keys belong to both children."""
+    client = local_kinesis.client()
+    local_kinesis.create_stream("stale-aggregates", 1)
+    before = ShardMap.uniform(1)
+    put(client, "stale-aggregates", before, KEYS)
+    client.split_shard(
+        StreamName="stale-aggregates",
+        ShardToSplit="shardId-000000000000",
+        NewStartingHashKey=str(ShardMap.uniform(2)[1].starting_hash_key),
+    )
+    wait_until_active(client, "stale-aggregates")
+    put(client, "stale-aggregates", before, KEYS)
+    after = Boto3Transport(client, "stale-aggregates").list_shards()
+    put(client, "stale-aggregates", after, KEYS)
+    children = [[key for key, at in zip(KEYS, after.assign(KEYS), strict=True) if at == i] for i in (0, 1)]
+    assert all(children)
+    parent, low, high = (f"shardId-{i:012d}" for i in range(3))
+    assert keys_of(run("consume_like_kcl.py", "stale-aggregates", parent)) == KEYS  # closed, and all of it its own
+    assert keys_of(run("consume_like_kcl.py", "stale-aggregates", low)) == children[0]
+    assert keys_of(run("consume_like_kcl.py", "stale-aggregates", high)) == children[1]
+    everything = [len(keys_of(run("consume.py", "stale-aggregates", shard))) for shard in (low, high)]
+    assert sum(everything) == 2 * len(KEYS)
+
+
 def test_shard_of_counts_keys(run):
     printed = run("shard_of.py", "2", stdin="".join(f"key-{i}\n" for i in range(1000)))
     counts = [int(line.split()[1]) for line in printed.splitlines()]
     assert len(counts) == 2
     assert sum(counts) == 1000
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(Path(name).stem, EXAMPLES / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CONTEXT = SimpleNamespace(
+    function_name="readings",
+    memory_limit_in_mb=128,
+    invoked_function_arn="arn:aws:lambda:us-east-2:111122223333:function:readings",
+    aws_request_id="c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
+    get_remaining_time_in_millis=lambda: 3000,
+)
+
+
+def readings(*rows):
+    """Return a Lambda event of aggregated records, a row of readings each; what is no number is no reading."""
+    datas = []
+    for row in rows:
+        aggregator = Aggregator(ShardMap.uniform(1))
+        for i, celsius in enumerate(row):
+            aggregator.add(f"device-{i}", json.dumps({"celsius": celsius}).encode() if celsius else b"broken")
+        [record] = aggregator.flush()
+        datas.append(record.data)
+    return event_of(*datas)
+
+
+def test_the_lambda_handler_skips_what_was_handled(capsys):
+    function = load("lambda_handler.py")
+    event = readings([1, 2], [3, None, 5], [6, 7])
+    assert function.handler(event, CONTEXT) == {"batchItemFailures": [{"itemIdentifier": sequence_numbers(event)[1]}]}
+    mended = readings([1, 2], [3, 4, 5], [6, 7])
+    again = {"Records": mended["Records"][1:]}
+    assert function.handler(again, CONTEXT) == {"batchItemFailures": []}
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [celsius for _, _, celsius in printed] == ["1", "2", "3", "4", "5", "6", "7"]
+
+
+def test_powertools_batch_processor(capsys):
+    function = load("lambda_powertools.py")
+    event = readings([1, 2], [3, None, 5], [6, 7])
+    response = function.handler(event, CONTEXT)
+    assert response == {"batchItemFailures": [{"itemIdentifier": sequence_numbers(event)[1]}]}
+    logged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    # it goes on after a failure: what it handled there comes again
+    assert [line["celsius"] for line in logged if line["message"] == "reading"] == [1, 2, 3, 6, 7]
+    assert {line["function_name"] for line in logged if line["message"] == "reading"} == {"readings"}
+    assert function.handler(readings([1, 2], [3]), CONTEXT) == {"batchItemFailures": []}
+
+
+def test_powertools_logger_around_our_decorator(capsys):
+    logger = Logger(service="around")
+
+    @logger.inject_lambda_context
+    @each_user_record
+    def handler(record, context):
+        logger.info("reading", device=record.partition_key, celsius=json.loads(record.data)["celsius"])
+        assert context is CONTEXT
+
+    event = readings([1, 2], [3, None, 5], [6])
+    assert handler(event, CONTEXT) == {"batchItemFailures": [{"itemIdentifier": sequence_numbers(event)[1]}]}
+    logged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["celsius"] for line in logged if line["message"] == "reading"] == [1, 2, 3]
+    assert {line["function_request_id"] for line in logged} == {CONTEXT.aws_request_id}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ._columns import Columns
     from ._deaggregate import UserRecord
     from .consume import UserRecords, deaggregate, deaggregate_columns, iter_deaggregate
+    from .consume.client import install, uninstall
     from .errors import (
         InvalidHashKeyError,
         InvalidPartitionKeyError,
@@ -52,8 +53,10 @@ __all__ = [
     "deaggregate_columns",
     "hash_key",
     "hash_keys",
+    "install",
     "iter_deaggregate",
     "pack",
+    "uninstall",
 ]
 
 _MODULES = {
@@ -61,6 +64,7 @@ _MODULES = {
     "._columns": ("Columns",),
     "._deaggregate": ("UserRecord",),
     ".consume": ("UserRecords", "deaggregate", "deaggregate_columns", "iter_deaggregate"),
+    ".consume.client": ("install", "uninstall"),
     ".errors": (
         "InvalidHashKeyError",
         "InvalidPartitionKeyError",

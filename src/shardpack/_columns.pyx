@@ -69,6 +69,8 @@ cdef class Columns:
             for received in self._received:
                 for i in range(received.walk.found.explicit_hash_keys):
                     self._explicit_hash_keys.append(received.explicit_hash_key_at(i))
+                if received.explicit_hash_key is not None:  # it was taken apart before it came
+                    self._explicit_hash_keys.append(received.explicit_hash_key)
         return self._explicit_hash_keys
 
     @property
@@ -89,7 +91,8 @@ cdef class Columns:
 
     @property
     def aggregated(self):
-        return [bool((<ReceivedRecord>received).aggregated) for received in self._received]
+        cdef ReceivedRecord received
+        return [received.aggregated or received.deaggregated for received in self._received]
 
     @property
     def errors(self):
@@ -180,6 +183,9 @@ cdef class _Filling:
             self.lay_out(row, 2 * self.capacity)
         self.at.offsets[row] = <int64_t>self.at.size
         self.at.explicit_hash_key_indices[row] = -1
+        if received.explicit_hash_key is not None:
+            self.at.explicit_hash_key_indices[row] = self.at.first_explicit_hash_key
+            self.at.first_explicit_hash_key += 1
         self.at.sub_sequence_numbers[row] = received.origin.sub_sequence_number
         self.at.parents[row] = self.at.parent
         self.at.partition_key_indices[row] = -1

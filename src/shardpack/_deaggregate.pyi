@@ -15,7 +15,14 @@ class ReceivedRecord:
     def source(self) -> Any: ...
     @property
     def origin(self) -> Origin: ...
-    def __init__(self, data: Buffer, shape: Callable[[Any], Origin] | None = None, source: Any = None) -> None: ...
+    def __init__(
+        self,
+        data: Buffer,
+        shape: Callable[[Any], Origin] | None = None,
+        source: Any = None,
+        deaggregated: bool = False,
+        explicit_hash_key: str | None = None,
+    ) -> None: ...
 
 @final
 class UserRecord:

@@ -42,10 +42,12 @@ cdef void *more_room(void *table, size_t count, size_t size) except NULL:
 cdef class ReceivedRecord:
     """A Kinesis record as a consumer got it, and where in it the user records are: what those share."""
 
-    def __init__(self, data, shape=None, source=None):
+    def __init__(self, data, shape=None, source=None, deaggregated=False, explicit_hash_key=None):
         self.data = data if type(data) is bytes else bytes(data)
         self.source = source
         self.shape = shape
+        self.deaggregated = deaggregated
+        self.explicit_hash_key = explicit_hash_key
         self.tags = ()
 
     @property
@@ -237,7 +239,7 @@ cdef class UserRecord:
 
     @property
     def aggregated(self):
-        return self._received.aggregated if self._position == WHOLE else True
+        return self._received.aggregated or self._received.deaggregated
 
     @property
     def sequence_number(self):
@@ -264,8 +266,7 @@ cdef class UserRecord:
         return self._received.source
 
     def _values(self):
-        origin = self._received.origin._replace(
-            partition_key=self.partition_key, sub_sequence_number=self.sub_sequence_number)
+        origin = (self.partition_key, *self._received.origin.values()[1:6], self.sub_sequence_number)
         return self.data, origin, self.source, self.explicit_hash_key, self.tags, self.aggregated
 
     def __eq__(self, other):
@@ -277,7 +278,8 @@ cdef class UserRecord:
         return hash((self.data, self.partition_key, self.explicit_hash_key, self.sub_sequence_number))
 
     def __reduce__(self):
-        return _user_record, (*self._values(), self.error)
+        data, origin, *rest = self._values()
+        return _user_record, (data, type(self._received.origin)(*origin), *rest, self.error)
 
     def __repr__(self):
         data = self.data if len(self.data) <= 40 else self.data[:40] + b"..."
@@ -333,12 +335,14 @@ cdef void verify(list received, Batch *batch) noexcept:
     cdef sp_slice[MOST_VERIFIED] framed
     cdef Py_ssize_t[MOST_VERIFIED] owner
     cdef uint8_t[MOST_VERIFIED * 16] digests
+    cdef ReceivedRecord record
     cdef Py_ssize_t i = 0, n = 0
     cdef size_t size = 0
     batch.start = batch.stop
     while batch.stop < len(received) and i < MOST_VERIFIED and (n < FEWEST_VERIFIED or size < VERIFIED_BYTES):
         batch.verified[i] = False
-        if sp_frame((<ReceivedRecord>received[batch.stop]).blob(), &batch.messages[i]):
+        record = received[batch.stop]
+        if not record.deaggregated and sp_frame(record.blob(), &batch.messages[i]):
             framed[n] = batch.messages[i]
             owner[n] = i
             size += framed[n].size

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
-from .._columns import Columns, columns_of_received
 from .._deaggregate import UserRecord, deaggregate_received
 from ..errors import MalformedRecordError
 from .shapes import received_records
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from .._columns import Columns
 
 BATCH = 64
 """Kinesis records that ``iter_deaggregate`` takes apart at a time, so that their checksums run together."""
@@ -68,6 +72,8 @@ def deaggregate_columns(records: Any, *, hash_range: tuple[int, int] | None = No
     Takes what ``deaggregate`` takes, and means the same by it; no Python object is made for a user record. For callers
     who feed Arrow, numpy or a file. See ``Columns``.
     """
+    from .._columns import columns_of_received  # noqa: PLC0415 - a function that starts cold rarely needs it
+
     columns = columns_of_received(list(received_records(records)), hash_range, strict)
     _report(columns.left_out, hash_range)
     return columns

@@ -8,10 +8,14 @@ Sources: the event examples of the AWS Lambda, Firehose and Kinesis Analytics de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
 
 from .._deaggregate import ReceivedRecord
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing takes longer to load than all of this package: a function that starts cold goes without
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
 EXPECTED = (
     "expected Kinesis records as GetRecords, SubscribeToShard, Lambda, Firehose, Kinesis Analytics or amazon_kclpy "
@@ -19,16 +23,56 @@ EXPECTED = (
 )
 
 
-class Origin(NamedTuple):
+class Origin:
     """Where a Kinesis record came from, and what it says about itself; ``None`` for what its shape does not carry."""
 
-    partition_key: str | None = None
-    sequence_number: str | None = None
-    approximate_arrival_timestamp: Any = None  # datetime with a time zone
-    shard_id: str | None = None
-    encryption_type: str | None = None
-    record_id: str | None = None
-    sub_sequence_number: int = 0
+    __slots__ = (
+        "arrived",
+        "encryption_type",
+        "partition_key",
+        "record_id",
+        "sequence_number",
+        "shard_id",
+        "sub_sequence_number",
+    )
+
+    def __init__(  # noqa: PLR0917 - in the order of values(), of which pickle makes it again
+        self,
+        partition_key: str | None = None,
+        sequence_number: str | None = None,
+        arrived: Any = None,  # a datetime with a time zone, or seconds since 1970
+        shard_id: str | None = None,
+        encryption_type: str | None = None,
+        record_id: str | None = None,
+        sub_sequence_number: int = 0,
+    ) -> None:
+        self.partition_key = partition_key
+        self.sequence_number = sequence_number
+        self.arrived = arrived
+        self.shard_id = shard_id
+        self.encryption_type = encryption_type
+        self.record_id = record_id
+        self.sub_sequence_number = sub_sequence_number
+
+    @property
+    def approximate_arrival_timestamp(self) -> Any:
+        if isinstance(self.arrived, (int, float)):
+            from datetime import datetime, timezone  # noqa: PLC0415 - a function that starts cold rarely asks
+
+            self.arrived = datetime.fromtimestamp(self.arrived, timezone.utc)
+        return self.arrived
+
+    def values(self) -> tuple[Any, ...]:
+        """Return what the constructor takes, in its order."""
+        return (
+            self.partition_key,
+            self.sequence_number,
+            self.approximate_arrival_timestamp,
+            self.shard_id,
+            self.encryption_type,
+            self.record_id,
+            self.sub_sequence_number,
+        )
 
 
 def received_records(records: Any) -> Iterator[ReceivedRecord]:
@@ -57,6 +101,8 @@ def _received(record: Any) -> ReceivedRecord:
     if isinstance(record, (bytes, bytearray, memoryview)):
         return ReceivedRecord(record, _no_origin)
     if isinstance(record, Mapping):
+        if record.get("Aggregated"):  # what an installed client gave
+            return ReceivedRecord(_api_data(record), _api_origin, record, True, record.get("ExplicitHashKey"))
         for field, (data, origin) in SHAPES.items():
             if field in record:
                 return ReceivedRecord(data(record), origin, record)
@@ -84,8 +130,9 @@ def _api_origin(record: Mapping[str, Any]) -> Origin:
     return Origin(
         record.get("PartitionKey"),
         record.get("SequenceNumber"),
-        _moment(record.get("ApproximateArrivalTimestamp")),
+        record.get("ApproximateArrivalTimestamp"),
         encryption_type=record.get("EncryptionType"),
+        sub_sequence_number=record.get("SubSequenceNumber", 0),
     )
 
 
@@ -102,7 +149,7 @@ def _lambda_origin(record: Mapping[str, Any]) -> Origin:
     return Origin(
         inner.get("partitionKey"),
         inner.get("sequenceNumber"),
-        _moment(inner.get("approximateArrivalTimestamp")),
+        inner.get("approximateArrivalTimestamp"),
         shard_id if colon else None,
         inner.get("encryptionType"),
     )
@@ -117,7 +164,7 @@ def _transformation_origin(record: Mapping[str, Any]) -> Origin:
     return Origin(
         inner.get("partitionKey"),
         inner.get("sequenceNumber"),
-        None if arrived is None else _moment(arrived / 1000),
+        None if arrived is None else arrived / 1000,
         inner.get("shardId"),
         record_id=record.get("recordId"),
         sub_sequence_number=int(inner.get("subsequenceNumber") or 0),
@@ -128,7 +175,7 @@ def _unnamed_origin(record: Mapping[str, Any]) -> Origin:
     """Read what is there of a Firehose record that was put directly, without a stream before it."""
     arrived = record.get("approximateArrivalTimestamp")
     return Origin(
-        approximate_arrival_timestamp=None if arrived is None else _moment(arrived / 1000),
+        arrived=None if arrived is None else arrived / 1000,
         record_id=record.get("recordId"),
     )
 
@@ -141,7 +188,7 @@ def _kclpy_origin(record: Any) -> Origin:
     return Origin(
         record.partition_key,
         record.sequence_number,
-        None if milliseconds is None else _moment(milliseconds / 1000),
+        None if milliseconds is None else milliseconds / 1000,
         encryption_type=getattr(record, "encryption_type", None),
         sub_sequence_number=int(getattr(record, "sub_sequence_number", None) or 0),
     )
@@ -160,15 +207,6 @@ def _decoded(record: Mapping[str, Any]) -> bytes:
         return b64decode(data, validate=True)
     except ValueError as error:
         raise ValueError(f"data of a record in an event is not base64: {error}") from None
-
-
-def _moment(arrived: Any) -> Any:
-    """Return a time as a ``datetime``; a number counts seconds since 1970."""
-    if not isinstance(arrived, (int, float)):
-        return arrived
-    from datetime import datetime, timezone  # noqa: PLC0415 - a function that starts cold rarely asks
-
-    return datetime.fromtimestamp(arrived, timezone.utc)
 
 
 SHAPES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Origin]]] = {

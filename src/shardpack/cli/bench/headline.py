@@ -98,7 +98,9 @@ def compiler() -> str | None:
 
 
 def rate_text(rate: float, unit: str) -> str:
-    """Write a rate as people say it: 6.1 M user records/s, 7.9 GB/s."""
+    """Write a rate as people say it: 6.1 M user records/s, 7.9 GB/s; of starts, how long one takes."""
+    if unit == "starts":
+        return f"{few_digits(1e3 / rate)} ms"
     if unit == "bytes":
         return f"{few_digits(rate / 1e9)} GB/s"
     return f"{few_digits(rate / 1e6)} M/s"

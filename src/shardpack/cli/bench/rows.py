@@ -16,7 +16,7 @@ import shardpack
 
 from ... import Aggregator, ShardMap, deaggregate, hash_keys
 from ..._md5 import _md5_many
-from . import ways
+from . import cold_start, ways
 from .corpus import Corpus, flights, synthetic
 from .interleave import CORES
 from .ways import AIOKPL, AWS, MIB, NotInstalledError
@@ -256,6 +256,19 @@ def columns_row(scale: Scale) -> Row:
     )
 
 
+def cold_start_row(_: Scale) -> Row:
+    event = cold_start.first_event(100)
+    ours = cold_start.ours(event)
+    found = ours()
+    title = "Cold start"
+    _prove(found.count("(") == 100, title)
+    peers = {
+        AWS: Peer(lambda: cold_start.aws(event), found.__eq__),
+        cold_start.BARE: Peer(lambda: cold_start.bare(event)),
+    }
+    return Row(title, "a fresh Python, `import` and a first Lambda event", "starts", 1, ours, peers)
+
+
 ROWS: dict[str, Callable[[Scale], Row]] = {
     "hash-keys": hash_keys_row,
     "md5": md5_row,
@@ -268,4 +281,5 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "deaggregate": deaggregate_row,
     "deaggregate-read": read_row,
     "deaggregate-columns": columns_row,
+    "cold-start": cold_start_row,
 }
