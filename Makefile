@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 NATIVE := $(wildcard csrc/*.c csrc/*.h src/shardpack/*.pyx src/shardpack/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format sanitize emulate bench bench-smoke bench-compare build clean
+.PHONY: help demo test lint format sanitize emulate fuzz bench bench-smoke bench-compare build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -24,7 +24,7 @@ lint: .venv/built ## ruff, mypy, stubtest, cython-lint, clang-format, gcc -Werro
 	$(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt \
 		$(addprefix shardpack.,$(basename $(notdir $(wildcard src/shardpack/*.pyi))))
 	$(BIN)/cython-lint src/shardpack
-	$(BIN)/clang-format --dry-run --Werror csrc/*.c csrc/*.h tests/*.c
+	$(BIN)/clang-format --dry-run --Werror csrc/*.c csrc/*.h tests/*.c fuzz/*.c fuzz/*.cc fuzz/*.h
 	@mkdir -p build
 	@for source in csrc/*.c tests/*.c; do \
 		$(CC) -std=c11 -O2 -Wall -Wextra -Wconversion -Wshadow -Werror -Icsrc -c $$source -o build/lint.o || exit 1; \
@@ -33,7 +33,7 @@ lint: .venv/built ## ruff, mypy, stubtest, cython-lint, clang-format, gcc -Werro
 format: .venv/built ## rewrite the sources in house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i csrc/*.c csrc/*.h tests/*.c
+	$(BIN)/clang-format -i csrc/*.c csrc/*.h tests/*.c fuzz/*.c fuzz/*.cc fuzz/*.h
 
 sanitize: .venv/built ## build under ASan + UBSan and run the tests of the native code
 	SHARDPACK_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-base build/sanitize --build-lib build/sanitize/lib
@@ -43,6 +43,10 @@ sanitize: .venv/built ## build under ASan + UBSan and run the tests of the nativ
 
 emulate: .venv/built ## cross-compile csrc for AArch64 and run its MD5 kernels under qemu (packages: .ci/setup)
 	CI=true $(BIN)/pytest tests/test_md5_emulated.py # CI: without its tools it fails
+
+fuzz: .venv/built ## fuzz the deaggregator under ASan + UBSan, FUZZ_SECONDS=60 for all targets together
+	$(BIN)/python -m pip install --quiet atheris==3.0.0
+	$(BIN)/python fuzz/run.py --seconds $(or $(FUZZ_SECONDS),60)
 
 bench: .venv/built ## measure everything beside the peers (5 minutes); write figures, tables and plots
 	@mkdir -p build/bench

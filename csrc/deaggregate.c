@@ -366,33 +366,41 @@ static sp_outcome walk_on(sp_walk *walk, sp_wire_record *records, sp_columns *co
     }
 }
 
-static inline int is_hash_key(sp_slice text) {
+/* Set in the size of a span, which is below 2^31, while records are checked: this hash key is a number. A key may be
+ * half the message and every record may name it, so that reading it again for each would take the square of the size.
+ */
+#define IS_NUMBER ((uint32_t)1 << 31)
+
+/* Is the index in the table, and the hash key there a number? */
+static sp_verdict check_explicit_hash_key(const sp_walk *walk, uint32_t index) {
+    if (index >= walk->found.explicit_hash_keys) return SP_EXPLICIT_HASH_KEY_INDEX_RANGE;
+    sp_span *key = &walk->explicit_hash_keys[index];
+    if (key->size & IS_NUMBER) return SP_WELL_FORMED;
+    sp_slice text = sp_span_of(walk->message, *key);
     sp_hash_key value;
-    return sp_hash_key_parse(text.data, text.size, &value) == 0;
+    if (sp_hash_key_parse(text.data, text.size, &value)) return SP_BAD_EXPLICIT_HASH_KEY;
+    key->size |= IS_NUMBER;
+    return SP_WELL_FORMED;
+}
+
+static void forget_numbers(const sp_walk *walk) {
+    for (uint32_t i = 0; i < walk->found.explicit_hash_keys; i++) walk->explicit_hash_keys[i].size &= ~IS_NUMBER;
 }
 
 /* Are the indices of every record in the tables, and the hash keys they use numbers? */
 static int check_records(const sp_walk *walk, const sp_wire_record *records, sp_finding *finding) {
-    uint32_t checked = SP_NO_INDEX; /* neighbours often share a hash key: read it once */
-    for (uint32_t i = 0; i < walk->found.records; i++) {
+    sp_verdict verdict = SP_WELL_FORMED;
+    for (uint32_t i = 0; i < walk->found.records && verdict == SP_WELL_FORMED; i++) {
         uint32_t index = records[i].explicit_hash_key_index;
-        sp_verdict verdict = SP_WELL_FORMED;
         if (records[i].partition_key_index >= walk->found.partition_keys) {
             verdict = SP_PARTITION_KEY_INDEX_RANGE;
-        } else if (index != SP_NO_INDEX && index != checked) {
-            if (index >= walk->found.explicit_hash_keys) {
-                verdict = SP_EXPLICIT_HASH_KEY_INDEX_RANGE;
-            } else if (!is_hash_key(sp_span_of(walk->message, walk->explicit_hash_keys[index]))) {
-                verdict = SP_BAD_EXPLICIT_HASH_KEY;
-            }
-            checked = index;
+        } else if (index != SP_NO_INDEX) {
+            verdict = check_explicit_hash_key(walk, index);
         }
-        if (verdict != SP_WELL_FORMED) {
-            *finding = (sp_finding){verdict, records[i].field - 1, i};
-            return 0;
-        }
+        if (verdict != SP_WELL_FORMED) *finding = (sp_finding){verdict, records[i].field - 1, i};
     }
-    return 1;
+    forget_numbers(walk);
+    return verdict == SP_WELL_FORMED;
 }
 
 sp_outcome sp_walk_records(sp_walk *walk, sp_wire_record *records, sp_finding *finding) {
@@ -404,7 +412,8 @@ sp_outcome sp_walk_records(sp_walk *walk, sp_wire_record *records, sp_finding *f
 static int check_rows(const sp_walk *walk, const sp_columns *columns) {
     int32_t *partition_key_indices = columns->partition_key_indices + columns->count;
     int32_t *explicit_hash_key_indices = columns->explicit_hash_key_indices + columns->count;
-    uint32_t rows = walk->found.records, checked = SP_NO_INDEX, highest = 0, all_without = SP_NO_INDEX;
+    uint32_t rows = walk->found.records, highest = 0, all_without = SP_NO_INDEX;
+    int sound = 1;
     for (uint32_t i = 0; i < rows; i++) {
         uint32_t index = (uint32_t)partition_key_indices[i];
         highest = index > highest ? index : highest;
@@ -412,15 +421,15 @@ static int check_rows(const sp_walk *walk, const sp_columns *columns) {
         partition_key_indices[i] = (int32_t)(index + (uint32_t)columns->first_partition_key);
     }
     if (rows && highest >= walk->found.partition_keys) return 0;
-    for (uint32_t i = 0; all_without != SP_NO_INDEX && i < rows; i++) {
+    if (all_without == SP_NO_INDEX) return 1;
+    for (uint32_t i = 0; i < rows && sound; i++) {
         uint32_t index = (uint32_t)explicit_hash_key_indices[i];
         if (index == SP_NO_INDEX) continue;
-        if (index >= walk->found.explicit_hash_keys) return 0;
-        if (index != checked && !is_hash_key(sp_span_of(walk->message, walk->explicit_hash_keys[index]))) return 0;
-        checked = index;
-        explicit_hash_key_indices[i] += columns->first_explicit_hash_key;
+        sound = check_explicit_hash_key(walk, index) == SP_WELL_FORMED;
+        if (sound) explicit_hash_key_indices[i] += columns->first_explicit_hash_key;
     }
-    return 1;
+    forget_numbers(walk);
+    return sound;
 }
 
 sp_outcome sp_walk_columns(sp_walk *walk, sp_columns *columns, sp_finding *finding) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 
+import isolated
 import pytest
 import wire
 from hypothesis import given, settings
@@ -249,6 +250,30 @@ def test_a_message_of_unknown_fields_alone_holds_nothing():
 def test_an_aggregate_in_an_aggregate_is_data():
     inner = wire.frame(GOOD)
     assert read(TABLES + wire.record(0, inner)) == [("key", None, inner, ())]
+
+
+# --- what could cost the square of its size ---
+
+
+@pytest.mark.parametrize(
+    "call", ["deaggregate(blob)", "deaggregate(blob, hash_range=(0, 9))", "deaggregate_columns(blob)"]
+)
+@pytest.mark.parametrize("last", [b"0", b"x"])
+def test_a_hash_key_is_read_once_however_many_records_name_it(call, last, tmp_path):
+    """Hash keys of a megabyte of zeros, a quarter of a million records that name them: read for each, that is hours."""
+    zeros = bytes([0x30]) * 2**20
+    tables = wire.content(1, b"k") + wire.content(2, zeros) * 2 + wire.content(2, zeros + last)
+    records = (wire.record(0, b"", 0) + wire.record(0, b"", 1)) * 2**17 + wire.record(0, b"", 2)
+    path = tmp_path / "blob"
+    path.write_bytes(wire.frame(tables + records))
+    code = f"""
+import sys
+from shardpack import deaggregate, deaggregate_columns
+blob = open(sys.argv[1], "rb").read()
+print(len({call}))
+"""
+    done = isolated.python("-c", code, str(path))
+    assert done.stdout == ("1\n" if last == b"x" else f"{2**18 + 1}\n"), done.stderr
 
 
 # --- anything at all ---

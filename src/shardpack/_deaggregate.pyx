@@ -151,26 +151,31 @@ cdef class ReceivedRecord:
 
     cdef bint all_in_range(self, sp_hash_key low, sp_hash_key high) except -1:
         """KCL's rule: is the hash key of every user record in the range, both ends included?"""
-        cdef size_t keys = self.walk.found.partition_keys, i
+        cdef size_t keys = self.walk.found.partition_keys, explicit_keys = self.walk.found.explicit_hash_keys, i
         cdef uint8_t *digests = <uint8_t *>malloc((keys + 1) * 16)
         cdef sp_slice *texts = <sp_slice *>malloc((keys + 1) * sizeof(sp_slice))
+        cdef sp_hash_key *explicit_hash_keys = <sp_hash_key *>malloc((explicit_keys + 1) * sizeof(sp_hash_key))
         cdef const sp_wire_record *wire
         cdef sp_slice text
-        cdef sp_hash_key key = low
+        cdef sp_hash_key key
         cdef bint inside = True
-        if digests == NULL or texts == NULL:
+        if digests == NULL or texts == NULL or explicit_hash_keys == NULL:
             free(digests)
             free(texts)
+            free(explicit_hash_keys)
             raise MemoryError
         with nogil:
             for i in range(keys):
                 texts[i] = sp_span_of(self.walk.message, self.walk.partition_keys[i])
             md5_many(texts, keys, digests)
+            for i in range(explicit_keys):  # once each, however many records name it
+                text = sp_span_of(self.walk.message, self.walk.explicit_hash_keys[i])
+                explicit_hash_keys[i] = low
+                sp_hash_key_parse(text.data, text.size, &explicit_hash_keys[i])  # fails only where no record names it
             for i in range(self.walk.found.records):
                 wire = &self.records[i]
                 if wire.explicit_hash_key_index != SP_NO_INDEX:
-                    text = sp_span_of(self.walk.message, self.walk.explicit_hash_keys[wire.explicit_hash_key_index])
-                    sp_hash_key_parse(text.data, text.size, &key)
+                    key = explicit_hash_keys[wire.explicit_hash_key_index]
                 else:
                     key = sp_hash_key_from_bytes(digests + 16 * wire.partition_key_index)
                 if sp_hash_key_less(key, low) or sp_hash_key_less(high, key):
@@ -178,6 +183,7 @@ cdef class ReceivedRecord:
                     break
         free(digests)
         free(texts)
+        free(explicit_hash_keys)
         return inside
 
 

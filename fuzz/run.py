@@ -1,0 +1,199 @@
+"""Build the fuzz targets, run each for its share of the time, say what was reached.
+
+    python fuzz/run.py --seconds 60 [target ...]
+
+``invariants`` and ``protobuf`` are libFuzzer targets over csrc/deaggregate, ``upb`` an atheris target over the
+extensions; all under ASan and UBSan. They share a corpus, build/fuzz/corpus, which a later run goes on with. Where a
+target fails, this ends with 1 and the input is kept in build/fuzz/findings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from seeds import LONGEST, write_seeds
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build" / "fuzz"
+SANITIZE = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+COUNT_EDGES = ["-fsanitize=fuzzer-no-link"]
+WARN = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-Icsrc"]
+COVERAGE = ["-g", "-O0", "-fprofile-instr-generate", "-fcoverage-mapping"]
+COVERED = ["csrc/deaggregate.c", "csrc/varint.h", "csrc/hash_key.h"]
+
+
+def run(*command: str | Path, **environment: str) -> str:
+    """Run a command to its good end; its output where it prints one."""
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}: exit code {done.returncode}")
+    return done.stdout
+
+
+# --- what it needs ---
+
+
+def runtime_library() -> bool:
+    directories = run("clang", "-print-runtime-dir").strip(), run("clang", "-print-resource-dir").strip() + "/lib"
+    return any(found for directory in directories for found in Path(directory).rglob("libclang_rt.fuzzer-*.a"))
+
+
+def protobuf_headers() -> bool:
+    include = "#include <google/protobuf/message.h>"
+    command = ["clang++", "-E", "-x", "c++", "-"]
+    return subprocess.run(command, input=include.encode(), capture_output=True, check=False).returncode == 0
+
+
+NEEDS = {  # in this order: Debian's package, and how to tell that it is there
+    "clang": lambda: shutil.which("clang") and shutil.which("clang++"),
+    "libclang-rt-dev": runtime_library,
+    "llvm": lambda: shutil.which("llvm-cov") and shutil.which("llvm-profdata"),
+    "protobuf-compiler": lambda: shutil.which("protoc"),
+    "libprotobuf-dev": protobuf_headers,
+}
+
+
+def demand_needs() -> None:
+    for package, is_there in NEEDS.items():
+        if not is_there():
+            sys.exit(f"make fuzz needs Debian's package {package}: apt-get install {' '.join(NEEDS)}")
+
+
+# --- build ---
+
+
+def build_invariants() -> list[str | Path]:
+    sources = ["fuzz/deaggregate_invariants.c", "fuzz/message_mutator.c", "csrc/deaggregate.c"]
+    out = BUILD / "invariants"
+    run("clang", "-std=c11", *SANITIZE, *WARN, "-fsanitize=fuzzer", *sources, "-o", out)
+    return [out]
+
+
+def build_protobuf() -> list[str | Path]:
+    """Link our C with protoc's C++ for the format; that counts its edges too, libprotobuf itself does not."""
+    generated, out = BUILD / "generated", BUILD / "protobuf"
+    generated.mkdir(exist_ok=True)
+    objects = [generated / name for name in ("deaggregate.o", "message_mutator.o", "aggregated_record.o")]
+    run("protoc", "--proto_path=tests", f"--cpp_out={generated}", "tests/aggregated_record.proto")
+    for source, compiled in zip(("csrc/deaggregate.c", "fuzz/message_mutator.c"), objects, strict=False):
+        run("clang", "-std=c11", *SANITIZE, *COUNT_EDGES, *WARN, "-c", source, "-o", compiled)
+    cpp = ["clang++", "-std=c++17", "-DNDEBUG", *SANITIZE]
+    run(*cpp, *COUNT_EDGES, "-c", generated / "aggregated_record.pb.cc", "-o", objects[2])
+    libraries = ["-lprotobuf", "-pthread"]
+    run(
+        *[*cpp, "-fsanitize=fuzzer", *WARN, "-isystem", generated],
+        *["fuzz/deaggregate_protobuf.cc", *objects, *libraries, "-o", out],
+    )
+    return [out]
+
+
+def build_upb() -> list[str | Path]:
+    """Build the extensions with clang's sanitizers and edge counters, whose runtime comes with atheris."""
+    switches = {"SHARDPACK_SANITIZE": "1", "CC": "clang", "LDSHARED": "clang -shared"}
+    flags = " ".join([*COUNT_EDGES, "-Wno-unknown-warning-option"])
+    directories = ["--build-base", BUILD / "extensions", "--build-lib", BUILD / "lib"]
+    run(sys.executable, "setup.py", "--quiet", "build", *directories, **switches, CFLAGS=flags)
+    return [sys.executable, "fuzz/deaggregate_upb.py"]
+
+
+def upb_environment() -> dict[str, str]:
+    import atheris  # noqa: PLC0415 - the other targets go without
+
+    return {
+        "LD_PRELOAD": str(Path(atheris.path()) / "asan_with_fuzzer.so"),
+        "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter's own
+        "PYTHONMALLOC": "malloc",
+        "PYTHONPATH": str(BUILD / "lib"),
+    }
+
+
+TARGETS = {"invariants": build_invariants, "protobuf": build_protobuf, "upb": build_upb}
+
+
+# --- run ---
+
+
+def fuzz(name: str, command: list[str | Path], seconds: int, corpus: Path) -> bool:
+    """Run a target, print what it reached. False where it found something."""
+    findings = BUILD / "findings"
+    findings.mkdir(exist_ok=True)
+    environment = upb_environment() if name == "upb" else {}
+    options = [f"-max_total_time={seconds}", f"-max_len={LONGEST}", "-timeout=10", "-rss_limit_mb=2048"]
+    options += ["-dict=fuzz/message.dict", "-print_final_stats=1", f"-artifact_prefix={findings}/{name}-"]
+    log = BUILD / f"{name}.log"
+    with log.open("w") as out:
+        done = subprocess.run(
+            [*command, *options, corpus, BUILD / "seeds"],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=out,
+            stderr=out,
+            check=False,
+        )
+    text = log.read_text(errors="replace")
+    found = re.findall(r"Test unit written to (\S+)", text)
+    edges, features = re.findall(r"cov: (\d+) ft: (\d+)", text)[-1] if " ft: " in text else ("?", "?")
+    executions = re.findall(r"number_of_executed_units: (\d+)", text) or ["0"]
+    per_second = re.findall(r"average_exec_per_sec: +(\d+)", text) or ["0"]
+    print(
+        f"{name:12}{int(executions[0]):>14,} executions{int(per_second[0]):>10,} a second"
+        f"{edges:>7} edges{features:>7} features",
+        flush=True,
+    )
+    if done.returncode == 0:
+        return True
+    print(*text.splitlines()[-40:], sep="\n")
+    print(f"{name}: a finding; input: {', '.join(found) or 'none'}; log: {log}")
+    return False
+
+
+def print_coverage(corpus: Path) -> None:
+    """Say how much of csrc the corpus reaches: every input once through the invariants, without sanitizers."""
+    target, raw, profile = BUILD / "coverage", BUILD / "coverage.profraw", BUILD / "coverage.profdata"
+    sources = ["fuzz/deaggregate_invariants.c", "csrc/deaggregate.c"]
+    run("clang", "-std=c11", *COVERAGE, *WARN, "-fsanitize=fuzzer", *sources, "-o", target)
+    with (BUILD / "coverage.log").open("w") as log:
+        command = [target, "-runs=0", corpus, BUILD / "seeds"]
+        subprocess.run(
+            command, cwd=ROOT, env={**os.environ, "LLVM_PROFILE_FILE": str(raw)}, stdout=log, stderr=log, check=True
+        )
+    run("llvm-profdata", "merge", "-sparse", raw, "-o", profile)
+    exported = run("llvm-cov", "export", "-summary-only", f"-instr-profile={profile}", target)
+    for file in json.loads(exported)["data"][0]["files"]:
+        name = os.path.relpath(file["filename"], ROOT)
+        if name in COVERED:
+            counted = (file["summary"][kind] | {"kind": kind} for kind in ("functions", "lines", "regions"))
+            parts = ["{covered} of {count} {kind}".format_map(one) for one in counted]
+            print(f"{name:20}{', '.join(parts)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Fuzz the deaggregator.")
+    parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
+    parser.add_argument("targets", nargs="*", metavar="target", help=f"{', '.join(TARGETS)}; default: all")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.targets) - set(TARGETS):
+        parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
+    names = arguments.targets or list(TARGETS)
+    demand_needs()
+    corpus = BUILD / "corpus"
+    corpus.mkdir(parents=True, exist_ok=True)
+    write_seeds(BUILD / "seeds")
+    commands = {name: TARGETS[name]() for name in names}
+    sound = [fuzz(name, commands[name], max(1, arguments.seconds // len(names)), corpus) for name in names]
+    if not all(sound):
+        sys.exit(1)
+    print_coverage(corpus)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""What a record costs its reader is linear in its size, whatever is in it."""
+
+from __future__ import annotations
+
+import pytest
+from costly_messages import CALLS, MESSAGES, measure
+from protobuf_agreement import agree
+
+MIB = 2**20
+
+HIGHEST_RATIO = {
+    "deaggregate": 16,  # a user record of 6 bytes: 24 in the index, 40 and a place in a list as an object
+    "iter_deaggregate": 16,
+    "deaggregate_columns": 12,  # a row is 24, and where the last one is refused the record is indexed as well
+    "deaggregate, hash_range": 24,  # an empty key of 2 bytes: 8 in the table, 32 to hash it
+    "every field read": 32,  # a tag of 4 bytes: 40, and its pair as Python objects
+    "every key of columns": 30,  # a key of 4 bytes: 8 in the table, 8 in a list, the rest is Python's str
+}
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_costly_messages_mean_what_protobuf_says(message):
+    built = MESSAGES[message](4096)
+    assert 4096 * 0.9 < len(built) <= 4096
+    agree(built)
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+@pytest.mark.parametrize("call", CALLS)
+def test_memory_is_linear_in_the_blob(message, call, tmp_path):
+    assert measure(message, call, MIB, tmp_path).ratio < HIGHEST_RATIO[call]
+
+
+def test_the_costliest_message_is_measured(tmp_path):
+    """The measure sees what malloc took and freed again: digests and slices of half a million keys."""
+    kept, in_between = (measure("empty keys", call, MIB, tmp_path).ratio for call in list(CALLS)[:2])
+    assert kept > 4
+    assert in_between > kept + 15
