@@ -2,7 +2,7 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from ._deaggregate cimport (
@@ -169,6 +169,11 @@ cdef class _Filling:
         if outcome == SP_FAULT:
             self.at.size = size_before
             return False
+        if (
+            <int64_t>self.at.first_partition_key + walk.found.partition_keys > INT32_MAX
+            or <int64_t>self.at.first_explicit_hash_key + walk.found.explicit_hash_keys > INT32_MAX
+        ):
+            raise OverflowError("2**31 keys and more do not fit in columns of int32")
         self.at.first_partition_key += <int32_t>walk.found.partition_keys
         self.at.first_explicit_hash_key += <int32_t>walk.found.explicit_hash_keys
         self.at.parent += 1
