@@ -6,7 +6,9 @@ of distinct texts, because engines group by the indices.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.datetime cimport PyDateTime_Check, import_datetime, timedelta_days, timedelta_microseconds, timedelta_seconds
+from cpython.datetime cimport (
+    PyDateTime_Check, import_datetime, timedelta_days, timedelta_microseconds, timedelta_seconds,
+)
 from cpython.memoryview cimport PyMemoryView_GET_BUFFER
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
@@ -95,11 +97,13 @@ cdef int add_text(sp_dictionary *dictionary, object text, str what, int32_t *ind
 
 cdef int64_t microseconds(object moment) except? -1:
     """Since 1970. A time without a zone is local time, as everywhere in Python."""
+    cdef int64_t seconds
     if not PyDateTime_Check(moment):
         raise TypeError(
             f"the approximate arrival timestamp of a Kinesis record is datetime or None, not {type(moment).__name__}")
     since = (moment if moment.tzinfo is not None else moment.astimezone()) - EPOCH
-    return (timedelta_days(since) * <int64_t>86_400 + timedelta_seconds(since)) * 1_000_000 + timedelta_microseconds(since)
+    seconds = timedelta_days(since) * <int64_t>86_400 + timedelta_seconds(since)
+    return seconds * 1_000_000 + timedelta_microseconds(since)
 
 
 @cython.final
@@ -228,7 +232,8 @@ cdef class Buffers:
             keys += record.counts.partition_keys if record.aggregated else has_key[p]
             hash_keys += record.counts.explicit_hash_keys if record.aggregated else 0
         # where in the dictionary each entry of a table went; one more for the index -1
-        cdef bytes key_memory = array(keys + 1, sizeof(int32_t)), hash_key_memory = array(hash_keys + 1, sizeof(int32_t))
+        cdef bytes key_memory = array(keys + 1, sizeof(int32_t))
+        cdef bytes hash_key_memory = array(hash_keys + 1, sizeof(int32_t))
         cdef int32_t *key_places = <int32_t *>PyBytes_AS_STRING(key_memory)
         cdef int32_t *hash_key_places = <int32_t *>PyBytes_AS_STRING(hash_key_memory)
         cdef int32_t *key_at = key_places + 1
