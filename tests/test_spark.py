@@ -204,10 +204,35 @@ def test_batches_are_cut_by_the_size_of_their_data(monkeypatch, kind, limit):
         assert (len(parts) == 1) == (limit > batch.nbytes)
 
 
-def test_a_batch_of_nothing():
-    empty = pa.record_batch({"data": pa.array([], pa.binary())})
-    assert list(ours.deaggregate_batch(empty, NAMES, strict=False)) == []
-    [nulls] = ours.deaggregate_batch(pa.record_batch({"data": pa.array([None, None], pa.binary())}), NAMES, strict=True)
-    assert nulls.column("data").to_pylist() == [None, None]
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()], ids=str)
+@pytest.mark.parametrize("keys", [["a", None, "c"], None])
+def test_batches_of_raw_records_pass_untouched(kind, keys):
+    text = pa.large_string() if pa.types.is_large_binary(kind) else pa.string()
+    given = {"row": [1, 2, 3], "data": pa.array([b"one", None, wire.MAGIC[:3]], kind)}
+    if keys is not None:
+        given["partitionKey"] = pa.array(keys, text)
+    [part] = ours.deaggregate_batch(pa.record_batch(given), NAMES, strict=True)
+    part.validate(full=True)
+    assert part.to_pydict() == {
+        "row": [1, 2, 3],
+        "data": [b"one", None, wire.MAGIC[:3]],
+        "partitionKey": keys or [None] * 3,
+        "explicitHashKey": [None] * 3,
+        "subSequenceNumber": [0] * 3,
+        "error": [None] * 3,
+    }
+    aggregated = pa.record_batch({**given, "data": pa.array([wire.aggregate([("a", b"", None)])] * 3, kind)})
+    [other] = ours.deaggregate_batch(aggregated, NAMES, strict=True)
+    assert other.schema == part.schema
+
+
+@pytest.mark.parametrize("blobs", [[], [None, None]])
+def test_batches_without_data(blobs):
+    [part] = ours.deaggregate_batch(pa.record_batch({"data": pa.array(blobs, pa.binary())}), NAMES, strict=True)
+    assert part.schema.names == list(NAMES)
+    assert part.column("data").to_pylist() == blobs
+
+
+def test_strict_batches():
     with pytest.raises(MalformedRecordError):
         list(ours.deaggregate_batch(pa.record_batch({"data": pa.array(BLOBS)}), NAMES, strict=True))

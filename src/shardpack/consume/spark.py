@@ -22,6 +22,10 @@ MAX_INPUT_BYTES = 32 << 20
 """Data of Kinesis records that becomes one Arrow batch: Spark counts rows, and 10,000 of them can be 10 GB."""
 
 
+MAGIC = b"\xf3\x89\x9a\xc2"
+"""What an aggregated record starts with."""
+
+
 class Names(NamedTuple):
     """What the columns are called."""
 
@@ -89,8 +93,13 @@ def deaggregate(
 
 def deaggregate_batch(batch: pa.RecordBatch, names: Names, strict: bool) -> Iterator[pa.RecordBatch]:
     """Yield the user records of a batch of Kinesis records, those of some 32 MiB of data at a time."""
-    start = 0
+    import pyarrow.compute as pc  # noqa: PLC0415
+
     blobs = batch.column(names.data)
+    if not pc.any(pc.starts_with(blobs, pattern=MAGIC)).as_py():
+        yield _arranged(batch, _of_raw_records(batch, names), batch)
+        return
+    start = 0
     offsets, content = _buffers(blobs)
     while start < batch.num_rows:
         stop = max(bisect_right(offsets, offsets[start] + MAX_INPUT_BYTES) - 1, start + 1)
@@ -98,6 +107,32 @@ def deaggregate_batch(batch: pa.RecordBatch, names: Names, strict: bool) -> Iter
         views = [content[offsets[i] : offsets[i + 1]] for i in range(start, stop)]
         yield _user_records(part, views, names, strict)
         start = stop
+
+
+def _of_raw_records(batch: pa.RecordBatch, names: Names) -> dict[str, Any]:
+    """Make the columns of records none of which is aggregated: as they are, without a look at each."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    n, text = batch.num_rows, _text_type(batch, names)
+    nothing = pa.nulls(n, text)
+    outer_keys = batch.column(names.partition_key) if names.partition_key in batch.schema.names else nothing
+    numbers = pa.repeat(pa.scalar(0, pa.int32()), n)
+    return dict(zip(names, (batch.column(names.data), outer_keys, nothing, numbers, nothing), strict=True))
+
+
+def _text_type(batch: pa.RecordBatch, names: Names) -> pa.DataType:
+    """Return Spark's type for text: of 64 bits where that for data is."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    return pa.large_string() if pa.types.is_large_binary(batch.schema.field(names.data).type) else pa.string()
+
+
+def _arranged(given: pa.RecordBatch, made: dict[str, Any], repeated: pa.RecordBatch) -> pa.RecordBatch:
+    """Put made columns in the place of those that were given, new ones behind all, and the others as they repeat."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    order = [*given.schema.names, *(name for name in made if name not in given.schema.names)]
+    return pa.RecordBatch.from_arrays([made[name] if name in made else repeated.column(name) for name in order], order)
 
 
 def _buffers(blobs: pa.Array) -> tuple[memoryview, memoryview]:
@@ -114,29 +149,28 @@ def _user_records(batch: pa.RecordBatch, blobs: list[memoryview], names: Names, 
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
-    given = batch.schema.names
-    outer_keys = batch.column(names.partition_key).to_pylist() if names.partition_key in given else None
+    has_keys = names.partition_key in batch.schema.names
+    outer_keys = batch.column(names.partition_key).to_pylist() if has_keys else [None] * len(blobs)
 
     def origin(row: int) -> Origin:
-        return Origin() if outer_keys is None else Origin(outer_keys[row])
+        return Origin(outer_keys[row])
 
     received = [ReceivedRecord(blob, origin, row) for row, blob in enumerate(blobs)]
     columns = columns_of_received(received, None, strict)
     found = pa.record_batch(batch_of_columns(columns))
     parents = pa.Array.from_buffers(pa.int32(), len(columns), [None, pa.py_buffer(columns.parents)])
-    blob_type = batch.schema.field(names.data).type
-    text_type = pa.large_string() if pa.types.is_large_binary(blob_type) else pa.string()
+    text_type = _text_type(batch, names)
 
     def text(name: str) -> pa.Array:
         column = found.column(name)
         return column.dictionary.cast(text_type).take(column.indices)
 
+    blob_type = batch.schema.field(names.data).type
     data = found.column("data").cast(blob_type)
     if batch.column(names.data).null_count:
         data = pc.if_else(batch.column(names.data).is_valid().take(parents), data, pa.scalar(None, blob_type))
-    made: dict[str, Any] = {names.data: data, names.partition_key: text("partition_key")}
-    made[names.explicit_hash_key] = text("explicit_hash_key")
-    made[names.sub_sequence_number] = found.column("sub_sequence_number")
-    made[names.error] = text("error")
-    out = {name: made.pop(name) if name in made else batch.column(name).take(parents) for name in given}
-    return pa.RecordBatch.from_arrays([*out.values(), *made.values()], [*out, *made])
+    numbers = found.column("sub_sequence_number")
+    made = zip(names, (data, text("partition_key"), text("explicit_hash_key"), numbers, text("error")), strict=True)
+    others = [name for name in batch.schema.names if name not in names]
+    repeated = pa.RecordBatch.from_arrays([batch.column(name).take(parents) for name in others], others)
+    return _arranged(batch, dict(made), repeated)
