@@ -18,6 +18,7 @@ C_SOURCES = {
     "_aggregate": ["bucket.c"],
     "_deaggregate": ["deaggregate.c"],
     "_columns": [],
+    "_arrow": ["arrow.c", "arrow_rows.c", "dictionary.c"],
 }
 
 compile_args = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-Wno-maybe-uninitialized"]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow.parquet as pq
 import pytest
 from aws_lambda_powertools import Logger
 from lambda_events import event_of, sequence_numbers
@@ -95,6 +96,19 @@ def test_after_resharding_stale_aggregates_are_left_out(local_kinesis, run):
     assert keys_of(run("consume_like_kcl.py", "stale-aggregates", high)) == children[1]
     everything = [len(keys_of(run("consume.py", "stale-aggregates", shard))) for shard in (low, high)]
     assert sum(everything) == 2 * len(KEYS)
+
+
+def test_to_parquet_writes_what_a_shard_holds(local_kinesis, run, tmp_path):
+    local_kinesis.create_stream("to-parquet", 1)
+    sent = [(f"device-{i % 7}", b"%d" % i) for i in range(5000)]
+    aggregator = Aggregator(ShardMap.uniform(1), max_bytes=20_000)
+    aggregator.add_many([key for key, _ in sent], [data for _, data in sent])
+    for record in aggregator.flush():
+        local_kinesis.client().put_record(StreamName="to-parquet", **record.to_boto3())
+    path = tmp_path / "shard.parquet"
+    assert run("to_parquet.py", "to-parquet", "shardId-000000000000", str(path)) == f"5,000 user records in {path}\n"
+    table = pq.read_table(path)
+    assert list(zip(table["partition_key"].to_pylist(), table["data"].to_pylist(), strict=True)) == sent
 
 
 def test_shard_of_counts_keys(run):

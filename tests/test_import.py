@@ -12,9 +12,27 @@ from isolated import python, run
 
 import shardpack
 
-CLASSES = {"Aggregator", "Boto3Transport", "HashKeys", "KinesisRecord", "Limits", "Shard", "ShardMap"}
+CLASSES = {
+    "Aggregator",
+    "Boto3Transport",
+    "HashKeys",
+    "KinesisRecord",
+    "Limits",
+    "Shard",
+    "ShardMap",
+    "UserRecordBatch",
+}
 RECORDS = {"UserRecord", "UserRecords"}
-FUNCTIONS = {"deaggregate", "hash_key", "hash_keys", "install", "iter_deaggregate", "pack", "uninstall"}
+FUNCTIONS = {
+    "deaggregate",
+    "deaggregate_arrow",
+    "deaggregate_columns",
+    "hash_key",
+    "hash_keys",
+    "iter_deaggregate",
+    "pack",
+}
+FUNCTIONS |= {"install", "uninstall"}
 ABOUT_RECORDS = {"InvalidRecordError", "InvalidPartitionKeyError", "InvalidHashKeyError", "RecordTooLargeError"}
 ERRORS = {"ShardpackError", "ShardMapError", "MalformedRecordError"} | ABOUT_RECORDS
 
@@ -50,7 +68,7 @@ def test_importing_leaves_the_heavy_parts_of_the_standard_library_alone():
 
 def test_the_types_travel_with_the_package():
     assert files("shardpack").joinpath("py.typed").is_file()
-    for name in ("_aggregate", "_deaggregate", "_md5", "_shards", "_keys"):
+    for name in ("_aggregate", "_arrow", "_deaggregate", "_md5", "_shards", "_keys"):
         assert files("shardpack").joinpath(f"{name}.pyi").is_file()
 
 
@@ -76,6 +94,13 @@ def test_a_function_that_only_deaggregates_waits_for_nothing_else():
         "shardpack.consume.shapes",
         "shardpack.errors",
     }
+
+
+def test_arrow_batches_load_no_arrow_library():
+    code = "import sys; from shardpack import deaggregate_arrow; deaggregate_arrow(b'raw').__arrow_c_array__()"
+    loaded = set(run(f"{code}; print(*sys.modules)").split())
+    assert "shardpack._arrow" in loaded
+    assert not loaded & {"pyarrow", "polars", "duckdb", "nanoarrow", "numpy"}
 
 
 def test_names_are_listed_before_they_are_loaded():

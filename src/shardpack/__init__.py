@@ -12,9 +12,11 @@ from ._md5 import HashKeys, hash_key, hash_keys  # at once: a kernel that is dem
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._aggregate import Aggregator
+    from ._arrow import UserRecordBatch
     from ._columns import Columns
     from ._deaggregate import UserRecord
     from .consume import UserRecords, deaggregate, deaggregate_columns, iter_deaggregate
+    from .consume.arrow import deaggregate_arrow
     from .consume.client import install, uninstall
     from .errors import (
         InvalidHashKeyError,
@@ -48,8 +50,10 @@ __all__ = [
     "ShardMapError",
     "ShardpackError",
     "UserRecord",
+    "UserRecordBatch",
     "UserRecords",
     "deaggregate",
+    "deaggregate_arrow",
     "deaggregate_columns",
     "hash_key",
     "hash_keys",
@@ -61,9 +65,11 @@ __all__ = [
 
 _MODULES = {
     "._aggregate": ("Aggregator",),
+    "._arrow": ("UserRecordBatch",),
     "._columns": ("Columns",),
     "._deaggregate": ("UserRecord",),
     ".consume": ("UserRecords", "deaggregate", "deaggregate_columns", "iter_deaggregate"),
+    ".consume.arrow": ("deaggregate_arrow",),
     ".consume.client": ("install", "uninstall"),
     ".errors": (
         "InvalidHashKeyError",

@@ -79,7 +79,10 @@ def received_records(records: Any) -> Iterator[ReceivedRecord]:
     """Yield every Kinesis record in ``records``. Raises ``TypeError`` for a shape that is not known."""
     if isinstance(records, Iterable) and not isinstance(records, (str, Mapping, bytes, bytearray, memoryview)):
         for item in records:
-            yield from _records_of(item)
+            if type(item) is dict and ("Data" in item or "kinesis" in item):  # nearly always
+                yield _received(item)
+            else:
+                yield from _records_of(item)
     else:
         yield from _records_of(records)
 
@@ -98,15 +101,15 @@ def _records_of(item: Any) -> Iterator[ReceivedRecord]:
 
 
 def _received(record: Any) -> ReceivedRecord:
-    if isinstance(record, (bytes, bytearray, memoryview)):
-        return ReceivedRecord(record, _no_origin)
-    if isinstance(record, Mapping):
-        if record.get("Aggregated"):  # what an installed client gave
+    if type(record) is dict or isinstance(record, Mapping):
+        if "Aggregated" in record and record["Aggregated"]:  # what an installed client gave
             return ReceivedRecord(_api_data(record), _api_origin, record, True, record.get("ExplicitHashKey"))
         for field, (data, origin) in SHAPES.items():
             if field in record:
                 return ReceivedRecord(data(record), origin, record)
         raise TypeError(f"cannot deaggregate a mapping with {sorted(map(str, record))}: {EXPECTED}")
+    if isinstance(record, (bytes, bytearray, memoryview)):
+        return ReceivedRecord(record, _no_origin)
     if hasattr(record, "binary_data"):
         return ReceivedRecord(record.binary_data, _kclpy_origin, record)
     raise TypeError(f"cannot deaggregate {type(record).__name__}: {EXPECTED}")
