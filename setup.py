@@ -18,6 +18,7 @@ C_SOURCES = {
     "_aggregate": ["bucket.c"],
     "_deaggregate": ["deaggregate.c"],
     "_columns": [],
+    "_compat": [],
 }
 
 compile_args = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-Wno-maybe-uninitialized"]

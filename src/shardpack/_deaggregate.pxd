@@ -90,3 +90,4 @@ cdef class ReceivedRecord:
 
 
 cdef int index_batch(list received) except -1
+cdef int index_malformed(ReceivedRecord received) except -1

@@ -320,6 +320,14 @@ cdef int index_batch(list received) except -1:
     return 0
 
 
+cdef int index_malformed(ReceivedRecord received) except -1:
+    """Index a record with an error once more, for a reader with a rule of its own: its references may lead nowhere."""
+    cdef sp_slice message
+    cdef sp_finding finding
+    sp_frame(received.blob(), &message)
+    return received.index(message, &finding)
+
+
 cdef int verify(list received, sp_slice *messages, bint *verified) except -1:
     """Compare the MD5 of every framed message with the digest behind it, all together."""
     cdef sp_slice[VERIFY_BATCH] framed
