@@ -248,6 +248,23 @@ def test_they_travel_as_json_and_pickle():
     assert json.loads(json.dumps(found)) == found
 
 
+@pytest.mark.parametrize("name", ["__class__", "__dict__", "", "no identifier", "é", "kinesis.", 5, ("a", "b")])
+def test_a_field_of_any_name(name):
+    records = [lambda_record(AGGREGATED) | {name: "value"}]
+    same(ours.deaggregate_records(records), original.deaggregate_records(records))
+
+
+def test_records_of_very_many_shapes():
+    records = [lambda_record(AGGREGATED) | {f"field {i}": i for i in range(n)} for n in range(100)]
+    for _ in range(2):
+        found = ours.deaggregate_records(records)
+        same(found, original.deaggregate_records(records))
+        for i, record in enumerate(found):
+            record[f"new {i}"] = record["kinesis"][f"new {i}"] = i
+            del record["kinesis"]["data"], record["eventID"]
+        assert all(list(record)[-1] == f"new {i}" == list(record["kinesis"])[-1] for i, record in enumerate(found))
+
+
 # --- one at a time ---
 
 

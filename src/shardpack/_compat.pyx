@@ -40,14 +40,16 @@ cdef enum:
     # and write stays in the cache.
     ENCODE_BATCH = 24 * 1024
     # Python gives an arena (1 MiB) back to the system when the last object in it goes, and fresh memory costs nearly as
-    # much as all else here. So a small object is kept among so many user records, which take 200 to 300 kB of arenas:
+    # much as all else here. So a small object is kept among so many user records, which take 100 to 200 kB of arenas:
     # callers who drop one list before the next have its memory again, as has everything else in the process. That keeps
-    # about 64 MiB.
+    # some 32 MiB.
     KEEP_EVERY = 256
     MOST_KEPT = 256
     MOST_NUMBERS = 8192
+    MOST_SHARED = 64
 
 cdef list NUMBERS = list(range(MOST_NUMBERS))  # sub-sequence numbers, which are the same in every Kinesis record
+cdef dict SHARED = {}  # names of fields: a dictionary of them whose copies share its table of names
 cdef object KEPT = deque(maxlen=MOST_KEPT)
 cdef tuple OF_EVERY_USER_RECORD = ("kinesisSchemaVersion", "sequenceNumber", "approximateArrivalTimestamp")
 
@@ -94,8 +96,29 @@ def append_user_records(ReceivedRecord received not None, list out not None):
     for name, value in received.source.items():
         if name != "kinesis" and name != "data":
             envelope[name] = value
-    build(received, envelope, kinesis, out)
+    build(received, sharing(envelope), sharing(kinesis), out)
     return True
+
+
+cdef dict sharing(dict fields):
+    """The same fields in a dictionary whose copies share its table of names, as instances of a class do (PEP 412).
+
+    They take half the memory of others. Where the interpreter has it otherwise, they are dictionaries all the same.
+    """
+    cdef tuple names = tuple(fields)
+    cdef dict shared = SHARED.get(names)
+    if shared is None:
+        if len(SHARED) == MOST_SHARED or not all(type(name) is str and not name.startswith("__") for name in names):
+            return fields
+        kind = type("Fields", (), {})
+        for _ in range(64):  # the interpreter cuts the room for more names with each instance
+            instance = kind()
+            for name in names:
+                setattr(instance, name, None)
+        shared = SHARED[names] = vars(instance)
+    shared = shared.copy()
+    shared.update(fields)
+    return shared
 
 
 cdef bint references_hold(ReceivedRecord received) except -1:

@@ -254,6 +254,28 @@ def columns_row(scale: Scale) -> Row:
     )
 
 
+def _drop_in_row(title: str, corpus: Corpus, records: list[dict[str, Any]], data_format: str | None) -> Row:
+    deaggregate_records = ways.compat_deaggregate(data_format)
+    expected = deaggregate_records(records)
+    _prove(ways.aws_pairs(expected) == corpus.pairs(), title)
+    peer = Peer(lambda: partial(ways.aws_deaggregate(data_format), records), expected.__eq__)
+    return Row(
+        title, "100 B, to dictionaries", "user records", len(corpus), lambda: deaggregate_records(records), {AWS: peer}
+    )
+
+
+def drop_in_events_row(scale: Scale) -> Row:
+    corpus = synthetic(scale(40_000), 100)  # what a function is given at most
+    records = ways.lambda_records(ways.kinesis_records(corpus, max_bytes=ways.KPL_BYTES))
+    return _drop_in_row("the drop-in's `deaggregate_records`, an event of Lambda", corpus, records, None)
+
+
+def drop_in_boto3_row(scale: Scale) -> Row:
+    corpus = synthetic(scale(40_000), 100)
+    records = ways.get_records(ways.kinesis_records(corpus, max_bytes=ways.KPL_BYTES))
+    return _drop_in_row("… from GetRecords", corpus, records, "Boto3")
+
+
 ROWS: dict[str, Callable[[Scale], Row]] = {
     "hash-keys": hash_keys_row,
     "md5": md5_row,
@@ -266,4 +288,6 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "deaggregate": deaggregate_row,
     "deaggregate-read": read_row,
     "deaggregate-columns": columns_row,
+    "drop-in-events": drop_in_events_row,
+    "drop-in-boto3": drop_in_boto3_row,
 }
