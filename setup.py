@@ -19,6 +19,7 @@ C_SOURCES = {
     "_deaggregate": ["deaggregate.c"],
     "_columns": [],
     "_arrow": ["arrow.c", "arrow_rows.c", "dictionary.c"],
+    "_compat": [],
 }
 
 compile_args = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-Wno-maybe-uninitialized"]

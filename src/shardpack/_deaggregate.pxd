@@ -126,3 +126,5 @@ cdef class ReceivedRecord:
 
 cdef void verify(list received, Batch *batch) noexcept
 cdef int index_record(ReceivedRecord record, sp_slice message) except -1
+cdef int index_all(list received) except -1
+cdef int index_malformed(ReceivedRecord received) except -1

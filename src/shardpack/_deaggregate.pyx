@@ -336,6 +336,27 @@ def deaggregate_received(list received, tuple hash_range, bint strict, out not N
     return left_out
 
 
+cdef int index_all(list received) except -1:
+    """Find out which Kinesis records are aggregated, which malformed, and what they hold."""
+    cdef Batch batch
+    cdef Py_ssize_t i
+    batch.stop = 0
+    while batch.stop < len(received):
+        verify(received, &batch)
+        for i in range(batch.start, batch.stop):
+            if batch.verified[i - batch.start]:
+                index_record(received[i], batch.messages[i - batch.start])
+    return 0
+
+
+cdef int index_malformed(ReceivedRecord received) except -1:
+    """Index a record with an error once more, for a reader with a rule of its own: its references may lead nowhere."""
+    cdef sp_slice message
+    cdef sp_finding finding
+    sp_frame(received.blob(), &message)
+    return received.index(message, &finding)
+
+
 cdef void verify(list received, Batch *batch) noexcept:
     """Take the next Kinesis records, and compare the MD5 of every framed message with the digest behind it."""
     cdef sp_slice[MOST_VERIFIED] framed

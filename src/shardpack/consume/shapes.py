@@ -102,7 +102,7 @@ def _records_of(item: Any) -> Iterator[ReceivedRecord]:
 
 def _received(record: Any) -> ReceivedRecord:
     if type(record) is dict or isinstance(record, Mapping):
-        if "Aggregated" in record and record["Aggregated"]:  # what an installed client gave
+        if record.get("Aggregated"):  # what an installed client gave
             return ReceivedRecord(_api_data(record), _api_origin, record, True, record.get("ExplicitHashKey"))
         for field, (data, origin) in SHAPES.items():
             if field in record:

@@ -256,6 +256,57 @@ def columns_row(scale: Scale) -> Row:
     )
 
 
+def arrow_row(scale: Scale) -> Row:
+    deaggregate_arrow = getattr(shardpack, "deaggregate_arrow", None)
+    if deaggregate_arrow is None:
+        raise NotHereError("this version has no deaggregate_arrow")
+    corpus, records = _received(scale)
+    title = "`deaggregate_arrow`"
+    _prove(ways.column_pairs(deaggregate_arrow(records).columns) == corpus.pairs(), title)
+    return Row(
+        title,
+        "an Arrow record batch of the same",
+        "user records",
+        len(corpus),
+        lambda: deaggregate_arrow(records),
+        _readers(corpus, records),
+    )
+
+
+def event_row(scale: Scale) -> Row:
+    corpus = synthetic(scale(40_000), 100)  # a function is given 6 MB at most
+    event = {"Records": ways.lambda_records(ways.kinesis_records(corpus, ways.KPL_AGGREGATE))}
+    title = "`deaggregate`, an event of Lambda"
+    _prove(ways.pairs(deaggregate(event)) == corpus.pairs(), title)
+    peer = Peer(
+        lambda: partial(ways.aws_deaggregate(None), event["Records"]),
+        lambda found: ways.aws_pairs(found) == corpus.pairs(),
+    )
+    return Row(title, "100 B, to `UserRecord`s", "user records", len(corpus), lambda: deaggregate(event), {AWS: peer})
+
+
+def _drop_in_row(title: str, corpus: Corpus, records: list[dict[str, Any]], data_format: str | None) -> Row:
+    deaggregate_records = ways.compat_deaggregate(data_format)
+    expected = deaggregate_records(records)
+    _prove(ways.aws_pairs(expected) == corpus.pairs(), title)
+    peer = Peer(lambda: partial(ways.aws_deaggregate(data_format), records), expected.__eq__)
+    return Row(
+        title, "100 B, to dictionaries", "user records", len(corpus), lambda: deaggregate_records(records), {AWS: peer}
+    )
+
+
+def drop_in_events_row(scale: Scale) -> Row:
+    corpus = synthetic(scale(40_000), 100)  # what a function is given at most
+    records = ways.lambda_records(ways.kinesis_records(corpus, ways.KPL_AGGREGATE))
+    return _drop_in_row("the drop-in's `deaggregate_records`, an event of Lambda", corpus, records, None)
+
+
+def drop_in_boto3_row(scale: Scale) -> Row:
+    corpus = synthetic(scale(40_000), 100)
+    records = ways.get_records(ways.kinesis_records(corpus, ways.KPL_AGGREGATE))
+    return _drop_in_row("… from GetRecords", corpus, records, "Boto3")
+
+
 def cold_start_row(_: Scale) -> Row:
     event = cold_start.first_event(100)
     ours = cold_start.ours(event)
@@ -281,5 +332,9 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "deaggregate": deaggregate_row,
     "deaggregate-read": read_row,
     "deaggregate-columns": columns_row,
+    "deaggregate-arrow": arrow_row,
+    "deaggregate-event": event_row,
+    "drop-in-events": drop_in_events_row,
+    "drop-in-boto3": drop_in_boto3_row,
     "cold-start": cold_start_row,
 }

@@ -118,6 +118,20 @@ def lambda_records(sealed: list[KinesisRecord]) -> list[dict[str, Any]]:
     ]
 
 
+def compat_deaggregate(data_format: str | None) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+    """Our drop-in for aws_kinesis_agg: the same call, the same dictionaries."""
+    from ...compat.aws_kinesis_agg.deaggregator import deaggregate_records  # noqa: PLC0415 (older versions lack it)
+
+    return lambda records: deaggregate_records(records, data_format)
+
+
+def compat_aggregate() -> Callable[[Corpus], list[bytes]]:
+    """Aggregate with our drop-in for aws_kinesis_agg, record by record."""
+    from ...compat.aws_kinesis_agg.aggregator import RecordAggregator  # noqa: PLC0415 (older versions lack it)
+
+    return lambda corpus: _add_user_records(RecordAggregator(), corpus)
+
+
 def stored_pairs(sealed: list[Any]) -> list[tuple[str | None, bytes]]:
     """Return what Kinesis records hold as sorted pairs of partition key and data: ours, or the data of a peer's."""
     found = deaggregate(get_records(sealed) if isinstance(sealed[0], KinesisRecord) else sealed)
@@ -188,16 +202,16 @@ def _aws(module: str) -> Any:
 def aws_aggregate() -> Callable[[Corpus], list[bytes]]:
     """Record by record, which is its only way; it knows no shards and makes one stream of Kinesis records."""
     aggregator = _aws("aggregator").RecordAggregator()
+    return lambda corpus: _add_user_records(aggregator, corpus)
 
-    def aggregate(corpus: Corpus) -> list[bytes]:
-        sealed = []
-        for key, data in zip(corpus.keys, corpus.datas, strict=True):
-            if full := aggregator.add_user_record(key, data):
-                sealed.append(full.get_contents()[2])
-        sealed.append(aggregator.clear_and_get().get_contents()[2])
-        return sealed
 
-    return aggregate
+def _add_user_records(aggregator: Any, corpus: Corpus) -> list[bytes]:
+    sealed = []
+    for key, data in zip(corpus.keys, corpus.datas, strict=True):
+        if full := aggregator.add_user_record(key, data):
+            sealed.append(full.get_contents()[2])
+    sealed.append(aggregator.clear_and_get().get_contents()[2])
+    return sealed
 
 
 def aws_deaggregate(data_format: str | None) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:

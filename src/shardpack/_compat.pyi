@@ -1,0 +1,35 @@
+from collections.abc import Iterable
+from typing import Any, final
+
+from ._deaggregate import ReceivedRecord
+
+def append_user_records(received: ReceivedRecord, out: list[dict[str, Any]]) -> bool: ...
+def index_received(received: list[ReceivedRecord]) -> None: ...
+def track(user_records: list[dict[str, Any]]) -> None: ...
+
+@final
+class GrowingMessage:
+    @property
+    def size(self) -> int: ...
+    def __init__(
+        self,
+        partition_keys: Iterable[bytes] = (),
+        explicit_hash_keys: Iterable[bytes] = (),
+        records: Iterable[bytes] = (),
+    ) -> None: ...
+    def fields(self) -> list[bytes]: ...
+    def __deepcopy__(self, memo: dict[int, Any]) -> GrowingMessage: ...
+    def add(
+        self,
+        data: bytes,
+        key: bytes,
+        key_index: int,
+        is_new_key: bool,
+        hash_key: bytes | None = None,
+        hash_key_index: int = 0,
+        is_new_hash_key: bool = False,
+        *,
+        max_size: int,
+    ) -> bool: ...
+
+def size_of_one(key: bytes, hash_key: bytes | None, data: bytes) -> int: ...
