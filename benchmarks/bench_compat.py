@@ -16,9 +16,9 @@ AGGREGATE = "drop-in, aggregate"
 
 # group: the shape, its data format, and how large Kinesis records are
 SHAPES = {
-    EVENTS: (ways.lambda_records, None, None),
-    BOTO3: (ways.get_records, "Boto3", None),
-    KPL_EVENTS: (ways.lambda_records, None, ways.KPL_BYTES),
+    EVENTS: (ways.lambda_records, None, ways.MIB),
+    BOTO3: (ways.get_records, "Boto3", ways.MIB),
+    KPL_EVENTS: (ways.lambda_records, None, ways.KPL_AGGREGATE),
 }
 READERS = {"shardpack.compat": ways.compat_deaggregate, "aws_kinesis_agg": ways.aws_deaggregate}
 WRITERS = {"shardpack.compat": ways.compat_aggregate, "aws_kinesis_agg": ways.aws_aggregate}
@@ -39,10 +39,10 @@ def way(request):
 def bench_deaggregate(measure, sized, way, group, record_size):
     shape, data_format, max_bytes = SHAPES[group]
     corpus = sized(record_size)
-    records = shape(ways.kinesis_records(corpus, max_bytes=max_bytes))
+    records = shape(ways.kinesis_records(corpus, max_bytes))
     both = [reader(data_format)(records) for reader in READERS.values()]
     assert both[0] == both[1]
-    if max_bytes is None or record_size < max_bytes:  # else they are plain
+    if record_size < max_bytes:  # else they are plain
         assert ways.aws_pairs(both[0]) == corpus.pairs()
     del both
     measure(partial(READERS[way](data_format), records), group=group, way=way, at=record_size, amount=len(corpus))
