@@ -5,16 +5,9 @@
 #include <emmintrin.h>
 #endif
 
-enum { MIN_SECTION = 512, MIN_ENTRIES = 8, SLOTS_PER_ENTRY = 4 };
+enum { MIN_SECTION = 512, MIN_ENTRIES = 8 };
 
-/* What is compared, nearly always the whole key: of a partition key its first and last 8 bytes, which overlap or fall
- * short where it is short, and its size; of an explicit hash key both its halves. */
-typedef struct sp_table_entry {
-    uint64_t first, last;
-    uint32_t size;
-    uint32_t offset; /* of the bytes of a partition key in its section; not compared */
-    uint64_t hash;   /* not compared: it only finds the slot again */
-} entry;
+typedef sp_table_entry entry;
 
 /* --- sections --- */
 
@@ -36,13 +29,9 @@ static void append_field(sp_section *section, uint8_t tag, sp_slice content) {
 
 /* --- tables --- */
 
-static inline uint32_t slot_of(const sp_table *table, uint64_t hash) {
-    return (uint32_t)hash & (table->capacity * SLOTS_PER_ENTRY - 1);
-}
-
 static void place(sp_table *table, uint32_t index) {
-    uint32_t mask = table->capacity * SLOTS_PER_ENTRY - 1;
-    uint32_t slot = slot_of(table, table->entries[index].hash);
+    uint32_t mask = table->capacity * SP_SLOTS_PER_ENTRY - 1;
+    uint32_t slot = sp_table_slot(table, table->entries[index].hash);
     while (table->slots[slot]) slot = (slot + 1) & mask;
     table->slots[slot] = index + 1;
 }
@@ -50,7 +39,7 @@ static void place(sp_table *table, uint32_t index) {
 static int reserve_entry(sp_table *table) {
     if (table->count < table->capacity) return 1;
     uint32_t capacity = table->capacity ? table->capacity * 2 : MIN_ENTRIES;
-    uint32_t *slots = calloc((size_t)capacity * SLOTS_PER_ENTRY, sizeof *slots);
+    uint32_t *slots = calloc((size_t)capacity * SP_SLOTS_PER_ENTRY, sizeof *slots);
     entry *entries = realloc(table->entries, capacity * sizeof *entries);
     if (entries) table->entries = entries;
     if (!slots || !entries) {
@@ -69,22 +58,11 @@ static void append_entry(sp_table *table, entry new_entry) {
     place(table, table->count++);
 }
 
-static inline uint64_t load64(const uint8_t *p) {
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-/* An MD5 is as good as any of its bytes, but of one shard's all first ones are the same. */
-static inline uint64_t hash_of_partition_key(const uint8_t *digest) {
-    return load64(digest + 8);
-}
-
 static inline entry entry_of_partition_key(sp_slice key, const uint8_t *digest) {
-    entry wanted = {.size = (uint32_t)key.size, .hash = hash_of_partition_key(digest)};
+    entry wanted = {.size = (uint32_t)key.size, .hash = sp_partition_key_hash(digest)};
     if (key.size >= 8) {
-        wanted.first = load64(key.data);
-        wanted.last = load64(key.data + key.size - 8);
+        wanted.first = sp_load64(key.data);
+        wanted.last = sp_load64(key.data + key.size - 8);
     } else {
         memcpy(&wanted.first, key.data, key.size);
     }
@@ -101,8 +79,8 @@ static inline entry entry_of_explicit_hash_key(sp_hash_key key) {
  * keys apart that are longer than what is compared. */
 static inline uint32_t find_entry(const sp_table *table, entry wanted, const uint8_t *key, const uint8_t *section) {
     if (table->count == 0) return 0;
-    uint32_t mask = table->capacity * SLOTS_PER_ENTRY - 1;
-    for (uint32_t slot = slot_of(table, wanted.hash); table->slots[slot]; slot = (slot + 1) & mask) {
+    uint32_t mask = table->capacity * SP_SLOTS_PER_ENTRY - 1;
+    for (uint32_t slot = sp_table_slot(table, wanted.hash); table->slots[slot]; slot = (slot + 1) & mask) {
         uint32_t index = table->slots[slot] - 1;
         const entry *known = &table->entries[index];
         if (known->first == wanted.first && known->last == wanted.last && known->size == wanted.size &&
@@ -117,22 +95,6 @@ static inline uint32_t find_entry(const sp_table *table, entry wanted, const uin
 
 static size_t sections_size(const sp_bucket *bucket) {
     return bucket->partition_keys.size + bucket->explicit_hash_keys.size + bucket->records.size;
-}
-
-void sp_bucket_prefetch_slot(const sp_bucket *bucket, const uint8_t *digest) {
-    const sp_table *table = &bucket->partition_key_table;
-    if (table->count) __builtin_prefetch(&table->slots[slot_of(table, hash_of_partition_key(digest))]);
-    if (!bucket->records.bytes) return;
-    for (int line = 2; line <= 4; line++) { /* the records before it will have used the first ones */
-        __builtin_prefetch(bucket->records.bytes + bucket->records.size + 64 * line, 1);
-    }
-}
-
-void sp_bucket_prefetch_entry(const sp_bucket *bucket, const uint8_t *digest) {
-    const sp_table *table = &bucket->partition_key_table;
-    if (!table->count) return;
-    uint32_t slot = table->slots[slot_of(table, hash_of_partition_key(digest))];
-    if (slot) __builtin_prefetch(&table->entries[slot - 1]);
 }
 
 void sp_bucket_note_now(sp_bucket *bucket, uint64_t time) {
@@ -150,7 +112,7 @@ void sp_bucket_note_now(sp_bucket *bucket, uint64_t time) {
 /* Keep the table's first `count` entries. */
 static void shorten_table(sp_table *table, uint32_t count) {
     if (count == table->count) return;
-    memset(table->slots, 0, (size_t)table->capacity * SLOTS_PER_ENTRY * sizeof *table->slots);
+    memset(table->slots, 0, (size_t)table->capacity * SP_SLOTS_PER_ENTRY * sizeof *table->slots);
     table->count = count;
     for (uint32_t i = 0; i < count; i++) place(table, i);
 }

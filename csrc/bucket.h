@@ -19,13 +19,39 @@ typedef struct {
     size_t size, capacity;
 } sp_section;
 
+/* What is compared, nearly always the whole key: of a partition key its first and last 8 bytes, which overlap or fall
+ * short where it is short, and its size; of an explicit hash key both its halves. */
+typedef struct {
+    uint64_t first, last;
+    uint32_t size;
+    uint32_t offset; /* of the bytes of a partition key in its section; not compared */
+    uint64_t hash;   /* not compared: it only finds the slot again */
+} sp_table_entry;
+
+enum { SP_SLOTS_PER_ENTRY = 4 };
+
 /* A table's entries by hash. Slots hold an entry's index + 1, or 0; at most a quarter of them are taken, so that the
  * first one looked at is nearly always the last. */
 typedef struct {
-    struct sp_table_entry *entries;
+    sp_table_entry *entries;
     uint32_t *slots;
     uint32_t count, capacity;
 } sp_table;
+
+static inline uint64_t sp_load64(const uint8_t *p) {
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* An MD5 is as good as any of its bytes, but of one shard's all first ones are the same. */
+static inline uint64_t sp_partition_key_hash(const uint8_t *digest) {
+    return sp_load64(digest + 8);
+}
+
+static inline uint32_t sp_table_slot(const sp_table *table, uint64_t hash) {
+    return (uint32_t)hash & (table->capacity * SP_SLOTS_PER_ENTRY - 1);
+}
 
 /* How much a bucket held at some time: what is added later can be undone. */
 typedef struct {
@@ -61,8 +87,21 @@ static inline void sp_bucket_prefetch(const sp_bucket *bucket) {
     __builtin_prefetch((const uint8_t *)bucket + 64);
 }
 
-void sp_bucket_prefetch_slot(const sp_bucket *bucket, const uint8_t *digest);
-void sp_bucket_prefetch_entry(const sp_bucket *bucket, const uint8_t *digest);
+static inline void sp_bucket_prefetch_slot(const sp_bucket *bucket, const uint8_t *digest) {
+    const sp_table *table = &bucket->partition_key_table;
+    if (table->count) __builtin_prefetch(&table->slots[sp_table_slot(table, sp_partition_key_hash(digest))]);
+    if (!bucket->records.bytes) return;
+    for (int line = 2; line <= 4; line++) { /* the records before it will have used the first ones */
+        __builtin_prefetch(bucket->records.bytes + bucket->records.size + 64 * line, 1);
+    }
+}
+
+static inline void sp_bucket_prefetch_entry(const sp_bucket *bucket, const uint8_t *digest) {
+    const sp_table *table = &bucket->partition_key_table;
+    if (!table->count) return;
+    uint32_t slot = table->slots[sp_table_slot(table, sp_partition_key_hash(digest))];
+    if (slot) __builtin_prefetch(&table->entries[slot - 1]);
+}
 
 enum { SP_ADDED = 1, SP_FULL = 0, SP_NO_MEMORY = -1 };
 
