@@ -1,11 +1,12 @@
 #include "bucket.h"
 
 #include <stdlib.h>
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
-enum { MIN_SECTION = 512, MIN_ENTRIES = 8 };
+enum { MIN_SECTION = 512, MIN_ENTRIES = 8, MIN_RECORDS = 8 };
+enum {
+    LOOK_AHEAD = 8,     /* records, before their payload is copied */
+    WRITE_AHEAD = 1024, /* bytes, before they are written */
+};
 
 typedef sp_table_entry entry;
 
@@ -25,6 +26,17 @@ static int reserve_bytes(sp_section *section, size_t more) {
 static void append_field(sp_section *section, uint8_t tag, sp_slice content) {
     uint8_t *end = sp_field_write(section->bytes + section->size, tag, content);
     section->size = (size_t)(end - section->bytes);
+}
+
+static int reserve_record(sp_bucket *bucket) {
+    if (bucket->record_count < bucket->record_capacity) return 1;
+    if (bucket->record_capacity > UINT32_MAX / 2) return 0;
+    uint32_t capacity = bucket->record_capacity ? bucket->record_capacity * 2 : MIN_RECORDS;
+    sp_held_record *records = realloc(bucket->records, capacity * sizeof *records);
+    if (!records) return 0;
+    bucket->records = records;
+    bucket->record_capacity = capacity;
+    return 1;
 }
 
 /* --- tables --- */
@@ -94,7 +106,7 @@ static inline uint32_t find_entry(const sp_table *table, entry wanted, const uin
 /* --- buckets --- */
 
 static size_t sections_size(const sp_bucket *bucket) {
-    return bucket->partition_keys.size + bucket->explicit_hash_keys.size + bucket->records.size;
+    return bucket->partition_keys.size + bucket->explicit_hash_keys.size + bucket->records_size;
 }
 
 void sp_bucket_note_now(sp_bucket *bucket, uint64_t time) {
@@ -102,7 +114,7 @@ void sp_bucket_note_now(sp_bucket *bucket, uint64_t time) {
         .time = time,
         .partition_keys = bucket->partition_keys.size,
         .explicit_hash_keys = bucket->explicit_hash_keys.size,
-        .records = bucket->records.size,
+        .records_size = bucket->records_size,
         .partition_key_count = bucket->partition_key_table.count,
         .explicit_hash_key_count = bucket->explicit_hash_key_table.count,
         .record_count = bucket->record_count,
@@ -121,13 +133,13 @@ void sp_bucket_undo(sp_bucket *bucket, uint64_t time) {
     if (bucket->mark.time != time) return;
     bucket->partition_keys.size = bucket->mark.partition_keys;
     bucket->explicit_hash_keys.size = bucket->mark.explicit_hash_keys;
-    bucket->records.size = bucket->mark.records;
+    bucket->records_size = bucket->mark.records_size;
     bucket->record_count = bucket->mark.record_count;
     shorten_table(&bucket->partition_key_table, bucket->mark.partition_key_count);
     shorten_table(&bucket->explicit_hash_key_table, bucket->mark.explicit_hash_key_count);
 }
 
-int sp_bucket_add(sp_bucket *bucket, sp_slice partition_key, sp_slice data, const uint8_t *digest,
+int sp_bucket_add(sp_bucket *bucket, sp_slice partition_key, sp_slice data, void *owner, const uint8_t *digest,
                   const sp_hash_key *explicit_hash_key, sp_bucket_limits limits) {
     sp_table *keys = &bucket->partition_key_table, *explicits = &bucket->explicit_hash_key_table;
     int first = bucket->record_count == 0;
@@ -157,7 +169,7 @@ int sp_bucket_add(sp_bucket *bucket, sp_slice partition_key, sp_slice data, cons
         size_t growth = key_growth + explicit_growth + record_growth;
         if (growth > limits.max_size || size > limits.max_size - growth) return SP_FULL;
     }
-    if (!reserve_bytes(&bucket->records, record_growth)) return SP_NO_MEMORY;
+    if (!reserve_record(bucket)) return SP_NO_MEMORY;
     if (key_is_new && !(reserve_bytes(&bucket->partition_keys, key_growth) && reserve_entry(keys))) return SP_NO_MEMORY;
     if (explicit_is_new && !(reserve_bytes(&bucket->explicit_hash_keys, explicit_growth) && reserve_entry(explicits))) {
         return SP_NO_MEMORY;
@@ -172,14 +184,13 @@ int sp_bucket_add(sp_bucket *bucket, sp_slice partition_key, sp_slice data, cons
         append_field(&bucket->explicit_hash_keys, SP_TAG_EXPLICIT_HASH_KEY, explicit_text);
         append_entry(explicits, explicit_key);
     }
-    sp_record_write(bucket->records.bytes + bucket->records.size, content_size, data, key_index, explicit_index);
-    bucket->records.size += record_growth;
+    bucket->records[bucket->record_count++] =
+        (sp_held_record){data.data, owner, (uint32_t)data.size, key_index, explicit_index};
+    bucket->records_size += record_growth;
     if (first) {
         bucket->first_hash_key = explicit_hash_key ? *explicit_hash_key : sp_hash_key_from_bytes(digest);
         bucket->first_key_size = (uint32_t)partition_key.size;
-        bucket->first_data_size = (uint32_t)data.size;
     }
-    bucket->record_count++;
     return SP_ADDED;
 }
 
@@ -188,62 +199,47 @@ sp_slice sp_bucket_first_key(const sp_bucket *bucket) {
     return (sp_slice){bucket->partition_keys.bytes + first->offset, first->size};
 }
 
-sp_slice sp_bucket_lone_data(const sp_bucket *bucket) {
-    size_t size = bucket->first_data_size; /* a record's data is its last field */
-    return (sp_slice){bucket->records.bytes + bucket->records.size - size, size};
-}
-
 int sp_bucket_is_aggregate(const sp_bucket *bucket) {
-    return bucket->record_count > 1 || sp_starts_with_magic(sp_bucket_lone_data(bucket));
+    sp_slice first = {bucket->records->data, bucket->records->size};
+    return bucket->record_count > 1 || sp_starts_with_magic(first);
 }
 
 size_t sp_bucket_sealed_size(const sp_bucket *bucket) {
     return SP_MAGIC_SIZE + sections_size(bucket) + SP_TRAILER_SIZE;
 }
 
-/* Copy with stores that do not fetch the lines they fill: half again as fast as memcpy once the caches are full. */
-static void copy_around_caches(uint8_t *out, const uint8_t *in, size_t size) {
-    size_t done = 0;
-#if defined(__SSE2__)
-    if (size >= 256) {
-        done = -(uintptr_t)out & 63;
-        memcpy(out, in, done);
-        for (; size - done >= 64; done += 64) {
-            __m128i a = _mm_loadu_si128((const void *)(in + done)), b = _mm_loadu_si128((const void *)(in + done + 16));
-            __m128i c = _mm_loadu_si128((const void *)(in + done + 32));
-            __m128i d = _mm_loadu_si128((const void *)(in + done + 48));
-            _mm_stream_si128((void *)(out + done), a);
-            _mm_stream_si128((void *)(out + done + 16), b);
-            _mm_stream_si128((void *)(out + done + 32), c);
-            _mm_stream_si128((void *)(out + done + 48), d);
-        }
-        _mm_sfence();
-    }
-#endif
-    memcpy(out + done, in + done, size - done);
-}
-
-static uint8_t *write_section(uint8_t *out, const sp_section *section, int past_cache) {
-    if (past_cache) {
-        copy_around_caches(out, section->bytes, section->size);
-    } else if (section->size) {
-        memcpy(out, section->bytes, section->size);
-    }
+static uint8_t *write_section(uint8_t *out, const sp_section *section) {
+    if (section->size) memcpy(out, section->bytes, section->size);
     return out + section->size;
 }
 
-sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out, int past_cache) {
+/* Payloads lie all over the heap: their first lines are asked for some records before they are copied. */
+static void look_ahead(const sp_bucket *bucket, uint32_t i) {
+    if (i >= bucket->record_count) return;
+    const sp_held_record *record = &bucket->records[i];
+    size_t end = record->size < 512 ? record->size : 512;
+    for (size_t at = 0; at < end; at += 64) __builtin_prefetch(record->data + at);
+}
+
+sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out) {
     memcpy(out, SP_MAGIC, SP_MAGIC_SIZE);
-    uint8_t *end = write_section(out + SP_MAGIC_SIZE, &bucket->partition_keys, 0);
-    end = write_section(end, &bucket->explicit_hash_keys, 0);
-    write_section(end, &bucket->records, past_cache);
+    uint8_t *end = write_section(out + SP_MAGIC_SIZE, &bucket->partition_keys);
+    end = write_section(end, &bucket->explicit_hash_keys);
+    for (uint32_t i = 0; i < bucket->record_count; i++) {
+        const sp_held_record *record = &bucket->records[i];
+        uint32_t key = record->partition_key_index, explicit_key = record->explicit_hash_key_index;
+        look_ahead(bucket, i + LOOK_AHEAD);
+        __builtin_prefetch(end + WRITE_AHEAD, 1);
+        end = sp_record_write(end, sp_record_content_size(record->size, key, explicit_key),
+                              (sp_slice){record->data, record->size}, key, explicit_key);
+    }
     return (sp_slice){out + SP_MAGIC_SIZE, sections_size(bucket)};
 }
 
 void sp_bucket_clear(sp_bucket *bucket) {
     shorten_table(&bucket->partition_key_table, 0);
     shorten_table(&bucket->explicit_hash_key_table, 0);
-    bucket->partition_keys.size = bucket->explicit_hash_keys.size = bucket->records.size = 0;
+    bucket->partition_keys.size = bucket->explicit_hash_keys.size = bucket->records_size = 0;
     bucket->record_count = 0;
     bucket->mark.time = 0;
 }
@@ -251,7 +247,7 @@ void sp_bucket_clear(sp_bucket *bucket) {
 void sp_bucket_free(sp_bucket *bucket) {
     free(bucket->partition_keys.bytes);
     free(bucket->explicit_hash_keys.bytes);
-    free(bucket->records.bytes);
+    free(bucket->records);
     free(bucket->partition_key_table.entries);
     free(bucket->partition_key_table.slots);
     free(bucket->explicit_hash_key_table.entries);

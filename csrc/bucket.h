@@ -1,8 +1,9 @@
-/* A bucket: the user records that wait for one shard, encoded as they come.
+/* A bucket: the user records that wait for one shard, by reference, and their keys.
  *
- * An aggregated record is three sections behind one another: partition keys, explicit hash keys, records. Each grows
- * in a buffer of its own, already in its final form, because what a record needs to know (the places of its keys in
- * the tables) is known when it comes. The exact size of the sealed record follows, and sealing is three copies.
+ * An aggregated record is three sections behind one another: partition keys, explicit hash keys, records. The tables of
+ * keys grow encoded, in buffers of their own; records are held as what they will need, their places in the tables being
+ * known when they come. So the exact size of the sealed record follows at every step, and each payload is copied once,
+ * into its place in it. What keeps a payload alive is held beside it for the caller, who gives it back.
  *
  * The tables hold distinct keys in first-seen order, found through open addressing and compared by their bytes: two
  * different keys with one MD5 stay two keys. A bucket belongs to one thread at a time.
@@ -53,24 +54,33 @@ static inline uint32_t sp_table_slot(const sp_table *table, uint64_t hash) {
     return (uint32_t)hash & (table->capacity * SP_SLOTS_PER_ENTRY - 1);
 }
 
+/* A user record that waits. */
+typedef struct {
+    const uint8_t *data;
+    void *owner; /* of the data: the caller's */
+    uint32_t size;
+    uint32_t partition_key_index, explicit_hash_key_index;
+} sp_held_record;
+
 /* How much a bucket held at some time: what is added later can be undone. */
 typedef struct {
     uint64_t time; /* 0 when nothing was noted */
-    size_t partition_keys, explicit_hash_keys, records;
+    size_t partition_keys, explicit_hash_keys, records_size;
     uint32_t partition_key_count, explicit_hash_key_count, record_count;
 } sp_bucket_mark;
 
 typedef struct {
     /* what every addition reads, side by side */
     sp_table partition_key_table;
-    sp_section partition_keys, records;
-    uint32_t record_count;
+    sp_section partition_keys;
+    sp_held_record *records;
+    size_t records_size; /* encoded */
+    uint32_t record_count, record_capacity;
     uint32_t first_key_size; /* of the first partition key: the sealed record's */
 
     sp_section explicit_hash_keys;
     sp_table explicit_hash_key_table;
     sp_hash_key first_hash_key; /* of the first user record: the sealed record's */
-    uint32_t first_data_size;   /* what goes raw, where a record stays alone */
     uint32_t shard_index;
     sp_bucket_mark mark;
 } sp_bucket;
@@ -90,10 +100,7 @@ static inline void sp_bucket_prefetch(const sp_bucket *bucket) {
 static inline void sp_bucket_prefetch_slot(const sp_bucket *bucket, const uint8_t *digest) {
     const sp_table *table = &bucket->partition_key_table;
     if (table->count) __builtin_prefetch(&table->slots[sp_table_slot(table, sp_partition_key_hash(digest))]);
-    if (!bucket->records.bytes) return;
-    for (int line = 2; line <= 4; line++) { /* the records before it will have used the first ones */
-        __builtin_prefetch(bucket->records.bytes + bucket->records.size + 64 * line, 1);
-    }
+    if (bucket->records) __builtin_prefetch(&bucket->records[bucket->record_count], 1);
 }
 
 static inline void sp_bucket_prefetch_entry(const sp_bucket *bucket, const uint8_t *digest) {
@@ -110,10 +117,10 @@ static inline sp_bucket sp_bucket_make(uint32_t shard_index) {
     return (sp_bucket){.shard_index = shard_index};
 }
 
-/* Add a user record, unless the limits would be passed: then SP_FULL returns and nothing has changed; so it is with
- * SP_NO_MEMORY. An empty bucket takes any record: alone it can go raw. `digest` is the MD5 of the partition key;
- * `explicit_hash_key` is NULL without one. */
-int sp_bucket_add(sp_bucket *bucket, sp_slice partition_key, sp_slice data, const uint8_t *digest,
+/* Add a user record, whose `owner` keeps its data alive, unless the limits would be passed: then SP_FULL returns and
+ * nothing has changed; so it is with SP_NO_MEMORY. An empty bucket takes any record: alone it can go raw. `digest` is
+ * the MD5 of the partition key; `explicit_hash_key` is NULL without one. */
+int sp_bucket_add(sp_bucket *bucket, sp_slice partition_key, sp_slice data, void *owner, const uint8_t *digest,
                   const sp_hash_key *explicit_hash_key, sp_bucket_limits limits);
 
 /* Note what the bucket holds, unless that was done at this time already; and go back to it, if it was. */
@@ -131,9 +138,6 @@ static inline int sp_bucket_has_explicit_hash_key(const sp_bucket *bucket) {
 /* The partition key of the first user record. */
 sp_slice sp_bucket_first_key(const sp_bucket *bucket);
 
-/* The data of a user record that is alone in its bucket. */
-sp_slice sp_bucket_lone_data(const sp_bucket *bucket);
-
 /* Must the bucket become an aggregated record? One user record goes raw, unless its data starts with the magic:
  * consumers would take it apart. */
 int sp_bucket_is_aggregate(const sp_bucket *bucket);
@@ -141,9 +145,8 @@ int sp_bucket_is_aggregate(const sp_bucket *bucket);
 /* Bytes of the aggregated record, without its outer partition key. */
 size_t sp_bucket_sealed_size(const sp_bucket *bucket);
 
-/* Write the aggregated record but for its last SP_TRAILER_SIZE bytes. Returns the message, whose MD5 belongs there.
- * `past_cache` says that what is sealed together is more than caches hold: then it is written around them. */
-sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out, int past_cache);
+/* Write the aggregated record but for its last SP_TRAILER_SIZE bytes. Returns the message, whose MD5 belongs there. */
+sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out);
 
 /* Forget the records, keep the memory. */
 void sp_bucket_clear(sp_bucket *bucket);

@@ -25,20 +25,19 @@ from .records import KinesisRecord
 
 cdef extern from *:
     """
-    /* A payload is read in one run soon: its first lines; the processor sees to the rest. */
-    static inline void prefetch_payload(const uint8_t *data, size_t size) {
-        size_t end = size < 512 ? size : 512;
-        for (size_t at = 0; at < end; at += 64) __builtin_prefetch(data + at);
-    }
-
     /* What the checks read of a str or bytes: its header and the first bytes behind it, in one cache line or two. */
     static inline void prefetch_object(PyObject *object) {
         __builtin_prefetch(object);
         __builtin_prefetch((char *)object + 40);
     }
+
+    /* What giving a reference back reads and writes. */
+    static inline void prefetch_count(void *object) {
+        __builtin_prefetch(object, 1);
+    }
     """
     void prefetch_object(PyObject *object) noexcept
-    void prefetch_payload(const uint8_t *data, size_t size) noexcept nogil
+    void prefetch_count(void *object) noexcept
 
 
 cdef extern from "aggregate.h" nogil:
@@ -48,10 +47,17 @@ cdef extern from "aggregate.h" nogil:
 
 
 cdef extern from "bucket.h" nogil:
+    ctypedef struct sp_held_record:
+        void *owner
+    ctypedef struct sp_bucket_mark:
+        uint64_t time
+        uint32_t record_count
     ctypedef struct sp_bucket:
         sp_hash_key first_hash_key
+        sp_held_record *records
         uint32_t record_count
         uint32_t shard_index
+        sp_bucket_mark mark
     ctypedef struct sp_bucket_limits:
         size_t max_size
         uint32_t max_records
@@ -64,14 +70,13 @@ cdef extern from "bucket.h" nogil:
     void sp_bucket_note(sp_bucket *bucket, uint64_t time)
     void sp_bucket_undo(sp_bucket *bucket, uint64_t time)
     int sp_bucket_add(
-        sp_bucket *bucket, sp_slice partition_key, sp_slice data, const uint8_t *digest,
+        sp_bucket *bucket, sp_slice partition_key, sp_slice data, void *owner, const uint8_t *digest,
         const sp_hash_key *explicit_hash_key, sp_bucket_limits limits)
     bint sp_bucket_has_explicit_hash_key(const sp_bucket *bucket)
     sp_slice sp_bucket_first_key(const sp_bucket *bucket)
-    sp_slice sp_bucket_lone_data(const sp_bucket *bucket)
     bint sp_bucket_is_aggregate(const sp_bucket *bucket)
     size_t sp_bucket_sealed_size(const sp_bucket *bucket)
-    sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out, bint past_cache)
+    sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out)
     void sp_bucket_clear(sp_bucket *bucket)
     void sp_bucket_free(sp_bucket *bucket)
 
@@ -80,7 +85,6 @@ cdef enum:
     STAGE = 2048  # user records that wait before they are hashed and routed together
     LOOK_AHEAD = 16  # how far before its turn a record's place in its bucket is brought into the cache
     SEAL_BATCH = 32  # Kinesis records sealed together, so that their checksums share SIMD lanes
-    CACHE = 1 << 22  # bytes sealed together that caches hold beside the buckets they come from
 
 
 # User records that were checked and wait to be routed together, a field beside the other, and what keeps their bytes.
@@ -114,6 +118,20 @@ cdef bint reserve(BucketStack *stack, Py_ssize_t more) noexcept nogil:
     stack.buckets = <sp_bucket *>buckets
     stack.capacity = capacity
     return True
+
+
+cdef void let_go_of_records(sp_bucket *bucket, uint32_t first) noexcept:
+    """Give back the references that a bucket holds, from one record on."""
+    cdef uint32_t i
+    for i in range(first, bucket.record_count):
+        if i + LOOK_AHEAD < bucket.record_count:
+            prefetch_count(bucket.records[i + LOOK_AHEAD].owner)
+        Py_DECREF(<object>bucket.records[i].owner)
+
+
+cdef void free_bucket(sp_bucket *bucket) noexcept:
+    let_go_of_records(bucket, 0)
+    sp_bucket_free(bucket)
 
 
 cdef bytes copy_data(object data, Py_ssize_t position):
@@ -159,9 +177,9 @@ cdef class Aggregator:
     format's magic. User records of one shard leave in the order they came in.
 
     ``max_bytes`` (default ``limits.max_record_bytes``) and ``max_records`` (no limit) bound an aggregated record.
-    Up to 2,048 user records wait by reference to be hashed and routed together (a ``bytearray`` or ``memoryview`` is
-    copied at once); in its bucket a record takes its encoded size. The memory of Kinesis records that the caller has
-    dropped serves again; up to 64 MiB are kept for that.
+    User records wait by reference until they are sealed (a ``bytearray`` or ``memoryview`` is copied at once), which
+    takes 32 bytes for each beside the data; up to 2,048 of them wait to be hashed and routed together. The memory of
+    Kinesis records that the caller has dropped serves again; up to 64 MiB are kept for that.
     Not to be shared between threads: a call that meets another one at work raises ``RuntimeError``.
 
     Format: https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md
@@ -211,16 +229,16 @@ cdef class Aggregator:
 
     def __dealloc__(self):
         cdef Py_ssize_t i
-        self._let_go(0, self._stage.count)
+        self._let_go(0, 0, self._stage.count)
         if self._buckets != NULL:
             for i in range(self._shard_count):
-                sp_bucket_free(&self._buckets[i])
+                free_bucket(&self._buckets[i])
             free(self._buckets)
         for i in range(self._full.count):
-            sp_bucket_free(&self._full.buckets[i])
+            free_bucket(&self._full.buckets[i])
         free(self._full.buckets)
         for i in range(self._spare.count):
-            sp_bucket_free(&self._spare.buckets[i])
+            free_bucket(&self._spare.buckets[i])
         free(self._spare.buckets)
 
     def add(self, partition_key, data, explicit_hash_key=None):
@@ -350,7 +368,7 @@ cdef class Aggregator:
         except BaseException:
             if routes:
                 self._undo(full_before)
-            self._let_go(staged_before, self._stage.count)
+            self._let_go(staged_before, staged_before, self._stage.count)
             self._stage.count = staged_before
             raise
         return 0
@@ -362,10 +380,13 @@ cdef class Aggregator:
         while self._full.count > full_before:  # the last one detached first: the earliest goes back to its shard
             self._full.count -= 1
             bucket = &self._buckets[self._full.buckets[self._full.count].shard_index]
-            sp_bucket_free(bucket)
+            free_bucket(bucket)
             bucket[0] = self._full.buckets[self._full.count]
         for shard in range(self._shard_count):
-            sp_bucket_undo(&self._buckets[shard], self._time)
+            bucket = &self._buckets[shard]
+            if bucket.mark.time == self._time:
+                let_go_of_records(bucket, bucket.mark.record_count)
+                sp_bucket_undo(bucket, self._time)
 
     cdef inline bint _fits(self, sp_slice key, sp_slice data) noexcept:
         """Whether the record surely fits; else _check_size says, with an error where it does not."""
@@ -414,11 +435,12 @@ cdef class Aggregator:
         self._stage.data_owners[i] = <PyObject *>data
         self._stage.count = i + 1
 
-    cdef void _let_go(self, Py_ssize_t start, Py_ssize_t end) noexcept:
-        """Give back the references of a run of staged records."""
+    cdef void _let_go(self, Py_ssize_t start, Py_ssize_t datas_start, Py_ssize_t end) noexcept:
+        """Give back the references of a run of staged records: keys, and from ``datas_start`` on the data too."""
         cdef Py_ssize_t i
         for i in range(start, end):
             Py_DECREF(<object>self._stage.partition_key_owners[i])
+        for i in range(datas_start, end):
             Py_DECREF(<object>self._stage.data_owners[i])
 
     # --- route: hash keys, shards, buckets; the GIL released ---
@@ -428,7 +450,7 @@ cdef class Aggregator:
         cdef Py_ssize_t routed
         with nogil:
             routed = self._route_staged()
-        self._let_go(0, routed)
+        self._let_go(0, routed, routed)  # the buckets hold the data
         if routed < self._stage.count:
             self._move_up(routed)
             raise MemoryError
@@ -464,7 +486,6 @@ cdef class Aggregator:
         for i in range(n):
             ahead = i + LOOK_AHEAD
             if ahead < n:
-                prefetch_payload(stage.datas[ahead].data, stage.datas[ahead].size)
                 sp_bucket_prefetch_slot(buckets[ahead], digests + 16 * ahead)
             ahead = i + LOOK_AHEAD // 2
             if ahead < n:
@@ -481,16 +502,16 @@ cdef class Aggregator:
             explicit_hash_key = &self._stage.explicit_hash_keys[i]
         sp_bucket_note(bucket, self._time)
         added = sp_bucket_add(
-            bucket, self._stage.partition_keys[i], self._stage.datas[i], digest, explicit_hash_key,
-            self._bucket_limits)
+            bucket, self._stage.partition_keys[i], self._stage.datas[i], self._stage.data_owners[i], digest,
+            explicit_hash_key, self._bucket_limits)
         if added == SP_FULL:
             if not reserve(&self._full, 1):
                 return False
             self._detach(bucket)
             sp_bucket_note(bucket, self._time)
             added = sp_bucket_add(
-                bucket, self._stage.partition_keys[i], self._stage.datas[i], digest, explicit_hash_key,
-                self._bucket_limits)
+                bucket, self._stage.partition_keys[i], self._stage.datas[i], self._stage.data_owners[i], digest,
+                explicit_hash_key, self._bucket_limits)
         return added != SP_NO_MEMORY
 
     cdef void _detach(self, sp_bucket *bucket) noexcept nogil:
@@ -537,27 +558,26 @@ cdef class Aggregator:
         cdef sp_slice[SEAL_BATCH] messages
         cdef uint8_t[SEAL_BATCH * SP_TRAILER_SIZE] digests
         cdef Py_ssize_t i, n = 0
-        cdef size_t total = 0
         for i in range(count):
             if sp_bucket_is_aggregate(&buckets[i]):
                 data = self._outputs.take(<Py_ssize_t>sp_bucket_sealed_size(&buckets[i]))
                 aggregates[n] = &buckets[i]
                 out[n] = <uint8_t *>PyBytes_AS_STRING(data)
-                total += sp_bucket_sealed_size(&buckets[i])
                 n += 1
             else:
-                data = to_bytes(sp_bucket_lone_data(&buckets[i]))
+                data = <object>buckets[i].records[0].owner  # raw: the very bytes
             datas.append(data)
         if not reserve(&self._spare, count):
             raise MemoryError
         with nogil:
             for i in range(n):
-                messages[i] = sp_bucket_seal(aggregates[i], out[i], total > CACHE)
+                messages[i] = sp_bucket_seal(aggregates[i], out[i])
             md5_many(messages, <size_t>n, digests)
             for i in range(n):
                 memcpy(<uint8_t *>messages[i].data + messages[i].size, digests + SP_TRAILER_SIZE * i, SP_TRAILER_SIZE)
         self._ready += [kinesis_record(&buckets[i], datas[i]) for i in range(count)]
         for i in range(count):
+            let_go_of_records(&buckets[i], 0)
             if self._spare.count == SEAL_BATCH + <Py_ssize_t>self._shard_count:
                 sp_bucket_free(&buckets[i])
                 continue
@@ -573,12 +593,8 @@ cdef object kinesis_record(const sp_bucket *bucket, bytes data):
     if sp_bucket_is_aggregate(bucket) or sp_bucket_has_explicit_hash_key(bucket):
         explicit_hash_key = format_hash_key(bucket.first_hash_key)
     return KinesisRecord(
-        to_bytes(key).decode(), explicit_hash_key, data, bucket.shard_index, bucket.record_count,
+        key.data[:key.size].decode(), explicit_hash_key, data, bucket.shard_index, bucket.record_count,
         len(data) + <Py_ssize_t>key.size)
-
-
-cdef inline bytes to_bytes(sp_slice view):
-    return PyBytes_FromStringAndSize(<const char *>view.data, <Py_ssize_t>view.size)
 
 
 cdef inline sp_slice view_data(object data) noexcept:
