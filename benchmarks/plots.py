@@ -156,7 +156,7 @@ def md5(suite: Any) -> plt.Figure:
     name_ticks(right.yaxis, (1, 10, 100), ("1", "10", "100"))
     right.set_ylim(min(0.8, right.get_ylim()[0]), max(120, right.get_ylim()[1]))
     right.set_title("Hash keys of partition keys")
-    return arrange(figure, (left, right), right_margin=0.2)
+    return arrange(figure, (left, right), right_margin=0.27)
 
 
 def lines(axes: plt.Axes, found: Series, *, labels: bool = True, renamed: Mapping[str, str] | None = None) -> None:
