@@ -11,7 +11,7 @@ NATIVE := $(wildcard csrc/*.c csrc/*.h src/shardpack/*.pyx src/shardpack/*.pxd)
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
-demo: .venv/built ## send flight events through an embedded local Kinesis, read them back, prove nothing is missing
+demo: $(or $(wildcard .venv/built),.venv/demo) ## send flight events through an embedded local Kinesis, read them back, prove nothing is missing
 	$(BIN)/shardpack demo
 
 test: .venv/built ## run the whole test suite
@@ -68,6 +68,12 @@ build: .venv/built ## compile the extensions
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools
+
+# what the demo needs; the rest, Spark and peers among it, is many times as large
+.venv/demo: .venv/bin/python pyproject.toml setup.py $(NATIVE)
+	$(BIN)/python -m pip install --quiet 'setuptools>=80' 'cython>=3.1'
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[demo]'
+	@touch $@
 
 .venv/built: .venv/bin/python pyproject.toml setup.py $(NATIVE)
 	$(BIN)/python -m pip install --quiet 'setuptools>=80' 'cython>=3.1'
