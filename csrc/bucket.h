@@ -39,12 +39,6 @@ typedef struct {
     uint32_t count, capacity;
 } sp_table;
 
-static inline uint64_t sp_load64(const uint8_t *p) {
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
 /* An MD5 is as good as any of its bytes, but of one shard's all first ones are the same. */
 static inline uint64_t sp_partition_key_hash(const uint8_t *digest) {
     return sp_load64(digest + 8);

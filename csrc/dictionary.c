@@ -21,12 +21,6 @@ typedef struct sp_dictionary_slot {
     uint32_t hash, index_and_1;
 } slot;
 
-static inline uint64_t load64(const uint8_t *p) {
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
 static inline uint32_t load32(const uint8_t *p) {
     uint32_t v;
     memcpy(&v, p, sizeof v);
@@ -36,7 +30,7 @@ static inline uint32_t load32(const uint8_t *p) {
 static inline entry entry_of(sp_slice text) {
     const uint8_t *p = text.data;
     size_t n = text.size;
-    if (n >= 8) return (entry){load64(p), load64(p + n - 8), n};
+    if (n >= 8) return (entry){sp_load64(p), sp_load64(p + n - 8), n};
     if (n >= 4) return (entry){(uint64_t)load32(p + n - 4) << 32 | load32(p), 0, n};
     if (n > 0) return (entry){(uint64_t)p[n - 1] << 16 | (uint64_t)p[n / 2] << 8 | p[0], 0, n};
     return (entry){0, 0, 0};
@@ -51,7 +45,7 @@ static inline uint64_t fold(uint64_t a, uint64_t b) {
 static inline uint32_t hash_of(const entry *wanted, const uint8_t *p, sp_dictionary_seed seed) {
     uint64_t hash = fold(wanted->first ^ seed.first, wanted->last ^ seed.last ^ wanted->size);
     if (wanted->size > SHORT) {
-        for (size_t i = 8; i < wanted->size - 8; i += 8) hash = fold(hash ^ load64(p + i), seed.last);
+        for (size_t i = 8; i < wanted->size - 8; i += 8) hash = fold(hash ^ sp_load64(p + i), seed.last);
     }
     return (uint32_t)hash;
 }

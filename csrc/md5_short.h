@@ -7,13 +7,6 @@
 
 #include "md5_rounds.h"
 
-static inline uint64_t sp_load64(const uint8_t *p) {
-    uint64_t x;
-
-    memcpy(&x, p, sizeof x);
-    return x;
-}
-
 static inline uint64_t sp_load32(const uint8_t *p) {
     uint32_t x;
 

@@ -4,10 +4,18 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 typedef struct {
     const uint8_t *data;
     size_t size;
 } sp_slice;
+
+/* Eight bytes, however they lie. */
+static inline uint64_t sp_load64(const uint8_t *p) {
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
 
 #endif

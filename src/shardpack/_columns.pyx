@@ -116,8 +116,9 @@ cdef class _Filling:
     cdef int lay_out(self, size_t rows, size_t capacity) except -1:
         """Make room for so many rows in all, and move there what there is."""
         cdef sp_columns old = self.at
-        if capacity >= <size_t>1 << 31:
+        if rows >= INT32_MAX:
             raise OverflowError("2**31 user records and more do not fit in columns of int32")
+        capacity = min(capacity, <size_t>INT32_MAX)
         cdef bytes memory = PyBytes_FromStringAndSize(NULL, 8 + 24 * <Py_ssize_t>capacity)
         self.at.offsets = <int64_t *>PyBytes_AS_STRING(memory)
         self.at.partition_key_indices = <int32_t *>(self.at.offsets + capacity + 1)
@@ -145,7 +146,8 @@ cdef class _Filling:
         cdef sp_finding finding
         cdef sp_walk *walk = &received.walk
         if self.foreseen(self.done + size) > self.capacity:
-            self.lay_out(self.at.count, self.foreseen(1.06 * self.size))
+            # some more than foreseen; but a few dense records first do not decide about all
+            self.lay_out(self.at.count, min(self.foreseen(1.06 * self.size), 16 * self.foreseen(self.done + size)))
         received.begin(message)
         while True:
             walk.room.records = <uint32_t>(self.capacity - self.at.count)
