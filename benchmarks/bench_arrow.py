@@ -38,7 +38,7 @@ def aws_to_pyarrow(records):
 
 
 def batch_pairs(batch):
-    return sorted(zip(batch["partition_key"].to_pylist(), batch["data"].to_pylist(), strict=True))
+    return list(zip(batch["partition_key"].to_pylist(), batch["data"].to_pylist(), strict=True))
 
 
 WAYS = {

@@ -226,6 +226,46 @@ def test_the_cycle_collector_knows_them():
         assert gc.is_tracked(found)
 
 
+@pytest.fixture
+def collections():
+    """The generations that the cycle collector goes through from now on."""
+    generations: list[int] = []
+
+    def note(phase, info):
+        if phase == "start":
+            generations.append(info["generation"])
+
+    gc.callbacks.append(note)
+    yield generations
+    gc.callbacks.remove(note)
+
+
+def test_the_cycle_collector_rests_while_they_are_made(collections):
+    records = [lambda_record(wire.aggregate([("key", b"data", None)] * 1_000))] * 50
+    found = ours.deaggregate_records(records)
+    mine, collections[:] = len(collections), []
+    assert len(found) == 50_000
+    original.deaggregate_records(records)
+    assert mine < 5  # it is asleep, not gone
+    assert len(collections) > 50
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_cycle_collector_is_left_as_it_was(enabled):
+    sound, broken = lambda_record(AGGREGATED), lambda_record(AGGREGATED) | {"kinesis": {"data": "a"}}
+    (gc.enable if enabled else gc.disable)()
+    try:
+        ours.deaggregate_records([sound] * 3)
+        assert gc.isenabled() == enabled
+        for _ in ours.iter_deaggregate_records([sound] * 3):
+            assert gc.isenabled() == enabled
+        with pytest.raises(ValueError):
+            ours.deaggregate_records([sound, broken])
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+
+
 def test_a_cycle_through_a_user_record_is_collected():
     class Canary:
         gone = False

@@ -2,7 +2,6 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memset
@@ -30,9 +29,8 @@ cdef extern from "aggregate.h" nogil:
 
 
 cdef extern from "Python.h":
-    bint PyObject_GC_IsTracked(object)
-    void PyObject_GC_Track(PyObject *)
-    void PyObject_GC_UnTrack(PyObject *)
+    bint PyGC_Enable()
+    bint PyGC_Disable()
 
 
 cdef enum:
@@ -59,27 +57,28 @@ def index_received(list received not None):
     index_all(received)
 
 
-def track(list user_records not None):
-    """Show the cycle collector the dictionaries that ``append_user_records`` made."""
-    cdef object user_record
-    for user_record in user_records:
-        if type(user_record) is dict and not PyObject_GC_IsTracked(user_record):
-            PyObject_GC_Track(<PyObject *>user_record)
+@cython.final
+@cython.no_gc
+cdef class Template:
+    """An aggregated record, and the dictionaries that its user records are copies of."""
+
+    cdef ReceivedRecord received
+    cdef dict envelope
+    cdef dict kinesis
 
 
-def append_user_records(ReceivedRecord received not None, list out not None):
-    """Append the user records of an indexed Kinesis record, whose ``source`` is in Lambda's shape.
+def template_of(ReceivedRecord received not None):
+    """Return what the user records of an indexed Kinesis record share, whose ``source`` is in Lambda's shape.
 
-    Returns False where it is not aggregated, and True else. An index outside its table raises the
-    ``MalformedRecordError`` that tells where. What is appended is not tracked by the cycle collector, which would go
-    through all of it again and again while it grows: ``track`` must follow before it is handed out.
+    None where it is not aggregated. An index outside its table raises the ``MalformedRecordError`` that tells where.
     """
+    cdef Template template
     cdef dict envelope = {"kinesis": None}
     cdef dict kinesis = {}
     cdef object name, value
     if not received.aggregated:
         if received.error is None:
-            return False
+            return None
         if not references_hold(received):
             raise received.error
     inner = received.source["kinesis"]
@@ -94,8 +93,29 @@ def append_user_records(ReceivedRecord received not None, list out not None):
     for name, value in received.source.items():
         if name != "kinesis" and name != "data":
             envelope[name] = value
-    build(received, sharing(envelope), sharing(kinesis), out)
-    return True
+    template = Template.__new__(Template)
+    template.received = received
+    template.envelope = sharing(envelope)
+    template.kinesis = sharing(kinesis)
+    return template
+
+
+def append_user_records(list parts not None, list out not None):
+    """Append the user records of each template, and whatever else is among the parts as it is.
+
+    The cycle collector rests meanwhile: it would go through all that is there already, again and again, and find that
+    dictionaries by the million hold no cycle. No other code runs while it rests.
+    """
+    cdef bint collecting = PyGC_Disable()
+    try:
+        for part in parts:
+            if type(part) is Template:
+                build(part, out, &collecting)
+            else:
+                out.append(part)
+    finally:
+        if collecting:
+            PyGC_Enable()
 
 
 cdef dict sharing(dict fields):
@@ -135,20 +155,24 @@ cdef bint references_hold(ReceivedRecord received) except -1:
     return True
 
 
-cdef int build(ReceivedRecord received, dict envelope, dict kinesis, list out) except -1:
+cdef int build(Template template, list out, bint *collecting) except -1:
     """Copy both dictionaries for each user record, its own fields filled in."""
+    cdef ReceivedRecord received = template.received
+    cdef dict envelope = template.envelope, kinesis = template.kinesis
     cdef list partition_keys = texts(received, received.walk.partition_keys, received.walk.found.partition_keys)
     cdef list explicit_hash_keys = texts(
         received, received.walk.explicit_hash_keys, received.walk.found.explicit_hash_keys)
     cdef const sp_wire_record *wire
     cdef const char *encoded
-    cdef dict user_record
     cdef bytes batch
     cdef uint32_t start = 0, end, i
     cdef size_t size
     while start < received.walk.found.records:
         end = batch_end(received, start, &size)
+        if collecting[0]:  # other threads may run
+            PyGC_Enable()
         batch = b64encode(aligned(received, start, end, size))
+        collecting[0] = PyGC_Disable()
         encoded = PyBytes_AS_STRING(batch)
         for i in range(start, end):
             wire = &received.records[i]
@@ -160,9 +184,7 @@ cdef int build(ReceivedRecord received, dict envelope, dict kinesis, list out) e
             kinesis["subSequenceNumber"] = NUMBERS[i] if i < MOST_NUMBERS else i
             kinesis["data"] = cut(&encoded, sp_span_of(received.walk.message, wire.data).size)
             envelope["kinesis"] = kinesis.copy()
-            user_record = envelope.copy()
-            PyObject_GC_UnTrack(<PyObject *>user_record)
-            out.append(user_record)
+            out.append(envelope.copy())
             if len(out) % KEEP_EVERY == 0:
                 KEPT.append(PyBytes_FromStringAndSize(NULL, 128))
         start = end

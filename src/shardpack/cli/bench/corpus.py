@@ -31,7 +31,8 @@ class Corpus:
         return Corpus(self.keys[:records], self.datas[:records])
 
     def pairs(self) -> list[tuple[str, bytes]]:
-        return sorted(zip(self.keys, self.datas, strict=True))
+        """Return partition keys and data in pairs, in order."""
+        return list(zip(self.keys, self.datas, strict=True))
 
 
 @lru_cache(maxsize=4)

@@ -67,10 +67,10 @@ def read(records: Any) -> None:
 
 
 def column_pairs(columns: Any) -> list[tuple[str, bytes]]:
-    """Return what ``deaggregate_columns`` found as sorted pairs of partition key and data."""
+    """Return what ``deaggregate_columns`` found as pairs of partition key and data, in order."""
     data, offsets = bytes(columns.data), memoryview(columns.offsets)
     keys = [columns.partition_keys[i] for i in memoryview(columns.partition_key_indices)]
-    return sorted((key, data[offsets[i] : offsets[i + 1]]) for i, key in enumerate(keys))
+    return [(key, data[offsets[i] : offsets[i + 1]]) for i, key in enumerate(keys)]
 
 
 KPL_AGGREGATE = 51_200
@@ -133,21 +133,19 @@ def compat_aggregate() -> Callable[[Corpus], list[bytes]]:
 
 
 def stored_pairs(sealed: list[Any]) -> list[tuple[str | None, bytes]]:
-    """Return what Kinesis records hold as sorted pairs of partition key and data: ours, or the data of a peer's."""
+    """Return what Kinesis records of any shards hold as sorted pairs: of ours, or of the data of a peer's."""
     found = deaggregate(get_records(sealed) if isinstance(sealed[0], KinesisRecord) else sealed)
-    return pairs(found)
+    return sorted(pairs(found))
 
 
 def pairs(user_records: Iterable[Any]) -> list[tuple[str | None, bytes]]:
-    """Return user records of ours or aiokpl's as sorted pairs of partition key and data."""
-    return sorted((record.partition_key, record.data) for record in user_records)
+    """Return user records of ours or aiokpl's as pairs of partition key and data, in order."""
+    return [(record.partition_key, record.data) for record in user_records]
 
 
 def aws_pairs(user_records: Iterable[dict[str, Any]]) -> list[tuple[str | None, bytes]]:
-    """Return user records of aws_kinesis_agg as sorted pairs of partition key and data."""
-    return sorted(
-        (record["kinesis"]["partitionKey"], base64.b64decode(record["kinesis"]["data"])) for record in user_records
-    )
+    """Return user records of aws_kinesis_agg as pairs of partition key and data, in order."""
+    return [(record["kinesis"]["partitionKey"], base64.b64decode(record["kinesis"]["data"])) for record in user_records]
 
 
 # --- the floor ---

@@ -14,14 +14,16 @@ from typing import Any
 
 from pybase64 import b64decode, b64encode
 
-from ..._compat import append_user_records, index_received, track
+from ..._compat import Template, append_user_records, index_received, template_of
 from ..._deaggregate import ReceivedRecord
 from ...errors import MalformedRecordError
 
 __all__ = ["deaggregate_records", "iter_deaggregate_records"]
 
-BATCH = 64
-"""Kinesis records of a list that are read at a time, so that their checksums run together."""
+BATCH = 256
+BATCH_BYTES = 16 << 20
+"""Kinesis records of a list, or bytes of them, that are read at a time: what one call or event brings, as a rule. Their
+checksums run together, and the cycle collector rests until all of their user records are there."""
 
 BOTO3 = "Boto3"
 
@@ -37,52 +39,54 @@ _Received = tuple[ReceivedRecord, bool]
 def deaggregate_records(records: Records, data_format: str | None = None) -> list[dict[str, Any]]:
     """Return all that ``iter_deaggregate_records`` yields."""
     found: list[dict[str, Any]] = []
-    for received, to_encode in _received(records, data_format):
-        _append(received, to_encode, found)
-    track(found)
+    for batch in _received(records, data_format):
+        append_user_records([_part(received, to_encode) for received, to_encode in batch], found)
     return found
 
 
 def iter_deaggregate_records(records: Records, data_format: str | None = None) -> Iterator[dict[str, Any]]:
     """Yield the user records of Kinesis records: of Lambda, Firehose, Kinesis Analytics or boto3; of one, or of many.
 
-    A list or tuple is read 64 Kinesis records ahead; of any other iterable, a record is asked for when all before it
-    were yielded. ``data`` is base64 in what is yielded. ``data_format="Boto3"`` says that data comes raw; a record that
-    is not aggregated keeps it so.
+    A list or tuple is read 256 Kinesis records ahead, or 16 MiB; of any other iterable, a record is asked for when all
+    before it were yielded. ``data`` is base64 in what is yielded. ``data_format="Boto3"`` says that data comes raw; a
+    record that is not aggregated keeps it so.
 
     An aggregated record with an index outside its table comes back whole, and is logged. Raises ``KeyError`` for
     records of another shape, ``ValueError`` for base64 that is not, after what came before. Thread-safe.
     """
-    for received, to_encode in _received(records, data_format):
-        found: list[dict[str, Any]] = []
-        _append(received, to_encode, found)
-        track(found)
-        yield from found
+    for batch in _received(records, data_format):
+        for received, to_encode in batch:
+            found: list[dict[str, Any]] = []
+            append_user_records([_part(received, to_encode)], found)
+            yield from found
 
 
-def _received(records: Records, data_format: str | None) -> Iterator[_Received]:
-    """Yield the Kinesis records, indexed."""
-    for batch in _batches([records] if isinstance(records, Mapping) else records):
+def _received(records: Records, data_format: str | None) -> Iterator[list[_Received]]:
+    """Yield the Kinesis records, indexed, some at a time."""
+    if not isinstance(records, (list, tuple)):
+        for record in [records] if isinstance(records, Mapping) else records:
+            yield from _received([record], data_format)
+        return
+    start = 0
+    while start < len(records):  # a list may grow as it is read
         received: list[_Received] = []
+        size = 0
         try:
-            received.extend(_read(record, data_format) for record in batch)
+            for record in records[start : start + BATCH]:
+                received.append(_read(record, data_format))
+                size += len(received[-1][0].data)
+                if size >= BATCH_BYTES:
+                    break
         except Exception:
-            index_received([record for record, _ in received])
-            yield from received  # what came before it is sound
+            yield _indexed(received)  # what came before it is sound
             raise
-        index_received([record for record, _ in received])
-        yield from received
+        yield _indexed(received)
+        start += len(received)
 
 
-def _batches(records: Iterable[Mapping[str, Any]]) -> Iterator[Iterable[Mapping[str, Any]]]:
-    if isinstance(records, (list, tuple)):
-        start = 0
-        while batch := records[start : start + BATCH]:  # a list may grow as it is read
-            yield batch
-            start += len(batch)
-    else:
-        for record in records:
-            yield (record,)
+def _indexed(received: list[_Received]) -> list[_Received]:
+    index_received([record for record, _ in received])
+    return received
 
 
 def _read(record: Mapping[str, Any], data_format: str | None) -> _Received:
@@ -129,15 +133,17 @@ def _from_transformation(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return record
 
 
-def _append(received: ReceivedRecord, to_encode: bool, found: list[dict[str, Any]]) -> None:
+def _part(received: ReceivedRecord, to_encode: bool) -> Template | dict[str, Any]:
+    """Return what ``append_user_records`` takes: a template, or the Kinesis record where it comes back whole."""
     try:
-        if append_user_records(received, found):
-            return
+        if template := template_of(received):
+            return template
     except MalformedRecordError as error:
         _report(received, error)
     if to_encode:
         received.source["kinesis"]["data"] = b64encode(received.data)
-    found.append(received.source)
+    source: dict[str, Any] = received.source
+    return source
 
 
 def _report(received: ReceivedRecord, error: MalformedRecordError) -> None:
