@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
+import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
 from isolated import run
 
+from shardpack.cli.bench.apart import Apart
 from shardpack.cli.bench.headline import Finding, rate_text, ratio_text
-from shardpack.cli.bench.interleave import LONGEST_TURN, MIN_ROUNDS, Ratio, Turns, interleave
-from shardpack.cli.bench.rows import OURS, ROWS, NotHereError, Peer, Row, Scale, UnlikeError
+from shardpack.cli.bench.interleave import LONGEST_TURN, MIN_ROUNDS, Ratio, Turns, interleave, take_turn
+from shardpack.cli.bench.rows import OURS, ROWS, NotHereError, Row, Scale, UnlikeError, Way
 from shardpack.cli.bench.ways import NotInstalledError
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -45,11 +49,9 @@ def report():
 class Clock:
     """Time that passes only as a way runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch) -> None:
         self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+        monkeypatch.setattr("time.perf_counter", lambda: self.now)
 
     def way(self, *seconds: float):
         """Return something that takes these seconds, then the last of them for ever."""
@@ -61,13 +63,20 @@ class Clock:
         return go
 
 
-def test_ways_take_turns_of_the_same_length():
-    clock = Clock()
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+def turns_of(ways):
+    return {name: partial(take_turn, run) for name, run in ways.items()}
+
+
+def test_ways_take_turns_of_the_same_length(clock):
     calls: list[str] = []
     fast, slow = clock.way(0.01), clock.way(0.2)
-    turns = interleave(
-        {"fast": lambda: (calls.append("f"), fast()), "slow": lambda: (calls.append("s"), slow())}, 2.0, clock=clock
-    )
+    ways = {"fast": lambda: (calls.append("f"), fast()), "slow": lambda: (calls.append("s"), slow())}
+    turns = interleave(turns_of(ways), 2.0)
     assert turns.best("fast") == pytest.approx(0.01)
     assert turns.best("slow") == pytest.approx(0.2)
     measured = "".join(calls)[3:]  # the fast one ran twice, the slow one once to see how long they take
@@ -75,15 +84,13 @@ def test_ways_take_turns_of_the_same_length():
     assert turns.rounds == 4
 
 
-def test_there_are_rounds_enough_when_time_is_not():
-    clock = Clock()
-    turns = interleave({"a": clock.way(10 * LONGEST_TURN), "b": clock.way(0.001)}, 0, clock=clock)
+def test_there_are_rounds_enough_when_time_is_not(clock):
+    turns = interleave(turns_of({"a": clock.way(10 * LONGEST_TURN), "b": clock.way(0.001)}), 0)
     assert turns.rounds == MIN_ROUNDS
 
 
-def test_what_is_paid_once_is_not_measured():
-    clock = Clock()
-    turns = interleave({"a": clock.way(5.0, 0.1), "b": clock.way(0.1)}, 0, clock=clock)
+def test_what_is_paid_once_is_not_measured(clock):
+    turns = interleave(turns_of({"a": clock.way(5.0, 0.1), "b": clock.way(0.1)}), 0)
     assert turns.seconds["a"] == pytest.approx((0.1,) * MIN_ROUNDS)
 
 
@@ -103,25 +110,46 @@ def test_every_row_proves_itself(name):
         row = ROWS[name](Scale(0.001))
     except NotHereError as why:
         pytest.skip(str(why))
-    ways, missing = row.installed()
-    assert list(ways) == [OURS, *(peer for peer in row.peers if peer not in missing)]
-    for way in ways.values():
-        way()
-    assert all(row.amount_of(way) > 0 for way in ways)
+    assert next(iter(row.ways)) == OURS
+    for way in row.ways:
+        with contextlib.suppress(NotInstalledError):
+            row.proved(way)()
+        assert row.amount_of(way) > 0
 
 
-def test_peer_that_does_other_work_is_an_error():
-    row = Row("a row", "", "keys", 1, lambda: 2, {"peer": Peer(lambda: lambda: 3, lambda found: found == 2)})
-    with pytest.raises(UnlikeError, match="a row: peer does other work"):
-        row.installed()
+def test_way_that_does_other_work_is_an_error():
+    row = Row("a row", "", "keys", 1, {OURS: Way(lambda: lambda: 3, lambda found: found == 2)})
+    with pytest.raises(UnlikeError, match="a row: shardpack: what went in did not come out"):
+        row.proved(OURS)
 
 
-def test_peer_that_is_missing_is_named():
-    def absent():
-        raise NotInstalledError("pip install it")
+# --- each in a process of its own ---
 
-    row = Row("a row", "", "keys", 1, lambda: 2, {"peer": Peer(absent)})
-    assert row.installed()[1] == {"peer": "pip install it"}
+
+def test_way_runs_apart():
+    with Apart("md5", Scale(0.001), "hashlib") as process:
+        about = process.about()
+        assert (about.title, about.unit) == ("MD5", "bytes")
+        assert list(about.amounts) == [OURS, "hashlib"]
+        assert process.turn(2) > 0
+        pid = process._process.pid
+        assert pid != os.getpid()
+    assert not process._process.is_alive()
+
+
+def test_what_cannot_be_measured_is_said_by_its_process(without_aws_kinesis_agg, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", without_aws_kinesis_agg)
+    with Apart("drop-in-boto3", Scale(0.001), "aws_kinesis_agg") as process, pytest.raises(NotInstalledError) as how:
+        process.about()
+    assert str(how.value) == "pip install aws_kinesis_agg six"
+
+
+@pytest.fixture
+def without_aws_kinesis_agg(tmp_path):
+    """A folder for PYTHONPATH that makes every process live without it."""
+    hide = "import sys\nfor m in ('', '.aggregator', '.deaggregator'): sys.modules['aws_kinesis_agg' + m] = None\n"
+    (tmp_path / "sitecustomize.py").write_text(hide)
+    return str(tmp_path)
 
 
 # --- the command ---
@@ -144,12 +172,10 @@ def test_bench_prints_every_row_as_json(shardpack):
     assert found["environment"]["md5_kernel"]
 
 
-def test_bench_names_what_is_not_installed(command_environment):
-    hide = "import sys\nfor m in ('', '.aggregator', '.deaggregator'): sys.modules['aws_kinesis_agg' + m] = None\n"
-    call = "sys.argv = ['shardpack', 'bench', '--quick', '--seconds', '0']\nfrom shardpack.cli import main; main()"
-    said = run(hide + call, **command_environment)
-    assert "not installed" in said
-    assert "To see aws_kinesis_agg beside it: pip install aws_kinesis_agg six" in said
+def test_bench_names_what_is_not_installed(shardpack, without_aws_kinesis_agg):
+    done = shardpack("bench", "--quick", "--seconds", "0", PYTHONPATH=without_aws_kinesis_agg)
+    assert "not installed" in done.stdout
+    assert "To see aws_kinesis_agg beside it: pip install aws_kinesis_agg six" in done.stdout
 
 
 def test_importing_shardpack_does_not_import_the_benchmarks():

@@ -36,6 +36,12 @@ def first_event(user_records: int) -> str:
     return json.dumps({"Records": lambda_records(kinesis_records(synthetic(user_records, 100)))})
 
 
+def printed(user_records: int) -> str:
+    """Return what a function prints that has read this event."""
+    found = sorted((key, len(data)) for key, data in synthetic(user_records, 100).pairs())
+    return " ".join(map(str, found)) + "\n"
+
+
 def ours(event: str) -> partial[str]:
     return partial(_start, _OURS, event)
 

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from ..outcome import answered, stderr
 from .headline import Finding, environment, measure, rate_text, ratio_text
-from .interleave import one_core
 from .rows import ROWS, Scale
 
 
@@ -25,8 +24,8 @@ def bench(
 ) -> None:
     """Measure shardpack on this machine, beside its peers.
 
-    Each row runs ours and the peers in turns, on one core, after all of them have
-    proved to do the same work. The ratio is that of their best turns; in brackets
+    Each row runs ours and the peers in turns, each in a process of its own and on
+    one core, after all of them have proved to do the same work. The ratio is that of their best turns; in brackets
     are the lowest and the highest of any round. Peers not installed are named.
 
     \b
@@ -36,7 +35,7 @@ def bench(
     with answered():
         console = Console(highlight=False)
         findings: list[Finding] = []
-        with one_core(), stderr.status("Measuring") as status:
+        with stderr.status("Measuring") as status:
             for finding in measure(seconds, Scale(0.01 if quick else 1.0)):
                 findings.append(finding)
                 status.update(f"Measuring, {len({finding.row for finding in findings})} of {len(ROWS)}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 
 from ... import _md5
 from . import ways
+from .apart import About, Apart
 from .interleave import Ratio, interleave
-from .rows import FLOOR, OURS, ROWS, NotHereError, Row, Scale
+from .rows import FLOOR, OURS, ROWS, NotHereError, Scale
+from .ways import NotInstalledError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +47,37 @@ class Finding:
 def measure(seconds: float, scale: Scale, rows: tuple[str, ...] = tuple(ROWS)) -> Iterator[Finding]:
     """Measure the rows one after the other, each for its share of about so many seconds."""
     for name in rows:
+        with ExitStack() as processes:
+            try:
+                ours = processes.enter_context(Apart(name, scale))
+                about = ours.about()
+            except NotHereError as why:
+                yield Finding(name, name, "", "", 0, "", missing=str(why))
+                continue
+            _, *others = about.amounts
+            peers = {peer: processes.enter_context(Apart(name, scale, peer)) for peer in others}
+            yield from _measure_row(name, about, ours, peers, seconds / len(rows))
+
+
+def _measure_row(name: str, about: About, ours: Apart, peers: Mapping[str, Apart], seconds: float) -> Iterator[Finding]:
+    ready, missing = {OURS: ours.turn}, {}
+    for peer, process in peers.items():
         try:
-            row = ROWS[name](scale)
-        except NotHereError as why:
-            yield Finding(name, name, "", "", 0, "", missing=str(why))
-            continue
-        yield from _measure_row(name, row, seconds / len(rows))
-
-
-def _measure_row(name: str, row: Row, seconds: float) -> Iterator[Finding]:
-    there, missing = row.installed()
-    turns = interleave(there, seconds)
-    rate = row.amount / turns.best(OURS)
-    for peer in row.peers:
-        finding = Finding(name, row.title, row.detail, row.unit, row.amount, peer, rate, rounds=turns.rounds)
+            process.about()
+        except NotInstalledError as how:
+            missing[peer] = str(how)
+        else:
+            ready[peer] = process.turn
+    turns = interleave(ready, seconds)
+    amount = about.amounts[OURS]
+    rate = amount / turns.best(OURS)
+    for peer in peers:
+        finding = Finding(name, about.title, about.detail, about.unit, amount, peer, rate, rounds=turns.rounds)
         if peer in missing:
             yield replace(finding, missing=missing[peer])
         else:
-            amount = row.amount_of(peer)
-            yield replace(
-                finding, peer_rate=amount / turns.best(peer), ratio=turns.ratio(OURS, peer, row.amount / amount)
-            )
+            work = about.amounts[peer]
+            yield replace(finding, peer_rate=work / turns.best(peer), ratio=turns.ratio(OURS, peer, amount / work))
 
 
 def environment() -> dict[str, Any]:

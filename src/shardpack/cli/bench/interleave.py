@@ -1,8 +1,8 @@
 """Time several ways of doing one thing so that a noisy machine is noisy for all of them.
 
-Ways take turns in one process, round after round; the order turns round as well. In its turn each way runs for about
-the same time, so that a fast one does not get more chances of a quiet moment than a slow one. The figure is the ratio
-of the best turns; its spread is the lowest and the highest ratio within one round, between which it always lies.
+Ways take turns, round after round; the order turns round as well. In its turn each way runs for about the same time,
+so that a fast one does not get more chances of a quiet moment than a slow one. The figure is the ratio of the best
+turns; its spread is the lowest and the highest ratio within one round, between which it always lies.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ LONGEST_TURN = 0.3
 
 CORES = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 """The cores this process may use, as it started; empty where the system does not say."""
+
+
+Turn = Callable[[int], float]
+"""Runs something so many times; returns the seconds that one took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,60 +55,45 @@ class Turns:
         return Ratio(work * self.best(peer) / self.best(way), work * min(pairs), work * max(pairs))
 
 
-def interleave(
-    ways: Mapping[str, Callable[[], object]],
-    seconds: float,
-    *,
-    min_rounds: int = MIN_ROUNDS,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Turns:
-    """Run the ways in turns for about so many seconds, and ``min_rounds`` at least. Results are dropped.
+def interleave(ways: Mapping[str, Turn], seconds: float, *, min_rounds: int = MIN_ROUNDS) -> Turns:
+    """Have the ways take turns for about so many seconds, and ``min_rounds`` at least.
 
-    Every way runs once before the clock starts. The cycle collector stays on, as in a program: those who make objects
-    by the million pay for what it does with them. It does not see what lived before.
+    Every way runs once or twice before that, which tells how long it takes.
     """
-    began = clock()
-    runs = _runs_a_turn(ways, clock)
+    began = time.perf_counter()
+    runs = _runs_a_turn(ways)
     found: dict[str, list[float]] = {way: [] for way in ways}
     order = list(ways)
     longest_round = 0.0
-    with _frozen():
-        while len(found[order[0]]) < min_rounds or clock() - began + longest_round < seconds:
-            round_began = clock()
-            for way in order:
-                gc.collect()
-                found[way].append(_time(ways[way], runs[way], clock))
-            longest_round = max(longest_round, clock() - round_began)
-            order.append(order.pop(0))
+    while len(found[order[0]]) < min_rounds or time.perf_counter() - began + longest_round < seconds:
+        round_began = time.perf_counter()
+        for way in order:
+            found[way].append(ways[way](runs[way]))
+        longest_round = max(longest_round, time.perf_counter() - round_began)
+        order.append(order.pop(0))
     return Turns({way: tuple(values) for way, values in found.items()})
 
 
-def _runs_a_turn(ways: Mapping[str, Callable[[], object]], clock: Callable[[], float]) -> dict[str, int]:
+def _runs_a_turn(ways: Mapping[str, Turn]) -> dict[str, int]:
     once = {}
-    for way, run in ways.items():
-        once[way] = _time(run, 1, clock)  # pays for caches, lazy imports and memory that is kept
+    for way, turn in ways.items():
+        once[way] = turn(1)  # pays for caches, lazy imports and memory that is kept
         if once[way] < SHORTEST_TURN:
-            once[way] = max(_time(run, 1, clock), 1e-9)
-    turn = min(max(SHORTEST_TURN, *once.values()), LONGEST_TURN)
-    return {way: max(1, round(turn / seconds)) for way, seconds in once.items()}
+            once[way] = max(turn(1), 1e-9)
+    length = min(max(SHORTEST_TURN, *once.values()), LONGEST_TURN)
+    return {way: max(1, round(length / seconds)) for way, seconds in once.items()}
 
 
-def _time(run: Callable[[], object], times: int, clock: Callable[[], float]) -> float:
-    began = clock()
+def take_turn(run: Callable[[], object], times: int) -> float:
+    """Run so many times, results dropped; return the seconds that one took.
+
+    The cycle collector stays on, as in a program: those who make objects by the million pay for what it does with them.
+    """
+    gc.collect()
+    began = time.perf_counter()
     for _ in range(times):
         run()
-    return (clock() - began) / times
-
-
-@contextmanager
-def _frozen() -> Iterator[None]:
-    """Keep the cycle collector from going through corpora, modules and all else that is there already."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
+    return (time.perf_counter() - began) / times
 
 
 @contextmanager

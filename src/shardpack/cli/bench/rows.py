@@ -1,14 +1,15 @@
 """The rows of the headline table: what runs, against what, and the proof that all of them do the same work.
 
-A row is made when its turn comes. Everything in it is proved once, before a clock starts.
+A row is made anew in each process that runs a way of it, and the way is proved there, before a clock starts.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..._md5 import _md5_many
 from . import cold_start, ways
 from .corpus import Corpus, flights, synthetic
 from .interleave import CORES
-from .ways import AIOKPL, AWS, MIB, NotInstalledError
+from .ways import AIOKPL, AWS, MIB
 
 OURS = "shardpack"
 FLOOR = "memcpy + MD5"
@@ -34,44 +35,38 @@ class UnlikeError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """What stands beside ours. ``make`` raises ``NotInstalledError``; ``same_work`` judges what a run returned."""
+class Way:
+    """One way of doing a row's work.
+
+    ``make`` gets it ready, which may raise ``NotInstalledError``. ``is_right`` judges what a run returned.
+    """
 
     make: Callable[[], Callable[[], Any]]
-    same_work: Callable[[Any], bool] = lambda _: True
+    is_right: Callable[[Any], bool] = lambda _: True
     amount: float | None = None
     """What a run moves, where that is not what ours does."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """Something that ours does, proved to be right, and who else does it. A run moves ``amount`` in ``unit``."""
+    """Something that ours does, and who else does it; ours is the first way. A run moves ``amount`` in ``unit``."""
 
     title: str
     detail: str
     unit: str
     amount: float
-    ours: Callable[[], object]
-    peers: dict[str, Peer] = field(default_factory=dict)
+    ways: dict[str, Way]
 
-    def installed(self) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
-        """Return the ways there are, ours first and each peer proved to do the same; and how to install the rest."""
-        ways: dict[str, Callable[[], object]] = {OURS: self.ours}
-        missing = {}
-        for name, peer in self.peers.items():
-            try:
-                way = peer.make()
-            except NotInstalledError as how:
-                missing[name] = str(how)
-                continue
-            if not peer.same_work(way()):
-                raise UnlikeError(f"{self.title}: {name} does other work")
-            ways[name] = way
-        return ways, missing
+    def proved(self, name: str) -> Callable[[], Any]:
+        """Return a way that is ready, and did the work once. Raises ``NotInstalledError`` or ``UnlikeError``."""
+        way = self.ways[name]
+        run = way.make()
+        _prove(way.is_right(run()), f"{self.title}: {name}")
+        return run
 
-    def amount_of(self, way: str) -> float:
-        peer = self.peers.get(way)
-        return self.amount if peer is None or peer.amount is None else peer.amount
+    def amount_of(self, name: str) -> float:
+        amount = self.ways[name].amount
+        return self.amount if amount is None else amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +79,9 @@ class Scale:
         return max(int(full * self.share), 64)
 
 
-def _prove(holds: bool, title: str) -> None:
+def _prove(holds: bool, what: str) -> None:
     if not holds:
-        raise UnlikeError(f"{title}: what went in did not come out")
+        raise UnlikeError(f"{what}: what went in did not come out")
 
 
 # --- MD5 ---
@@ -94,45 +89,62 @@ def _prove(holds: bool, title: str) -> None:
 
 def hash_keys_row(scale: Scale) -> Row:
     keys = [f"device-{i}" for i in range(scale(1_000_000))]
-    digests = hash_keys(keys).tobytes()
-    peer = Peer(
-        lambda: partial(ways.hashlib_hash_keys, keys),
-        lambda found: b"".join(key.to_bytes(16, "big") for key in found) == digests,
-    )
+
+    def is_right(digests: bytes) -> bool:
+        return digests == b"".join(hashlib.md5(key.encode()).digest() for key in keys)
+
     return Row(
-        "`hash_keys`", f"{len(keys):,} short keys", "keys", len(keys), lambda: hash_keys(keys), {"hashlib": peer}
+        "`hash_keys`",
+        f"{len(keys):,} short keys",
+        "keys",
+        len(keys),
+        {
+            OURS: Way(lambda: partial(hash_keys, keys), lambda found: is_right(found.tobytes())),
+            "hashlib": Way(
+                lambda: partial(ways.hashlib_hash_keys, keys),
+                lambda found: is_right(b"".join(key.to_bytes(16, "big") for key in found)),
+            ),
+        },
     )
 
 
 def md5_row(scale: Scale) -> Row:
     messages = [bytes([i]) * scale(MIB) for i in range(32)]
-    peer = Peer(lambda: partial(ways.hashlib_md5, messages), _md5_many(messages).__eq__)
-    detail = f"32 messages of {len(messages[0]) / MIB:.2g} MiB"
-    return Row("MD5", detail, "bytes", 32 * len(messages[0]), lambda: _md5_many(messages), {"hashlib": peer})
+
+    def is_right(digests: list[bytes]) -> bool:
+        return digests == ways.hashlib_md5(messages)
+
+    return Row(
+        "MD5",
+        f"32 messages of {len(messages[0]) / MIB:.2g} MiB",
+        "bytes",
+        32 * len(messages[0]),
+        {
+            OURS: Way(lambda: partial(_md5_many, messages), is_right),
+            "hashlib": Way(lambda: partial(ways.hashlib_md5, messages), is_right),
+        },
+    )
 
 
 # --- aggregate ---
 
 
+def _holds(corpus: Corpus) -> Callable[[list[Any]], bool]:
+    """Judge aggregated records, of any shards, by the user records in them."""
+    return lambda sealed: ways.stored_pairs(sealed) == sorted(corpus.pairs())
+
+
 def _aggregate_row(title: str, corpus: Corpus, ours: Callable[[Aggregator, Corpus], list[Any]]) -> Row:
     size = round(corpus.data_size / len(corpus))
-    aggregator = Aggregator(ShardMap.uniform(8))
-    _prove(ways.stored_pairs(ours(aggregator, corpus)) == sorted(corpus.pairs()), title)
     return Row(
         title,
         f"{size} B, 8 shards",
         "user records",
         len(corpus),
-        lambda: ours(aggregator, corpus),
         {
-            AWS: Peer(
-                lambda: partial(ways.aws_aggregate(), corpus),
-                lambda sealed: ways.stored_pairs(sealed) == sorted(corpus.pairs()),
-            ),
-            AIOKPL: Peer(
-                lambda: partial(ways.aiokpl_aggregate(), corpus),
-                lambda sealed: ways.stored_pairs(sealed) == sorted(corpus.pairs()),
-            ),
+            OURS: Way(lambda: partial(ours, Aggregator(ShardMap.uniform(8)), corpus), _holds(corpus)),
+            AWS: Way(lambda: partial(ways.aws_aggregate(), corpus), _holds(corpus)),
+            AIOKPL: Way(lambda: partial(ways.aiokpl_aggregate(), corpus), _holds(corpus)),
         },
     )
 
@@ -153,22 +165,35 @@ def aggregate_singly_row(scale: Scale) -> Row:
 def many_shards_row(scale: Scale) -> Row:
     corpus = synthetic(scale(1_000_000), 100, 100_000)
     batches = ways.batches(corpus)
-    few, many = (Aggregator(ShardMap.uniform(count)) for count in (8, 10_000))
-    title = "`add_many` + `flush`, 10,000 shards"
     some = corpus.first(50_000)
-    for aggregator in (few, many):
-        _prove(ways.stored_pairs(ways.add_many(aggregator, some)) == sorted(some.pairs()), title)
-    peers = {"8 shards": Peer(lambda: partial(ways.add_many_in_batches, few, batches))}
-    return Row(title, "100 B", "user records", len(corpus), lambda: ways.add_many_in_batches(many, batches), peers)
+    title = "`add_many` + `flush`, 10,000 shards"
+
+    def over(shards: int) -> Callable[[], object]:
+        aggregator = Aggregator(ShardMap.uniform(shards))
+        _prove(_holds(some)(ways.add_many(aggregator, some)), title)
+        return partial(ways.add_many_in_batches, aggregator, batches)
+
+    return Row(
+        title,
+        "100 B",
+        "user records",
+        len(corpus),
+        {OURS: Way(lambda: over(10_000)), "8 shards": Way(lambda: over(8))},
+    )
 
 
 def floor_row(scale: Scale) -> Row:
     corpus = synthetic(scale(32 * 1024), 1024)
-    aggregator = Aggregator(ShardMap.uniform(8))
-    title = "`add_many` + `flush`, 1 KiB"
-    _prove(ways.stored_pairs(ways.add_many(aggregator, corpus)) == sorted(corpus.pairs()), title)
-    peers = {FLOOR: Peer(lambda: ways.floor(corpus.datas))}
-    return Row(title, "8 shards", "bytes", corpus.data_size, lambda: ways.add_many(aggregator, corpus), peers)
+    return Row(
+        "`add_many` + `flush`, 1 KiB",
+        "8 shards",
+        "bytes",
+        corpus.data_size,
+        {
+            OURS: Way(lambda: partial(ways.add_many, Aggregator(ShardMap.uniform(8)), corpus), _holds(corpus)),
+            FLOOR: Way(lambda: ways.floor(corpus.datas)),
+        },
+    )
 
 
 def two_threads_row(scale: Scale) -> Row:
@@ -186,10 +211,17 @@ def two_threads_row(scale: Scale) -> Row:
     def on(count: int) -> list[int]:
         return list(threads.map(work, range(count)))
 
-    title = "… in two threads"
     amount = times * sum(map(len, corpora))
-    peer = Peer(lambda: lambda: on(1), amount=times * len(corpora[0]))
-    return Row(title, "100 B, an `Aggregator` each", "user records", amount, lambda: on(2), {"one thread": peer})
+    return Row(
+        "… in two threads",
+        "100 B, an `Aggregator` each",
+        "user records",
+        amount,
+        {
+            OURS: Way(lambda: partial(on, 2)),
+            "one thread": Way(lambda: partial(on, 1), amount=times * len(corpora[0])),
+        },
+    )
 
 
 # --- deaggregate ---
@@ -201,13 +233,13 @@ def _received(scale: Scale) -> tuple[Corpus, list[dict[str, Any]]]:
     return corpus, ways.get_records(ways.kinesis_records(corpus, ways.KPL_AGGREGATE))
 
 
-def _readers(corpus: Corpus, records: list[dict[str, Any]]) -> dict[str, Peer]:
+def _readers(corpus: Corpus, records: list[dict[str, Any]]) -> dict[str, Way]:
     return {
-        AWS: Peer(
+        AWS: Way(
             lambda: partial(ways.aws_deaggregate("Boto3"), records),
             lambda found: ways.aws_pairs(found) == corpus.pairs(),
         ),
-        AIOKPL: Peer(
+        AIOKPL: Way(
             lambda: partial(ways.aiokpl_deaggregate(), records),
             lambda found: ways.pairs(found) == corpus.pairs(),
         ),
@@ -216,26 +248,31 @@ def _readers(corpus: Corpus, records: list[dict[str, Any]]) -> dict[str, Peer]:
 
 def deaggregate_row(scale: Scale) -> Row:
     corpus, records = _received(scale)
-    title = "`deaggregate`"
-    _prove(ways.pairs(deaggregate(records)) == corpus.pairs(), title)
     return Row(
-        title,
+        "`deaggregate`",
         "to `UserRecord`s, 100 B, GetRecords with KPL aggregates",
         "user records",
         len(corpus),
-        lambda: deaggregate(records),
-        _readers(corpus, records),
+        {
+            OURS: Way(lambda: partial(deaggregate, records), lambda found: ways.pairs(found) == corpus.pairs()),
+            **_readers(corpus, records),
+        },
     )
 
 
 def read_row(scale: Scale) -> Row:
     corpus, records = _received(scale)
-    title = "… and read each"
-    peers = {
-        AWS: Peer(lambda: partial(ways.aws_read("Boto3"), records)),
-        AIOKPL: Peer(lambda: partial(ways.aiokpl_read(), records)),
-    }
-    return Row(title, "its `data` and `partition_key`", "user records", len(corpus), lambda: ways.read(records), peers)
+    return Row(
+        "… and read each",
+        "its `data` and `partition_key`",
+        "user records",
+        len(corpus),
+        {
+            OURS: Way(lambda: partial(ways.read, records)),
+            AWS: Way(lambda: partial(ways.aws_read("Boto3"), records)),
+            AIOKPL: Way(lambda: partial(ways.aiokpl_read(), records)),
+        },
+    )
 
 
 def columns_row(scale: Scale) -> Row:
@@ -243,16 +280,19 @@ def columns_row(scale: Scale) -> Row:
     if deaggregate_columns is None:
         raise NotHereError("this version has no deaggregate_columns")
     corpus, records = _received(scale)
-    title = "`deaggregate_columns`"
-    _prove(ways.column_pairs(deaggregate_columns(records)) == corpus.pairs(), title)
     return Row(
-        title,
+        "`deaggregate_columns`",
         "100 B, GetRecords with KPL aggregates",
         "user records",
         len(corpus),
-        lambda: deaggregate_columns(records),
-        _readers(corpus, records)
-        | {FLOOR: Peer(lambda: ways.floor([record["Data"] for record in records], ways.KPL_AGGREGATE))},
+        {
+            OURS: Way(
+                lambda: partial(deaggregate_columns, records),
+                lambda columns: ways.column_pairs(columns) == corpus.pairs(),
+            ),
+            **_readers(corpus, records),
+            FLOOR: Way(lambda: ways.floor([record["Data"] for record in records], ways.KPL_AGGREGATE)),
+        },
     )
 
 
@@ -261,37 +301,52 @@ def arrow_row(scale: Scale) -> Row:
     if deaggregate_arrow is None:
         raise NotHereError("this version has no deaggregate_arrow")
     corpus, records = _received(scale)
-    title = "`deaggregate_arrow`"
-    _prove(ways.column_pairs(deaggregate_arrow(records).columns) == corpus.pairs(), title)
     return Row(
-        title,
+        "`deaggregate_arrow`",
         "an Arrow record batch of the same",
         "user records",
         len(corpus),
-        lambda: deaggregate_arrow(records),
-        _readers(corpus, records),
+        {
+            OURS: Way(
+                lambda: partial(deaggregate_arrow, records),
+                lambda batch: ways.column_pairs(batch.columns) == corpus.pairs(),
+            ),
+            **_readers(corpus, records),
+        },
     )
 
 
 def event_row(scale: Scale) -> Row:
     corpus = synthetic(scale(40_000), 100)  # a function is given 6 MB at most
     event = {"Records": ways.lambda_records(ways.kinesis_records(corpus, ways.KPL_AGGREGATE))}
-    title = "`deaggregate`, an event of Lambda"
-    _prove(ways.pairs(deaggregate(event)) == corpus.pairs(), title)
-    peer = Peer(
-        lambda: partial(ways.aws_deaggregate(None), event["Records"]),
-        lambda found: ways.aws_pairs(found) == corpus.pairs(),
+    return Row(
+        "`deaggregate`, an event of Lambda",
+        "100 B, to `UserRecord`s",
+        "user records",
+        len(corpus),
+        {
+            OURS: Way(lambda: partial(deaggregate, event), lambda found: ways.pairs(found) == corpus.pairs()),
+            AWS: Way(
+                lambda: partial(ways.aws_deaggregate(None), event["Records"]),
+                lambda found: ways.aws_pairs(found) == corpus.pairs(),
+            ),
+        },
     )
-    return Row(title, "100 B, to `UserRecord`s", "user records", len(corpus), lambda: deaggregate(event), {AWS: peer})
 
 
 def _drop_in_row(title: str, corpus: Corpus, records: list[dict[str, Any]], data_format: str | None) -> Row:
-    deaggregate_records = ways.compat_deaggregate(data_format)
-    expected = deaggregate_records(records)
-    _prove(ways.aws_pairs(expected) == corpus.pairs(), title)
-    peer = Peer(lambda: partial(ways.aws_deaggregate(data_format), records), expected.__eq__)
+    def is_right(found: list[dict[str, Any]]) -> bool:
+        return ways.aws_pairs(found) == corpus.pairs()
+
     return Row(
-        title, "100 B, to dictionaries", "user records", len(corpus), lambda: deaggregate_records(records), {AWS: peer}
+        title,
+        "100 B, to dictionaries",
+        "user records",
+        len(corpus),
+        {
+            OURS: Way(lambda: partial(ways.compat_deaggregate(data_format), records), is_right),
+            AWS: Way(lambda: partial(ways.aws_deaggregate(data_format), records), is_right),
+        },
     )
 
 
@@ -309,15 +364,18 @@ def drop_in_boto3_row(scale: Scale) -> Row:
 
 def cold_start_row(_: Scale) -> Row:
     event = cold_start.first_event(100)
-    ours = cold_start.ours(event)
-    found = ours()
-    title = "Cold start"
-    _prove(found.count("(") == 100, title)
-    peers = {
-        AWS: Peer(lambda: cold_start.aws(event), found.__eq__),
-        cold_start.BARE: Peer(lambda: cold_start.bare(event)),
-    }
-    return Row(title, "a fresh Python, `import` and a first Lambda event", "starts", 1, ours, peers)
+    expected = cold_start.printed(100)
+    return Row(
+        "Cold start",
+        "a fresh Python, `import` and a first Lambda event",
+        "starts",
+        1,
+        {
+            OURS: Way(lambda: cold_start.ours(event), expected.__eq__),
+            AWS: Way(lambda: cold_start.aws(event), expected.__eq__),
+            cold_start.BARE: Way(lambda: cold_start.bare(event)),
+        },
+    )
 
 
 ROWS: dict[str, Callable[[Scale], Row]] = {
