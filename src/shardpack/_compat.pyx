@@ -155,6 +155,8 @@ cdef bint references_hold(ReceivedRecord received) except -1:
     return True
 
 
+@cython.boundscheck(False)  # indices were checked against their tables
+@cython.wraparound(False)
 cdef int build(Template template, list out, bint *collecting) except -1:
     """Copy both dictionaries for each user record, its own fields filled in."""
     cdef ReceivedRecord received = template.received
@@ -162,10 +164,12 @@ cdef int build(Template template, list out, bint *collecting) except -1:
     cdef list partition_keys = texts(received, received.walk.partition_keys, received.walk.found.partition_keys)
     cdef list explicit_hash_keys = texts(
         received, received.walk.explicit_hash_keys, received.walk.found.explicit_hash_keys)
+    cdef list numbers = NUMBERS
+    cdef bint has_explicit_hash_keys = len(explicit_hash_keys) > 0
     cdef const sp_wire_record *wire
     cdef const char *encoded
     cdef bytes batch
-    cdef uint32_t start = 0, end, i
+    cdef Py_ssize_t start = 0, end, i
     cdef size_t size
     while start < received.walk.found.records:
         end = batch_end(received, start, &size)
@@ -176,12 +180,12 @@ cdef int build(Template template, list out, bint *collecting) except -1:
         encoded = PyBytes_AS_STRING(batch)
         for i in range(start, end):
             wire = &received.records[i]
-            kinesis["partitionKey"] = partition_keys[wire.partition_key_index]
-            if explicit_hash_keys:
+            kinesis["partitionKey"] = partition_keys[<Py_ssize_t>wire.partition_key_index]
+            if has_explicit_hash_keys:
                 kinesis["explicitHashKey"] = (
                     None if wire.explicit_hash_key_index == SP_NO_INDEX
-                    else explicit_hash_keys[wire.explicit_hash_key_index])
-            kinesis["subSequenceNumber"] = NUMBERS[i] if i < MOST_NUMBERS else i
+                    else explicit_hash_keys[<Py_ssize_t>wire.explicit_hash_key_index])
+            kinesis["subSequenceNumber"] = numbers[i] if i < MOST_NUMBERS else i
             kinesis["data"] = cut(&encoded, sp_span_of(received.walk.message, wire.data).size)
             envelope["kinesis"] = kinesis.copy()
             out.append(envelope.copy())
