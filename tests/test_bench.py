@@ -137,17 +137,18 @@ def test_way_runs_apart():
     assert not process._process.is_alive()
 
 
-def test_what_cannot_be_measured_is_said_by_its_process(without_aws_kinesis_agg, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", without_aws_kinesis_agg)
+def test_what_cannot_be_measured_is_said_by_its_process(without_peers, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", without_peers)
     with Apart("drop-in-boto3", Scale(0.001), "aws_kinesis_agg") as process, pytest.raises(NotInstalledError) as how:
         process.about()
     assert str(how.value) == "pip install aws_kinesis_agg six"
 
 
 @pytest.fixture
-def without_aws_kinesis_agg(tmp_path):
-    """A folder for PYTHONPATH that makes every process live without it."""
+def without_peers(tmp_path):
+    """A folder for PYTHONPATH that makes every process live without aws_kinesis_agg and pyarrow."""
     hide = "import sys\nfor m in ('', '.aggregator', '.deaggregator'): sys.modules['aws_kinesis_agg' + m] = None\n"
+    hide += "sys.modules['pyarrow'] = None\n"
     (tmp_path / "sitecustomize.py").write_text(hide)
     return str(tmp_path)
 
@@ -172,10 +173,11 @@ def test_bench_prints_every_row_as_json(shardpack):
     assert found["environment"]["md5_kernel"]
 
 
-def test_bench_names_what_is_not_installed(shardpack, without_aws_kinesis_agg):
-    done = shardpack("bench", "--quick", "--seconds", "0", PYTHONPATH=without_aws_kinesis_agg)
+def test_bench_names_what_is_not_installed(shardpack, without_peers):
+    done = shardpack("bench", "--quick", "--seconds", "0", PYTHONPATH=without_peers)
     assert "not installed" in done.stdout
     assert "To see aws_kinesis_agg beside it: pip install aws_kinesis_agg six" in done.stdout
+    assert "deaggregate-pyarrow was not measured: needs pyarrow: pip install pyarrow" in done.stdout
 
 
 def test_importing_shardpack_does_not_import_the_benchmarks():

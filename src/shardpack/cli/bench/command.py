@@ -72,7 +72,9 @@ def _table(findings: list[Finding]) -> Table:
 
 def _how_to_install(findings: list[Finding]) -> str:
     missing = {finding.against: finding.missing for finding in findings if finding.missing and finding.against}
-    return "\n".join(f"To see {peer} beside it: {how}" for peer, how in missing.items())
+    lines = [f"To see {peer} beside it: {how}" for peer, how in missing.items()]
+    lines += [f"{finding.row} was not measured: {finding.missing}" for finding in findings if not finding.against]
+    return "\n".join(lines)
 
 
 def _about() -> str:

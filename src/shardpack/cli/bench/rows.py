@@ -6,6 +6,7 @@ A row is made anew in each process that runs a way of it, and the way is proved 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -316,6 +317,28 @@ def arrow_row(scale: Scale) -> Row:
     )
 
 
+def pyarrow_row(scale: Scale) -> Row:
+    if not hasattr(shardpack, "deaggregate_arrow"):
+        raise NotHereError("this version has no deaggregate_arrow")
+    if importlib.util.find_spec("pyarrow") is None:
+        raise NotHereError("needs pyarrow: pip install pyarrow")
+    corpus, records = _received(scale)
+
+    def is_right(batch: Any) -> bool:
+        return ways.batch_pairs(batch) == corpus.pairs()
+
+    return Row(
+        "… as a pyarrow record batch",
+        "which the peer's dictionaries are made into",
+        "user records",
+        len(corpus),
+        {
+            OURS: Way(lambda: partial(ways.arrow_to_pyarrow(), records), is_right),
+            AWS: Way(lambda: partial(ways.aws_to_pyarrow("Boto3"), records), is_right),
+        },
+    )
+
+
 def event_row(scale: Scale) -> Row:
     corpus = synthetic(scale(40_000), 100)  # a function is given 6 MB at most
     event = {"Records": ways.lambda_records(ways.kinesis_records(corpus, ways.KPL_AGGREGATE))}
@@ -391,6 +414,7 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "deaggregate-read": read_row,
     "deaggregate-columns": columns_row,
     "deaggregate-arrow": arrow_row,
+    "deaggregate-pyarrow": pyarrow_row,
     "deaggregate-event": event_row,
     "drop-in-events": drop_in_events_row,
     "drop-in-boto3": drop_in_boto3_row,

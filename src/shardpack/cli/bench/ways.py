@@ -132,6 +132,21 @@ def compat_aggregate() -> Callable[[Corpus], list[bytes]]:
     return lambda corpus: _add_user_records(RecordAggregator(), corpus)
 
 
+def arrow_to_pyarrow() -> Callable[[Any], Any]:
+    """Deaggregate into an Arrow record batch, and have pyarrow read it."""
+    from pyarrow import record_batch  # noqa: PLC0415 (not everybody has it)
+
+    from ... import deaggregate_arrow  # noqa: PLC0415 (older versions lack it)
+
+    return lambda records: record_batch(deaggregate_arrow(records))
+
+
+def batch_pairs(batch: Any) -> list[tuple[str, bytes]]:
+    """Return what a pyarrow record batch holds as pairs of partition key and data, in order."""
+    batch.validate(full=True)
+    return list(zip(batch["partition_key"].to_pylist(), batch["data"].to_pylist(), strict=True))
+
+
 def stored_pairs(sealed: list[Any]) -> list[tuple[str | None, bytes]]:
     """Return what Kinesis records of any shards hold as sorted pairs: of ours, or of the data of a peer's."""
     found = deaggregate(get_records(sealed) if isinstance(sealed[0], KinesisRecord) else sealed)
@@ -216,6 +231,27 @@ def aws_deaggregate(data_format: str | None) -> Callable[[list[dict[str, Any]]],
     """GetRecords' records for ``data_format="Boto3"``, a Lambda event's for None. Its data is base64 in either case."""
     iter_records = _aws("deaggregator").iter_deaggregate_records
     return lambda records: list(iter_records(records, data_format=data_format))
+
+
+def aws_to_pyarrow(data_format: str | None) -> Callable[[list[dict[str, Any]]], Any]:
+    """Deaggregate, and make columns of the dictionaries, with data decoded, as whoever wants Arrow has to."""
+    from pyarrow import record_batch  # noqa: PLC0415 (not everybody has it)
+
+    deaggregate_records = aws_deaggregate(data_format)
+
+    def to_pyarrow(records: list[dict[str, Any]]) -> Any:
+        found = [record["kinesis"] for record in deaggregate_records(records)]
+        return record_batch(
+            {
+                "partition_key": [record["partitionKey"] for record in found],
+                "data": [base64.b64decode(record["data"]) for record in found],
+                "sequence_number": [record["sequenceNumber"] for record in found],
+                "sub_sequence_number": [record["subSequenceNumber"] for record in found],
+                "approximate_arrival_timestamp": [record["approximateArrivalTimestamp"] for record in found],
+            }
+        )
+
+    return to_pyarrow
 
 
 def aws_read(data_format: str | None) -> Callable[[list[dict[str, Any]]], None]:
