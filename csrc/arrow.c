@@ -115,7 +115,7 @@ static int make_array(const sp_arrow_rows *rows, size_t children, shared_owner *
         .length = rows->length,
         .null_count = rows->null_count,
         .n_buffers = rows->n_buffers,
-        .buffers = block->buffers,
+        .buffers = rows->many ? rows->many : block->buffers,
         .release = release_array,
         .private_data = block,
     };

@@ -21,10 +21,12 @@ typedef struct {
 } sp_arrow_field;
 
 /* The rows of a column, or the entries of a dictionary. `buffers[0]` is the validity bitmap, or NULL where no row is
- * null; then come values, or offsets and bytes. */
+ * null; then come values, or offsets and bytes. A column of views has more than three buffers: `many` are all of them,
+ * which the owner keeps. */
 typedef struct {
     int64_t length, null_count, n_buffers;
     const void *buffers[3];
+    const void **many; /* or NULL */
 } sp_arrow_rows;
 
 typedef struct {

@@ -255,25 +255,33 @@ static inline void copy_data(uint8_t *to, sp_slice data, const uint8_t *end) {
     }
 }
 
-static void put_short_rows(sp_walk *walk, sp_columns *columns) {
+/* Made twice, as `viewed` is known in each. */
+static inline __attribute__((always_inline)) void put_short_rows(sp_walk *walk, sp_columns *columns, int viewed) {
     sp_cursor in = rest_of(walk);
     sp_slice bytes;
     size_t row = columns->count + walk->found.records, end = columns->count + walk->room.records;
+    sp_binary_view *views = columns->views;
     int64_t *offsets = columns->offsets; /* in locals: the bytes that are copied could be any of these */
     int32_t *partition_key_indices = columns->partition_key_indices;
     int32_t *explicit_hash_key_indices = columns->explicit_hash_key_indices;
     uint8_t *data = columns->data;
     size_t size = columns->size;
+    const uint8_t *message = walk->message.data;
+    int32_t parent = columns->parent;
     while (row < end && has_short_field(&in)) {
         uint32_t partition_key_index, explicit_hash_key_index;
         if (!read_short_record(&in, &partition_key_index, &explicit_hash_key_index, &bytes)) break;
         __builtin_prefetch(in.p + READ_AHEAD);
-        offsets[row] = (int64_t)size;
         partition_key_indices[row] = (int32_t)partition_key_index;
         explicit_hash_key_indices[row] = (int32_t)explicit_hash_key_index;
-        copy_data(data + size, bytes, in.end);
-        __builtin_prefetch(data + size + READ_AHEAD, 1);
-        size += bytes.size;
+        if (viewed) {
+            views[row] = sp_binary_view_of(bytes, parent, (size_t)(bytes.data - message));
+        } else {
+            offsets[row] = (int64_t)size;
+            copy_data(data + size, bytes, in.end);
+            __builtin_prefetch(data + size + READ_AHEAD, 1);
+            size += bytes.size;
+        }
         row++;
     }
     walk->found.records = (uint32_t)(row - columns->count);
@@ -301,11 +309,16 @@ static sp_verdict put_any_record(sp_walk *walk, sp_slice content, const uint8_t 
         };
     } else {
         size_t row = columns->count + i;
-        columns->offsets[row] = (int64_t)columns->size;
         columns->partition_key_indices[row] = (int32_t)partition_key_index;
         columns->explicit_hash_key_indices[row] = (int32_t)explicit_hash_key_index;
-        if (record.data.size) memcpy(columns->data + columns->size, record.data.data, record.data.size);
-        columns->size += record.data.size;
+        if (columns->views) {
+            size_t offset = span_in(walk->message, record.data).offset;
+            columns->views[row] = sp_binary_view_of(record.data, columns->parent, offset);
+        } else {
+            columns->offsets[row] = (int64_t)columns->size;
+            if (record.data.size) memcpy(columns->data + columns->size, record.data.data, record.data.size);
+            columns->size += record.data.size;
+        }
     }
     return SP_WELL_FORMED;
 }
@@ -349,8 +362,10 @@ static sp_outcome walk_on(sp_walk *walk, sp_wire_record *records, sp_columns *co
                        room->explicit_hash_keys);
         if (records) {
             put_short_records(walk, records);
+        } else if (columns->views) {
+            put_short_rows(walk, columns, 1);
         } else {
-            put_short_rows(walk, columns);
+            put_short_rows(walk, columns, 0);
         }
         if (walk->walked == walk->message.size) return SP_WALKED;
         if (found->partition_keys == room->partition_keys || found->explicit_hash_keys == room->explicit_hash_keys ||

@@ -5,7 +5,7 @@
  *
  *     sp_frame         magic and length: where message and digest are (the MD5 is the caller's)
  *     sp_walk_records  validate every field; the tables, and where in the message each record is
- *     sp_walk_columns  the same, but the records go straight into columns, payload and all
+ *     sp_walk_columns  the same, but the records go straight into columns, their payload copied or viewed where it is
  *
  * Parses exactly what proto2 `AggregatedRecord` parses (grammar: aggregate.h): fields in any order,
  * unknown fields and groups skipped, the last of a repeated scalar wins, required fields demanded,
@@ -15,6 +15,7 @@
 #define SP_DEAGGREGATE_H
 
 #include "aggregate.h"
+#include "binary_view.h"
 #include "hash_key.h"
 
 enum { SP_MIN_AGGREGATE_SIZE = SP_MAGIC_SIZE + 1 + SP_TRAILER_SIZE };
@@ -87,9 +88,11 @@ typedef enum {
  * 2^32-2 read as that. */
 sp_outcome sp_walk_records(sp_walk *walk, sp_wire_record *records, sp_finding *finding);
 
-/* Columns of user records, message after message. `data` has room for all payloads and SP_COPY_SLACK bytes more. */
+/* Columns of user records, message after message. With `views` each row's payload stays in the message, which is the
+ * buffer of number `parent`. Without, payloads are copied: `data` has room for all and SP_COPY_SLACK bytes more. */
 typedef struct {
-    int64_t *offsets; /* of each row's data; the end of the last is the caller's to write */
+    sp_binary_view *views; /* or NULL */
+    int64_t *offsets;      /* of each row's data; the end of the last is the caller's to write */
     int32_t *partition_key_indices, *explicit_hash_key_indices;
     int32_t *sub_sequence_numbers, *parents;
     uint8_t *data;

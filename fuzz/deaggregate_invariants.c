@@ -95,42 +95,67 @@ static void check_finding(const sp_walk *walk, const sp_wire_record *records, sp
 /* The columns have room for what the records are, and none more: rows and payload. Before are a row and some bytes. */
 enum { ROWS_BEFORE = 1, BYTES_BEFORE = 3, FIRST_KEY = 1000, FIRST_HASH_KEY = 2000, PARENT = 7 };
 
-static void lay_out(sp_columns *columns, size_t had, size_t rows) {
-    columns->offsets = moved(columns->offsets, had, rows, sizeof *columns->offsets);
+static void lay_out(sp_columns *columns, int viewed, size_t had, size_t rows) {
+    if (viewed) {
+        columns->views = moved(columns->views, had, rows, sizeof *columns->views);
+    } else {
+        columns->offsets = moved(columns->offsets, had, rows, sizeof *columns->offsets);
+    }
     columns->partition_key_indices = moved(columns->partition_key_indices, had, rows, sizeof(int32_t));
     columns->explicit_hash_key_indices = moved(columns->explicit_hash_key_indices, had, rows, sizeof(int32_t));
     columns->sub_sequence_numbers = moved(columns->sub_sequence_numbers, had, rows, sizeof(int32_t));
     columns->parents = moved(columns->parents, had, rows, sizeof(int32_t));
 }
 
+static void check_view(const sp_binary_view *view, sp_slice message, const sp_wire_record *record) {
+    sp_slice data = sp_span_of(message, record->data);
+    uint8_t bytes[sizeof *view], held[SP_VIEW_INLINE] = {0};
+    memcpy(bytes, view, sizeof bytes);
+    DEMAND(view->size == (int32_t)data.size);
+    if (data.size > SP_VIEW_INLINE) {
+        DEMAND(view->buffer == PARENT && view->offset == (int32_t)record->data.offset);
+        DEMAND(memcmp(view->prefix, data.data, SP_VIEW_PREFIX) == 0);
+    } else {
+        if (data.size) memcpy(held, data.data, data.size);
+        DEMAND(memcmp(bytes + sizeof view->size, held, sizeof held) == 0);
+    }
+}
+
 static void check_row(const sp_columns *columns, size_t i, sp_slice message, const sp_wire_record *record, size_t at) {
     size_t row = ROWS_BEFORE + i;
     uint32_t hash_key = record->explicit_hash_key_index;
-    DEMAND(columns->offsets[row] == (int64_t)at);
+    if (columns->views) {
+        check_view(&columns->views[row], message, record);
+    } else {
+        DEMAND(columns->offsets[row] == (int64_t)at);
+        DEMAND(memcmp(columns->data + at, sp_span_of(message, record->data).data, record->data.size) == 0);
+    }
     DEMAND(columns->partition_key_indices[row] == FIRST_KEY + (int32_t)record->partition_key_index);
     DEMAND(columns->explicit_hash_key_indices[row] ==
            (hash_key == SP_NO_INDEX ? -1 : FIRST_HASH_KEY + (int32_t)hash_key));
     DEMAND(columns->sub_sequence_numbers[row] == (int32_t)i && columns->parents[row] == PARENT);
-    DEMAND(memcmp(columns->data + at, sp_span_of(message, record->data).data, record->data.size) == 0);
 }
 
-/* sp_walk_columns finds what sp_walk_records found, and appends it to what is there. */
-static void check_columns(const sp_walk *expected, const sp_wire_record *records, int sound, size_t data_size) {
+/* sp_walk_columns finds what sp_walk_records found, and appends it to what is there: payloads copied, or viewed. */
+static void check_columns(const sp_walk *expected, const sp_wire_record *records, int sound, size_t data_size,
+                          int viewed) {
     sp_slice message = expected->message;
     sp_walk walk = begin_walk(message, 1 + (uint32_t)(message.size % 3));
     sp_finding finding;
     sp_outcome outcome;
-    size_t at = BYTES_BEFORE, room_for_data = BYTES_BEFORE + (sound ? data_size : message.size) + SP_COPY_SLACK;
+    size_t at = BYTES_BEFORE, room_for_data = BYTES_BEFORE;
+    if (!viewed) room_for_data += (sound ? data_size : message.size) + SP_COPY_SLACK;
     sp_columns columns = {.data = exactly(room_for_data, 1),
                           .count = ROWS_BEFORE,
                           .size = BYTES_BEFORE,
                           .first_partition_key = FIRST_KEY,
                           .first_explicit_hash_key = FIRST_HASH_KEY,
                           .parent = PARENT};
-    lay_out(&columns, 0, ROWS_BEFORE + walk.room.records);
+    lay_out(&columns, viewed, 0, ROWS_BEFORE + walk.room.records);
     while ((outcome = sp_walk_columns(&walk, &columns, &finding)) == SP_NO_ROOM) {
         DEMAND(columns.count == ROWS_BEFORE);
-        if (make_room(&walk)) lay_out(&columns, ROWS_BEFORE + walk.found.records, ROWS_BEFORE + walk.room.records);
+        size_t had = ROWS_BEFORE + walk.found.records;
+        if (make_room(&walk)) lay_out(&columns, viewed, had, ROWS_BEFORE + walk.room.records);
     }
     DEMAND(outcome == (sound ? SP_WALKED : SP_FAULT));
     DEMAND(columns.count == ROWS_BEFORE + (sound ? expected->found.records : 0));
@@ -139,16 +164,21 @@ static void check_columns(const sp_walk *expected, const sp_wire_record *records
         at += records[i].data.size;
     }
     if (sound) {
-        DEMAND(columns.size == at);
+        DEMAND(columns.size == (viewed ? BYTES_BEFORE : at));
         DEMAND(memcmp(&walk.found, &expected->found, sizeof walk.found) == 0);
         DEMAND(memcmp(walk.partition_keys, expected->partition_keys, walk.found.partition_keys * sizeof(sp_span)) == 0);
         DEMAND(memcmp(walk.explicit_hash_keys, expected->explicit_hash_keys,
                       walk.found.explicit_hash_keys * sizeof(sp_span)) == 0);
     }
     for (size_t i = 0; i < BYTES_BEFORE; i++) DEMAND(columns.data[i] == UNTOUCHED);
-    DEMAND((uint64_t)columns.offsets[0] == 0xa5a5a5a5a5a5a5a5);
+    if (viewed) {
+        DEMAND((uint32_t)columns.views[0].size == 0xa5a5a5a5 && (uint32_t)columns.views[0].offset == 0xa5a5a5a5);
+    } else {
+        DEMAND((uint64_t)columns.offsets[0] == 0xa5a5a5a5a5a5a5a5);
+    }
     DEMAND((uint32_t)columns.partition_key_indices[0] == 0xa5a5a5a5);
     DEMAND((uint32_t)columns.explicit_hash_key_indices[0] == 0xa5a5a5a5);
+    free(columns.views);
     free(columns.offsets);
     free(columns.partition_key_indices);
     free(columns.explicit_hash_key_indices);
@@ -178,7 +208,8 @@ static void check_message(sp_slice message) {
     size_t keys_size = check_table(message, walk.partition_keys, walk.found.partition_keys) +
                        check_table(message, walk.explicit_hash_keys, walk.found.explicit_hash_keys);
     DEMAND(data_size + keys_size <= message.size);
-    check_columns(&walk, records, sound, data_size);
+    check_columns(&walk, records, sound, data_size, 0);
+    check_columns(&walk, records, sound, data_size, 1);
     free(records);
     end_walk(&walk);
 }

@@ -96,6 +96,24 @@ def numbers(address, n, code):
     return struct.unpack(f"={n}{code}", ctypes.string_at(address, n * struct.calcsize(f"={code}")))
 
 
+def viewed(array):
+    """The rows of a column of binary views: 16 bytes each, the payload itself or its buffer and place there."""
+    sizes = numbers(array.buffers[array.n_buffers - 1], array.n_buffers - 3, "q")
+    found = []
+    for i in range(array.length):
+        view = ctypes.string_at(array.buffers[1] + 16 * i, 16)
+        size, prefix, buffer, offset = struct.unpack("=i4sii", view)
+        if size <= 12:
+            found.append(view[4 : 4 + size])
+            assert view[4 + size :] == bytes(12 - size)
+        else:
+            assert 0 <= buffer < len(sizes)
+            assert 0 <= offset <= sizes[buffer] - size
+            found.append(ctypes.string_at(array.buffers[2 + buffer] + offset, size))
+            assert found[-1].startswith(prefix)
+    return found
+
+
 def values(schema, array):
     """The rows of an array as Python objects, of the formats that are used here."""
     n, buffers = array.length, array.buffers
@@ -114,6 +132,8 @@ def values(schema, array):
         found = [content[offsets[i] : offsets[i + 1]] for i in range(n)]
         if schema.format == b"U":
             found = [text.decode() for text in found]
+    elif schema.format == b"vz":
+        found = viewed(array)
     elif schema.format == b"b":
         found = bits(buffers[1], n)
     elif schema.format == b"tsu:UTC":

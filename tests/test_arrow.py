@@ -81,6 +81,7 @@ CASES = {
     "nothing": [],
 }
 cases = pytest.mark.parametrize("given", CASES.values(), ids=CASES.keys())
+zero_copy = pytest.mark.parametrize("zero_copy", [False, True], ids=["copied", "viewed"])
 
 
 def tuples(table):
@@ -88,11 +89,13 @@ def tuples(table):
 
 
 @cases
-def test_pyarrow(given):
-    batch = deaggregate_arrow(given)
-    assert pa.schema(batch) == SCHEMA
+@zero_copy
+def test_pyarrow(given, zero_copy):
+    batch = deaggregate_arrow(given, zero_copy=zero_copy)
+    schema = SCHEMA.set(2, pa.field("data", pa.binary_view(), nullable=False)) if zero_copy else SCHEMA
+    assert pa.schema(batch) == schema
     for read in (pa.record_batch(batch), pa.table(batch), pa.RecordBatchReader.from_stream(batch).read_all()):
-        assert read.schema == SCHEMA
+        assert read.schema == schema
         read.validate(full=True)
         assert tuples(read) == rows(given)
     for column in pa.record_batch(batch).columns:
@@ -102,16 +105,18 @@ def test_pyarrow(given):
 
 
 @cases
-def test_polars(given):
-    batch = deaggregate_arrow(given)
+@zero_copy
+def test_polars(given, zero_copy):
+    batch = deaggregate_arrow(given, zero_copy=zero_copy)
     for frame in (pl.DataFrame(batch), pl.from_arrow(pa.record_batch(batch))):
         assert frame.columns == SCHEMA.names
         assert frame.rows() == rows(given)
 
 
 @cases
-def test_duckdb(given):
-    batch = deaggregate_arrow(given)
+@zero_copy
+def test_duckdb(given, zero_copy):
+    batch = deaggregate_arrow(given, zero_copy=zero_copy)
     read = pa.table(batch)
     assert len(read) == len(batch)
     for source in ("batch", "read"):
@@ -168,12 +173,13 @@ def test_what_is_not_copied():
         assert found.column(name).buffers()[at].address == pa.py_buffer(buffer).address
 
 
-def test_tables_outlive_everything_else():
-    given = records(BLOBS)
+@zero_copy
+def test_tables_outlive_everything_else(zero_copy):
+    given = records([bytes(bytearray(blob)) for blob in BLOBS])  # bytes that nobody else has
     want = rows(given)
-    kept = pa.table(deaggregate_arrow(given)).slice(3).combine_chunks()
-    one = pa.record_batch(deaggregate_arrow(given)).column("partition_key").dictionary
-    frame = pl.DataFrame(deaggregate_arrow(given)).tail(5)
+    kept = pa.table(deaggregate_arrow(given, zero_copy=zero_copy)).slice(3).combine_chunks()
+    one = pa.record_batch(deaggregate_arrow(given, zero_copy=zero_copy)).column("partition_key").dictionary
+    frame = pl.DataFrame(deaggregate_arrow(given, zero_copy=zero_copy)).tail(5)
     del given
     gc.collect()
     assert tuples(kept) == want[3:]
@@ -181,6 +187,7 @@ def test_tables_outlive_everything_else():
     assert frame.rows() == want[-5:]
 
 
-def test_parquet_and_back(tmp_path):
-    pq.write_table(pa.table(deaggregate_arrow(MIXED)), tmp_path / "user-records.parquet")
+@zero_copy
+def test_parquet_and_back(tmp_path, zero_copy):
+    pq.write_table(pa.table(deaggregate_arrow(MIXED, zero_copy=zero_copy)), tmp_path / "user-records.parquet")
     assert tuples(pq.read_table(tmp_path / "user-records.parquet")) == rows(MIXED)

@@ -74,9 +74,10 @@ def expected(records):
 
 
 def holds(records):
-    """Read the batch of these records, and compare it with their user records."""
+    """Read the batches of these records, payloads copied and viewed, and compare them with their user records."""
     found = arrow_reader.read(deaggregate_arrow(records))
     assert found == expected(records)
+    assert arrow_reader.read(deaggregate_arrow(records, zero_copy=True)) == found
     return found
 
 
@@ -133,6 +134,34 @@ def test_one_dictionary_of_distinct_keys_for_all_tables():
     assert found["partition_key"] == ["a", "b", "b", "a", "c", "c", "a", "c", "outer-0"]
     assert found["explicit_hash_key"] == ["7"] * 8 + [None]
     assert found["sequence_number"] == ["0"] * 2 + ["1"] * 2 + ["2"] * 4 + ["0"]
+
+
+@pytest.mark.parametrize("size", range(30))
+def test_payloads_around_the_size_that_a_view_holds(size):
+    data = bytes(range(1, size + 1))
+    last = wire.frame(wire.content(1, b"k") + wire.record(0, data))  # its payload ends where the message does
+    other = wire.frame(wire.content(1, b"k") + wire.record(0, data, rest=wire.number(9, 1)))  # read the long way
+    found = holds([*get_records([last, other, data]), data])
+    assert found["data"] == [data] * 4
+
+
+def test_a_view_is_of_the_very_data():
+    blob = wire.aggregate([("a", b"twelve bytes", None), ("b", b"more than twelve bytes", None)])
+    records = get_records([blob, b"raw, and not short"])
+    _, capsule = deaggregate_arrow(records, zero_copy=True).__arrow_c_array__()
+    array = arrow_reader.take(capsule, b"arrow_array")
+    data = array.children[FIELDS.index("data")].contents
+    content = [arrow_reader.ctypes.cast(record["Data"], arrow_reader.ctypes.c_void_p).value for record in records]
+    assert [data.buffers[2], data.buffers[3]] == [content[0] + len(wire.MAGIC), content[1]]
+    arrow_reader.release(array)
+
+
+def test_what_is_not_copied_is_not_in_the_columns():
+    columns = deaggregate_arrow(get_records(BLOBS), zero_copy=True).columns
+    for name in ("data", "offsets"):
+        with pytest.raises(AttributeError, match="with zero_copy no payload is copied"):
+            getattr(columns, name)
+    assert columns.partition_keys == deaggregate_arrow(get_records(BLOBS)).columns.partition_keys
 
 
 def test_keys_of_every_size():
@@ -204,8 +233,9 @@ def test_what_is_malformed_says_so():
 
 def test_the_hash_range():
     inside, outside = wire.aggregate([("a", b"1", 5), ("b", b"2", 6)]), wire.aggregate([("c", b"3", 5), ("d", b"4", 7)])
-    batch = deaggregate_arrow([outside, inside, b"raw"], hash_range=(5, 6))
-    assert arrow_reader.read(batch)["data"] == [b"1", b"2", b"raw"]
+    for zero_copy in (True, False):
+        batch = deaggregate_arrow([outside, inside, b"raw"], hash_range=(5, 6), zero_copy=zero_copy)
+        assert arrow_reader.read(batch)["data"] == [b"1", b"2", b"raw"]
     assert (len(batch), batch.left_out, batch.columns.left_out) == (3, 2, 2)
 
 
@@ -248,7 +278,8 @@ def test_what_no_column_can_hold(field, what):
 # --- lifetimes ---
 
 
-BLOB = wire.aggregate([("a", b"one", 5), ("b", b"two", None)])
+BLOB = wire.aggregate([("a", b"one", 5), ("b", b"two, which is longer", None)])
+zero_copy = pytest.mark.parametrize("zero_copy", [False, True])
 
 
 class Source(dict):
@@ -261,24 +292,28 @@ def test_the_schema():
     arrow_reader.release(schema)
 
 
-def test_an_array_outlives_what_it_was_made_from():
-    source = Source(get_records([BLOB])[0])
+@zero_copy
+def test_an_array_outlives_what_it_was_made_from(zero_copy):
+    source = Source(get_records([bytes(bytearray(BLOB))])[0])  # bytes that nobody else has
     gone = weakref.ref(source)
-    schema_capsule, array_capsule = deaggregate_arrow([source]).__arrow_c_array__()
+    schema_capsule, array_capsule = deaggregate_arrow([source], zero_copy=zero_copy).__arrow_c_array__()
     del source
     gc.collect()
     assert gone() is None  # a batch does not hold the Kinesis records it came in
     schema = arrow_reader.take(schema_capsule, b"arrow_schema")
     array = arrow_reader.take(array_capsule, b"arrow_array")
     del schema_capsule, array_capsule
-    assert arrow_reader.columns(schema, array)["data"] == [b"one", b"two"]
+    assert arrow_reader.columns(schema, array)["data"] == [b"one", b"two, which is longer"]
     arrow_reader.release(array)
     arrow_reader.release(schema)
 
 
+@zero_copy
 @pytest.mark.parametrize("kept", range(len(FIELDS)))
-def test_a_child_outlives_its_parent(kept):
-    schema_capsule, array_capsule = deaggregate_arrow(get_records([BLOB])).__arrow_c_array__()
+def test_a_child_outlives_its_parent(kept, zero_copy):
+    batch = deaggregate_arrow(get_records([bytes(bytearray(BLOB))]), zero_copy=zero_copy)
+    schema_capsule, array_capsule = batch.__arrow_c_array__()
+    del batch
     schema = arrow_reader.take(schema_capsule, b"arrow_schema")
     array = arrow_reader.take(array_capsule, b"arrow_array")
     child_schema = arrow_reader.moved(schema.children[kept].contents)
@@ -290,13 +325,14 @@ def test_a_child_outlives_its_parent(kept):
     arrow_reader.release(child_schema)
 
 
+@zero_copy
 @pytest.mark.parametrize("opened", [False, True])
-def test_memory_goes_with_the_last_that_holds_it(opened):
-    records = get_records([wire.aggregate([("a", bytes(100_000), None)])])
+def test_memory_goes_with_the_last_that_holds_it(opened, zero_copy):
+    blob = bytearray(wire.aggregate([("a", bytes(100_000), None)]))
     tracemalloc.start()
     try:
         for _ in range(100):
-            batch = deaggregate_arrow(records)
+            batch = deaggregate_arrow(get_records([bytes(blob)]), zero_copy=zero_copy)
             capsules = [batch.__arrow_c_schema__(), *batch.__arrow_c_array__(), batch.__arrow_c_stream__()]
             if opened:
                 arrow_reader.release(arrow_reader.take(capsules[1], b"arrow_schema"))

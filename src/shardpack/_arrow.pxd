@@ -24,6 +24,7 @@ cdef extern from "arrow.h" nogil:
         int64_t null_count
         int64_t n_buffers
         const void *buffers[3]
+        const void **many
     ctypedef struct sp_arrow_column:
         sp_arrow_rows rows
         sp_arrow_rows dictionary

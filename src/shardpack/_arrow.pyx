@@ -56,6 +56,11 @@ FIELDS[SHARD_ID] = sp_arrow_field(b"shard_id", b"i", b"U", True)
 FIELDS[AGGREGATED] = sp_arrow_field(b"aggregated", b"b", NULL, False)
 FIELDS[ERROR] = sp_arrow_field(b"error", b"i", b"U", True)
 
+# The same, with payloads where they came.
+cdef sp_arrow_field[COLUMNS] FIELDS_OF_VIEWS
+memcpy(FIELDS_OF_VIEWS, FIELDS, sizeof(FIELDS))
+FIELDS_OF_VIEWS[DATA].format = b"vz"
+
 cdef object EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 cdef enum:
@@ -109,8 +114,11 @@ cdef int64_t microseconds(object moment) except? -1:
 @cython.final
 @cython.no_gc  # holds bytes and views of them
 cdef class Buffers:
-    """What exported arrays refer to. They keep this alone: not the Kinesis records that the rows came in."""
+    """What exported arrays refer to. They keep this alone: of the Kinesis records that the rows came in, no more than
+    the data, and that only where rows are views of it.
+    """
 
+    cdef const sp_arrow_field *fields
     cdef sp_arrow_column[COLUMNS] columns
     cdef int64_t rows
     cdef Py_ssize_t parent_count
@@ -137,9 +145,14 @@ cdef class Buffers:
         with nogil:
             sp_rows_starts(parents, <size_t>self.rows, <size_t>self.parent_count, self.starts)
         self.put(SUB_SEQUENCE_NUMBER, self.borrow(columns.sub_sequence_numbers))
-        self.put(DATA, self.borrow(columns.offsets))
-        self.columns[DATA].rows.n_buffers = 3
-        self.columns[DATA].rows.buffers[2] = self.borrow(columns.data)
+        if columns._views is None:
+            self.fields = FIELDS
+            self.put(DATA, self.borrow(columns._offsets))
+            self.columns[DATA].rows.n_buffers = 3
+            self.columns[DATA].rows.buffers[2] = self.borrow(columns._data)
+        else:
+            self.fields = FIELDS_OF_VIEWS
+            self.put_views(columns)
         self.put_keys(columns)
         self.put_what_parents_share(columns, parents)
 
@@ -191,6 +204,26 @@ cdef class Buffers:
         self.put(column, self.zeros())
         self.columns[column].rows.null_count = self.rows
         self.columns[column].rows.buffers[0] = self.columns[column].rows.buffers[1]
+        return 0
+
+    cdef int put_views(self, Columns columns) except -1:
+        """Set the column of data: its views, and as buffers what they point into, a message or a whole record each."""
+        cdef Py_ssize_t n = self.parent_count, p
+        cdef bytes pointers = array(<size_t>n + 3, sizeof(void *)), sizes = array(<size_t>n + 1, sizeof(int64_t))
+        cdef const void **buffers = <const void **>PyBytes_AS_STRING(pointers)
+        cdef int64_t *size_of = <int64_t *>PyBytes_AS_STRING(sizes)
+        cdef ReceivedRecord record
+        cdef sp_slice view
+        self.put(DATA, self.borrow(columns._views))
+        buffers[0], buffers[1] = NULL, self.columns[DATA].rows.buffers[1]
+        for p, record in enumerate(columns._received):
+            view = record.walk.message if record.aggregated else record.blob()
+            buffers[2 + p], size_of[p] = view.data, <int64_t>view.size
+            self.kept.append(record.data)
+        buffers[2 + n] = size_of
+        self.kept += [pointers, sizes]
+        self.columns[DATA].rows.n_buffers = n + 3
+        self.columns[DATA].rows.many = buffers
         return 0
 
     cdef int put_validity(self, int column, const uint8_t *flags) except -1:
@@ -387,9 +420,9 @@ cdef void free_stream(object capsule) noexcept:
     free(stream)
 
 
-cdef object schema_capsule():
+cdef object schema_capsule(Buffers buffers):
     cdef ArrowSchema *schema = <ArrowSchema *>malloc(sizeof(ArrowSchema))
-    if schema == NULL or not sp_arrow_export_schema(FIELDS, COLUMNS, schema):
+    if schema == NULL or not sp_arrow_export_schema(buffers.fields, COLUMNS, schema):
         free(schema)
         raise MemoryError
     return PyCapsule_New(schema, b"arrow_schema", free_schema)
@@ -400,7 +433,7 @@ cdef object array_capsule(Buffers buffers):
     cdef sp_arrow_owner owner
     owner.let_go, owner.keeper = let_go, <PyObject *>buffers
     if exported == NULL or not sp_arrow_export_array(
-        FIELDS, buffers.columns, COLUMNS, buffers.rows, owner, exported
+        buffers.fields, buffers.columns, COLUMNS, buffers.rows, owner, exported
     ):
         free(exported)
         raise MemoryError
@@ -412,7 +445,9 @@ cdef object stream_capsule(Buffers buffers):
     cdef ArrowArrayStream *stream = <ArrowArrayStream *>malloc(sizeof(ArrowArrayStream))
     cdef sp_arrow_owner owner
     owner.let_go, owner.keeper = let_go, <PyObject *>buffers
-    if stream == NULL or not sp_arrow_export_stream(FIELDS, buffers.columns, COLUMNS, buffers.rows, owner, stream):
+    if stream == NULL or not sp_arrow_export_stream(
+        buffers.fields, buffers.columns, COLUMNS, buffers.rows, owner, stream
+    ):
         free(stream)
         raise MemoryError
     Py_INCREF(buffers)
@@ -428,7 +463,7 @@ cdef class UserRecordBatch:
 
     - ``partition_key``, ``explicit_hash_key``: dictionary<int32, large_utf8>, nullable. Bytes that are not UTF-8 are
       escaped, ``\\xff`` for each, as Python's ``backslashreplace`` does.
-    - ``data``: large_binary.
+    - ``data``: large_binary; with ``zero_copy`` binary_view.
     - ``sequence_number``, ``shard_id``: dictionary<int32, large_utf8>, null where the shape does not carry them.
     - ``sub_sequence_number``: int32.
     - ``approximate_arrival_timestamp``: timestamp[us, UTC], nullable.
@@ -457,10 +492,10 @@ cdef class UserRecordBatch:
         return self.columns.left_out
 
     def __arrow_c_schema__(self):
-        return schema_capsule()
+        return schema_capsule(self._buffers)
 
     def __arrow_c_array__(self, requested_schema=None):
-        return schema_capsule(), array_capsule(self._buffers)
+        return schema_capsule(self._buffers), array_capsule(self._buffers)
 
     def __arrow_c_stream__(self, requested_schema=None):
         return stream_capsule(self._buffers)

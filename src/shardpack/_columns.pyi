@@ -39,5 +39,5 @@ class Columns:
     def __len__(self) -> int: ...
 
 def columns_of_received(
-    received: list[ReceivedRecord], hash_range: tuple[int, int] | None, strict: bool
+    received: list[ReceivedRecord], hash_range: tuple[int, int] | None, strict: bool, viewed: bool = False
 ) -> Columns: ...

@@ -6,8 +6,8 @@ from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from ._deaggregate cimport (
-    SP_COPY_SLACK, SP_FAULT, SP_NO_ROOM, Batch, ReceivedRecord, index_record, sp_columns, sp_finding, sp_outcome,
-    sp_walk, verify)
+    SP_COPY_SLACK, SP_FAULT, SP_NO_ROOM, Batch, ReceivedRecord, index_record, sp_binary_view, sp_binary_view_of,
+    sp_columns, sp_finding, sp_outcome, sp_walk, verify)
 from ._keys cimport NO_POSITION, read_explicit_hash_key, sp_hash_key, sp_slice
 
 
@@ -34,6 +34,19 @@ cdef class Columns:
 
     def __repr__(self):
         return f"<Columns of {len(self)} user records from {len(self._received)} Kinesis records>"
+
+    @property
+    def data(self):
+        return self._copied(self._data)
+
+    @property
+    def offsets(self):
+        return self._copied(self._offsets)
+
+    cdef object _copied(self, object buffer):
+        if buffer is None:
+            raise AttributeError("with zero_copy no payload is copied: there is neither data nor offsets")
+        return buffer
 
     @property
     def partition_keys(self):
@@ -98,19 +111,22 @@ cdef class _Filling:
     """
 
     cdef sp_columns at
-    cdef bytes data  # of all rows: payloads are shorter than the Kinesis records they come in
+    cdef bint viewed  # payloads stay in their Kinesis records
+    cdef bytes data  # of all rows otherwise: payloads are shorter than the Kinesis records they come in
     cdef bytes rows  # all other columns, one behind the other, each for `capacity` rows
     cdef size_t capacity
     cdef double size, done  # bytes of Kinesis records: of all, and of those that are rows already
 
-    def __cinit__(self, list received):
+    def __cinit__(self, list received, bint viewed):
         cdef ReceivedRecord record
         cdef Py_ssize_t size = 0
         for record in received:
             size += PyBytes_GET_SIZE(record.data)
         self.size = <double>size
-        self.data = PyBytes_FromStringAndSize(NULL, size + SP_COPY_SLACK)
-        self.at.data = <uint8_t *>PyBytes_AS_STRING(self.data)
+        self.viewed = viewed
+        if not viewed:
+            self.data = PyBytes_FromStringAndSize(NULL, size + SP_COPY_SLACK)
+            self.at.data = <uint8_t *>PyBytes_AS_STRING(self.data)
         self.lay_out(0, len(received) + 256)
 
     cdef int lay_out(self, size_t rows, size_t capacity) except -1:
@@ -119,20 +135,28 @@ cdef class _Filling:
         if rows >= INT32_MAX:
             raise OverflowError("2**31 user records and more do not fit in columns of int32")
         capacity = min(capacity, <size_t>INT32_MAX)
-        cdef bytes memory = PyBytes_FromStringAndSize(NULL, 8 + 24 * <Py_ssize_t>capacity)
-        self.at.offsets = <int64_t *>PyBytes_AS_STRING(memory)
-        self.at.partition_key_indices = <int32_t *>(self.at.offsets + capacity + 1)
+        cdef bytes memory = PyBytes_FromStringAndSize(NULL, self.where_size() + (self.where_size() + 16) * <Py_ssize_t>capacity)
+        cdef char *start = PyBytes_AS_STRING(memory)
+        if self.viewed:
+            self.at.views = <sp_binary_view *>start
+        else:
+            self.at.offsets = <int64_t *>start
+        self.at.partition_key_indices = <int32_t *>(start + self.where_size() * <Py_ssize_t>(capacity + 1))
         self.at.explicit_hash_key_indices = self.at.partition_key_indices + capacity
         self.at.sub_sequence_numbers = self.at.explicit_hash_key_indices + capacity
         self.at.parents = self.at.sub_sequence_numbers + capacity
         if rows:
-            memcpy(self.at.offsets, old.offsets, 8 * rows)
+            memcpy(start, <char *>old.views if self.viewed else <char *>old.offsets, <size_t>self.where_size() * rows)
             memcpy(self.at.partition_key_indices, old.partition_key_indices, 4 * rows)
             memcpy(self.at.explicit_hash_key_indices, old.explicit_hash_key_indices, 4 * rows)
             memcpy(self.at.sub_sequence_numbers, old.sub_sequence_numbers, 4 * rows)
             memcpy(self.at.parents, old.parents, 4 * rows)
         self.rows, self.capacity = memory, capacity
         return 0
+
+    cdef inline Py_ssize_t where_size(self) noexcept:
+        """Bytes a row takes to say where its data is."""
+        return sizeof(sp_binary_view) if self.viewed else sizeof(int64_t)
 
     cdef size_t foreseen(self, double size) noexcept:
         """How many rows there are after so many bytes, if they are as many to a byte as so far."""
@@ -177,7 +201,14 @@ cdef class _Filling:
         cdef size_t row = self.at.count
         if row == self.capacity:
             self.lay_out(row, 2 * self.capacity)
-        self.at.offsets[row] = <int64_t>self.at.size
+        if not self.viewed:
+            self.at.offsets[row] = <int64_t>self.at.size
+            memcpy(self.at.data + self.at.size, data.data, data.size)
+            self.at.size += data.size
+        elif data.size <= INT32_MAX:
+            self.at.views[row] = sp_binary_view_of(data, self.at.parent, 0)
+        else:
+            raise OverflowError(f"data of {data.size} bytes is too long for a binary view")
         self.at.explicit_hash_key_indices[row] = -1
         if received.explicit_hash_key is not None:
             self.at.explicit_hash_key_indices[row] = self.at.first_explicit_hash_key
@@ -188,8 +219,6 @@ cdef class _Filling:
         if received.origin.partition_key is not None:
             self.at.partition_key_indices[row] = self.at.first_partition_key
             self.at.first_partition_key += 1
-        memcpy(self.at.data + self.at.size, data.data, data.size)
-        self.at.size += data.size
         self.at.count += 1
         self.at.parent += 1
         self.done += <double>data.size
@@ -199,11 +228,14 @@ cdef class _Filling:
         cdef Py_ssize_t count = <Py_ssize_t>self.at.count
         if self.capacity > self.at.count + self.at.count // 8 + 512:  # foreseen too many
             self.lay_out(self.at.count, self.at.count)
-        self.at.offsets[count] = <int64_t>self.at.size
-        columns.data = memoryview(self.data)[:self.at.size]
         rows = memoryview(self.rows)
-        columns.offsets = rows[:8 * (count + 1)].cast("q")
-        rows = rows[8 * (self.capacity + 1):].cast("i")
+        if self.viewed:
+            columns._views = rows[:self.where_size() * count]
+        else:
+            self.at.offsets[count] = <int64_t>self.at.size
+            columns._data = memoryview(self.data)[:self.at.size]
+            columns._offsets = rows[:self.where_size() * (count + 1)].cast("q")
+        rows = rows[self.where_size() * <Py_ssize_t>(self.capacity + 1):].cast("i")
         columns.partition_key_indices = rows[:count]
         columns.explicit_hash_key_indices = rows[self.capacity:][:count]
         columns.sub_sequence_numbers = rows[2 * self.capacity:][:count]
@@ -211,9 +243,9 @@ cdef class _Filling:
         return 0
 
 
-def columns_of_received(list received, tuple hash_range, bint strict):
+def columns_of_received(list received, tuple hash_range, bint strict, bint viewed=False):
     cdef Columns columns = Columns.__new__(Columns)
-    cdef _Filling filling = _Filling(received)
+    cdef _Filling filling = _Filling(received, viewed)
     cdef ReceivedRecord record
     cdef Batch batch
     cdef sp_slice message

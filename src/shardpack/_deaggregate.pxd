@@ -54,8 +54,12 @@ cdef extern from "deaggregate.h" nogil:
         SP_NO_ROOM
         SP_FAULT
     sp_outcome sp_walk_records(sp_walk *walk, sp_wire_record *records, sp_finding *finding)
+    ctypedef struct sp_binary_view:
+        pass
+    sp_binary_view sp_binary_view_of(sp_slice data, int32_t buffer, size_t offset)
     enum: SP_COPY_SLACK
     ctypedef struct sp_columns:
+        sp_binary_view *views
         int64_t *offsets
         int32_t *partition_key_indices
         int32_t *explicit_hash_key_indices

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from .._arrow import UserRecordBatch, batch_of_columns
-from .deaggregate import deaggregate_columns
+from .deaggregate import taken_apart
 
 
 def deaggregate_arrow(
-    records: Any, *, hash_range: tuple[int, int] | None = None, strict: bool = False
+    records: Any, *, hash_range: tuple[int, int] | None = None, strict: bool = False, zero_copy: bool = False
 ) -> UserRecordBatch:
     """Take Kinesis records apart into an Arrow record batch with a row for each user record.
 
@@ -17,6 +17,10 @@ def deaggregate_arrow(
     ``error`` says why. No Python object is made for a user record, no payload copied a second time, and no Arrow
     library needed: give the result to the one you use. Its columns: see ``UserRecordBatch``.
 
+    With ``zero_copy`` payloads stay where they are: ``data`` is Arrow's binary_view instead of large_binary, and what is
+    made of it keeps the data of all these Kinesis records. For readers that know views, as polars, DuckDB and pyarrow
+    do; some of pyarrow's functions do not take them yet. Raises ``OverflowError`` where a Kinesis record has 2 GiB.
+
     Raises what ``deaggregate`` raises; ``TypeError`` for an arrival time that is not a ``datetime``.
     """
-    return batch_of_columns(deaggregate_columns(records, hash_range=hash_range, strict=strict))
+    return batch_of_columns(taken_apart(records, hash_range, strict, viewed=zero_copy))

@@ -72,9 +72,14 @@ def deaggregate_columns(records: Any, *, hash_range: tuple[int, int] | None = No
     Takes what ``deaggregate`` takes, and means the same by it; no Python object is made for a user record. For callers
     who feed Arrow, numpy or a file. See ``Columns``.
     """
+    return taken_apart(records, hash_range, strict, viewed=False)
+
+
+def taken_apart(records: Any, hash_range: tuple[int, int] | None, strict: bool, viewed: bool) -> Columns:
+    """Make the columns; where payloads are ``viewed`` they stay in their Kinesis records, and there is no ``data``."""
     from .._columns import columns_of_received  # noqa: PLC0415 - a function that starts cold rarely needs it
 
-    columns = columns_of_received(list(received_records(records)), hash_range, strict)
+    columns = columns_of_received(list(received_records(records)), hash_range, strict, viewed)
     _report(columns.left_out, hash_range)
     return columns
 
