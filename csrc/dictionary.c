@@ -6,8 +6,9 @@
 #include "utf8.h"
 
 /* With 8 slots an entry the first one looked at is nearly always the last: with 4 a lookup takes a third longer, for a
- * second step is a branch that was guessed wrong. */
-enum { MIN_ENTRIES = 64, SLOTS_PER_ENTRY = 8, SHORT = 16, MIN_BYTES = 4096 };
+ * second step is a branch that was guessed wrong. Where there are so many that most lookups miss the caches, 2 are as
+ * good; and a stranger's message of nothing but short keys, all different, costs a third of the memory. */
+enum { MIN_ENTRIES = 64, MANY_ENTRIES = 1 << 14, SHORT = 16, MIN_BYTES = 4096 };
 
 /* What of a text is compared at once, all of it up to 16 bytes: first and last 8 of them, which may overlap; of fewer
  * than 8, the bytes themselves and 0. */
@@ -58,10 +59,14 @@ static inline slot *behind(const sp_dictionary *dictionary, slot *at) {
     return at == &dictionary->slots[dictionary->mask] ? dictionary->slots : at + 1;
 }
 
+static size_t slots_for(uint32_t capacity) {
+    return (size_t)capacity * (capacity < MANY_ENTRIES ? 8 : 2);
+}
+
 static int grow(sp_dictionary *dictionary) {
-    if (dictionary->capacity > INT32_MAX / SLOTS_PER_ENTRY) return 0; /* at 2^28 entries: a mask has 32 bits */
-    uint32_t capacity = dictionary->capacity ? dictionary->capacity * 4 : MIN_ENTRIES;
-    size_t n = (size_t)capacity * SLOTS_PER_ENTRY;
+    if (dictionary->capacity > INT32_MAX / 2) return 0; /* a mask has 32 bits */
+    uint32_t capacity = dictionary->capacity ? dictionary->capacity * 2 : MIN_ENTRIES;
+    size_t n = slots_for(capacity);
     slot *old = dictionary->slots;
     slot *slots = calloc(n, sizeof *slots);
     entry *entries = realloc(dictionary->entries, capacity * sizeof *entries);
@@ -73,7 +78,7 @@ static int grow(sp_dictionary *dictionary) {
         return 0;
     }
     if (dictionary->capacity == 0) offsets[0] = 0;
-    size_t old_n = (size_t)dictionary->capacity * SLOTS_PER_ENTRY;
+    size_t old_n = slots_for(dictionary->capacity);
     dictionary->slots = slots;
     dictionary->mask = (uint32_t)(n - 1);
     dictionary->capacity = capacity;

@@ -56,6 +56,9 @@ MESSAGES: dict[str, Callable[[int], bytes]] = {
     "keys of two bytes": lambda size: counted(
         size, lambda i: wire.content(1, bytes([97 + i % 26, 97 + i // 26 % 26])), RECORD
     ),
+    "keys that are all different": lambda size: counted(
+        size, lambda i: wire.content(1, bytes([i & 127, i >> 7 & 127, i >> 14])), RECORD
+    ),
     "keys of two bytes, not UTF-8": lambda size: fill(size, wire.content(1, b"\xff\xfe"), RECORD),
     "empty hash keys": lambda size: fill(size, wire.content(2, b""), KEY + RECORD),
     "empty records": lambda size: fill(size, RECORD, KEY),
@@ -78,6 +81,8 @@ CALLS = {
     "deaggregate, hash_range": "found = deaggregate(blob, hash_range=(0, 2**128 - 1))",
     "iter_deaggregate": "for record in iter_deaggregate(blob): pass",
     "deaggregate_columns": "found = deaggregate_columns(blob)",
+    "deaggregate_arrow": "found = deaggregate_arrow(blob)",
+    "deaggregate_arrow, zero_copy": "found = deaggregate_arrow(blob, zero_copy=True)",
     "every field read": """found = deaggregate(blob)
 for record in found: record.data, record.partition_key, record.explicit_hash_key, record.tags""",
     "every key of columns": "found = deaggregate_columns(blob); found.partition_keys, found.explicit_hash_keys",
@@ -87,7 +92,7 @@ for record in found: record.data, record.partition_key, record.explicit_hash_key
 # that was let go in between is at hand again, less than 1 MiB of it.
 MEASURE = """
 import json, sys, time
-from shardpack import deaggregate, deaggregate_columns, iter_deaggregate
+from shardpack import deaggregate, deaggregate_arrow, deaggregate_columns, iter_deaggregate
 
 def kilobytes(name):
     with open("/proc/self/status") as status:

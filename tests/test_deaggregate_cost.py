@@ -13,6 +13,8 @@ HIGHEST_RATIO = {
     "iter_deaggregate": 16,
     "deaggregate_columns": 12,  # a row is 24, and where the last one is refused the record is indexed as well
     "deaggregate, hash_range": 24,  # an empty key of 2 bytes: 8 in the table, 32 to hash it
+    "deaggregate_arrow": 24,  # a key of 5 bytes: 24, 2 slots of 8, and 8, with room for twice as many
+    "deaggregate_arrow, zero_copy": 24,
     "every field read": 32,  # a tag of 4 bytes: 40, and its pair as Python objects
     "every key of columns": 30,  # a key of 4 bytes: 8 in the table, 8 in a list, the rest is Python's str
 }
@@ -29,6 +31,12 @@ def test_costly_messages_mean_what_protobuf_says(message):
 @pytest.mark.parametrize("call", CALLS)
 def test_memory_is_linear_in_the_blob(message, call, tmp_path):
     assert measure(message, call, MIB, tmp_path).ratio < HIGHEST_RATIO[call]
+
+
+@pytest.mark.parametrize("keys", [2**14 - 1, 2**16 + 1, 2**18 + 1])
+def test_keys_of_any_number_cost_alike(keys, tmp_path):
+    """Just past the sizes to which the dictionary of keys grows."""
+    assert measure("keys that are all different", "deaggregate_arrow", 5 * keys + 30, tmp_path).ratio < 28
 
 
 def test_the_costliest_message_is_measured(tmp_path):

@@ -17,9 +17,9 @@ def deaggregate_arrow(
     ``error`` says why. No Python object is made for a user record, no payload copied a second time, and no Arrow
     library needed: give the result to the one you use. Its columns: see ``UserRecordBatch``.
 
-    With ``zero_copy`` payloads stay where they are: ``data`` is Arrow's binary_view instead of large_binary, and what is
-    made of it keeps the data of all these Kinesis records. For readers that know views, as polars, DuckDB and pyarrow
-    do; some of pyarrow's functions do not take them yet. Raises ``OverflowError`` where a Kinesis record has 2 GiB.
+    With ``zero_copy`` payloads stay where they are: ``data`` is Arrow's binary_view instead of large_binary, and what
+    is made of it keeps the data of all these Kinesis records. For readers that know views, as polars, DuckDB and
+    pyarrow do; some of pyarrow's functions do not take them yet. Raises ``OverflowError`` where a Kinesis record has 2 GiB.
 
     Raises what ``deaggregate`` raises; ``TypeError`` for an arrival time that is not a ``datetime``.
     """
