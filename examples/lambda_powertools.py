@@ -20,6 +20,9 @@ processor = BatchProcessor(event_type=EventType.KinesisDataStreams)
 def record_handler(record: KinesisStreamRecord) -> None:
     """Handle all user records of a Kinesis record: if one fails, they all come again."""
     for user_record in deaggregate(record):
+        if user_record.error:
+            logger.error("malformed", reason=str(user_record.error))  # it would fail again with each retry
+            continue
         reading = json.loads(user_record.data)
         logger.info("reading", device=user_record.partition_key, celsius=reading["celsius"])
 

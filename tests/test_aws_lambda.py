@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 
 import pybase64
@@ -250,6 +251,35 @@ def test_handlers_that_a_call_does_not_run_are_refused(decorate):
     for handler in coroutine, generator, both:
         with pytest.raises(TypeError, match=f"{handler.__name__}.* is async or a generator"):
             decorate(handler)
+
+
+def test_handlers_that_did_not_run_have_failed(caplog):
+    """Those that cannot be told before they are called."""
+
+    async def coroutine(*_): ...
+
+    def generator(*_):
+        yield
+
+    async def both(*_):
+        yield
+
+    class Handler:
+        async def __call__(self, *_): ...
+
+    event = event_of(b"plain", KPL)
+    for indirect in (*map(partial, (coroutine, generator, both)), Handler()):
+        handler = each_user_record(indirect)
+        assert handler(event, "context") == failed_at(event, 0)
+        assert "which has handled nothing yet" in caplog.text
+        caplog.clear()
+
+
+def test_a_record_without_a_sequence_number_cannot_be_named():
+    event = event_of(b"plain")
+    del event["Records"][0]["kinesis"]["sequenceNumber"]
+    with pytest.raises(ValueError, match="no sequence number to retry from"):
+        each_user_record(Function(b"plain").each)(event, "context")
 
 
 def test_it_keeps_the_handlers_name():

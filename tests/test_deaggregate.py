@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 import wire
 
-from shardpack import MalformedRecordError, ShardpackError, UserRecord, UserRecords, deaggregate, iter_deaggregate
+from shardpack import (
+    MalformedRecordError,
+    ShardpackError,
+    UserRecord,
+    UserRecords,
+    deaggregate,
+    deaggregate_columns,
+    iter_deaggregate,
+)
 
 pytestmark = pytest.mark.native
 
@@ -226,6 +234,15 @@ def test_a_hash_range_is_of_hash_keys(hash_range):
         deaggregate(b"raw", hash_range=hash_range)
 
 
+@pytest.mark.parametrize("call", [deaggregate, deaggregate_columns])
+def test_a_hash_range_has_two_ends_in_order(call):
+    with pytest.raises(ValueError, match="from 6 to 5 holds no hash key"):
+        call(b"raw", hash_range=(6, 5))
+    for unlike in ((5,), (5, 6, 7), [5, 6]):
+        with pytest.raises(TypeError):
+            call(b"raw", hash_range=unlike)
+
+
 def test_a_hash_range_may_be_text(caplog):
     with caplog.at_level(logging.WARNING, "shardpack.consume"):
         assert deaggregate(TWO, hash_range=("0", "1")).left_out == 2
@@ -276,7 +293,7 @@ def test_nothing_in_nothing_out(empty):
         [5],
         [{"PartitionKey": "a"}],
         {"Data": "text"},
-        [[TWO]],
+        [[[TWO]]],
         {"Records": 5},
     ],
     ids=repr,
@@ -333,6 +350,40 @@ def test_iter_deaggregate_reads_no_further_than_it_must():
     assert next(user_records).data == b"0"
     assert len(read) <= 64
     assert [record.data for record in user_records] == [b"%d" % i for i in range(1, 1000)]
+
+
+def test_iter_deaggregate_holds_nothing_back():
+    """An event stream may be quiet for minutes."""
+    arrived = []
+
+    def events():
+        for i in range(3):
+            arrived.append(i)
+            yield {"SubscribeToShardEvent": {"Records": [received(TWO), received(b"raw")]}}
+        raise ConnectionError("reset")
+
+    user_records = iter_deaggregate(events())
+    for i in range(3):
+        assert [next(user_records).data for _ in range(3)] == [b"1", b"2", b"raw"]
+        assert arrived == list(range(i + 1))
+    with pytest.raises(ConnectionError):
+        next(user_records)
+
+
+@pytest.mark.parametrize("container", [list, iter])
+def test_iter_deaggregate_yields_what_was_before_an_error(container):
+    for broken, error in ((5, TypeError), ({"kinesis": {"data": "%"}}, ValueError)):
+        user_records = iter_deaggregate(container([TWO, b"raw", broken, b"after"]))
+        assert [next(user_records).data for _ in range(3)] == [b"1", b"2", b"raw"]
+        with pytest.raises(error):
+            next(user_records)
+
+
+def test_iter_deaggregate_raises_the_first_of_two_errors():
+    user_records = iter_deaggregate([b"raw", BAD_INDEX, 5], strict=True)
+    assert next(user_records).data == b"raw"
+    with pytest.raises(MalformedRecordError):
+        next(user_records)
 
 
 def test_iter_deaggregate_is_deaggregate(caplog):

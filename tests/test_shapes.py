@@ -256,6 +256,39 @@ def test_shapes_mixed_in_one_call():
     assert [record.data for record in found] == [b"one", b"two"] * (len(flat) // 2) + [b"plain"] * (len(flat) // 2)
 
 
+def test_lists_of_records():
+    """As from several calls; an item that is no list may be among them."""
+    page = [get_records_record(AGGREGATED), b"plain"]
+    for each in (deaggregate, iter_deaggregate):
+        assert [record.data for record in each([page, (b"plain",), get_records(b"plain")])] == [
+            b"one",
+            b"two",
+            b"plain",
+            b"plain",
+            b"plain",
+        ]
+
+
+def test_the_test_event_of_the_console():
+    """Its times are text, its sub-sequence number is empty; and a record put directly has no metadata of a stream."""
+    event = firehose(AGGREGATED)
+    metadata = event["records"][0]["kinesisRecordMetadata"]
+    metadata |= {"approximateArrivalTimestamp": "2020-12-09T06:31:15.000Z", "subsequenceNumber": ""}
+    one, _ = deaggregate(event)
+    assert (one.approximate_arrival_timestamp, one.sub_sequence_number) == (ARRIVED, 0)
+    assert deaggregate_columns(event).approximate_arrival_timestamps == [ARRIVED]
+    event["records"][0]["kinesisRecordMetadata"] = None
+    one, _ = deaggregate(event)
+    assert (one.shard_id, one.record_id) == (None, "record1")
+
+
+def test_kinesis_analytics_behind_firehose():
+    record = {"recordId": "1", "data": b64(b"plain", as_bytes=False)}
+    metadata = {"approximateArrivalTimestamp": 1607495475000}
+    [found] = deaggregate({"records": [record | {"kinesisFirehoseRecordMetadata": metadata}]})
+    assert (found.data, found.approximate_arrival_timestamp) == (b"plain", ARRIVED)
+
+
 def test_powertools_records_are_mappings():
     event = KinesisStreamEvent({"Records": [lambda_record(AGGREGATED)]})
     assert [record.data for record in deaggregate(event)] == [b"one", b"two"]
@@ -273,6 +306,7 @@ def test_powertools_records_are_mappings():
         ([{"body": "sqs"}], r"cannot deaggregate a mapping with \['body'\]"),
         ({"Data": "aGk="}, "Data of a GetRecords record is bytes, not str"),
         ({"kinesis": {"data": 5}}, "data of a record in an event is base64, str or bytes, not int"),
+        ({"kinesis": {}}, "data of a record in an event is base64, str or bytes, not NoneType"),
     ],
 )
 def test_what_no_consumer_gets_is_refused(given, what):

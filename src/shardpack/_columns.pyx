@@ -6,9 +6,9 @@ from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from ._deaggregate cimport (
-    SP_COPY_SLACK, SP_FAULT, SP_NO_ROOM, Batch, ReceivedRecord, index_record, sp_binary_view, sp_binary_view_of,
-    sp_columns, sp_finding, sp_outcome, sp_walk, verify)
-from ._keys cimport NO_POSITION, read_explicit_hash_key, sp_hash_key, sp_slice
+    SP_COPY_SLACK, SP_FAULT, SP_NO_ROOM, Batch, ReceivedRecord, index_record, read_hash_range, sp_binary_view,
+    sp_binary_view_of, sp_columns, sp_finding, sp_outcome, sp_walk, verify)
+from ._keys cimport sp_hash_key, sp_slice
 
 
 @cython.final
@@ -252,8 +252,7 @@ def columns_of_received(list received, tuple hash_range, bint strict, bint viewe
     cdef sp_hash_key low, high
     cdef Py_ssize_t i
     if hash_range is not None:
-        read_explicit_hash_key(hash_range[0], &low, NO_POSITION)
-        read_explicit_hash_key(hash_range[1], &high, NO_POSITION)
+        read_hash_range(hash_range, &low, &high)
     columns._received = []
     batch.stop = 0
     while batch.stop < len(received):

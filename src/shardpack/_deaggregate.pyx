@@ -304,6 +304,16 @@ def _user_record(data, origin, source, explicit_hash_key, tags, aggregated, erro
     return whole(received)
 
 
+cdef int read_hash_range(tuple hash_range, sp_hash_key *low, sp_hash_key *high) except -1:
+    if len(hash_range) != 2:
+        raise TypeError(f"hash_range is the first and the last hash key of a shard, not {hash_range!r:.100}")
+    read_explicit_hash_key(hash_range[0], low, NO_POSITION)
+    read_explicit_hash_key(hash_range[1], high, NO_POSITION)
+    if sp_hash_key_less(high[0], low[0]):
+        raise ValueError(f"the hash range from {hash_range[0]} to {hash_range[1]} holds no hash key")
+    return 0
+
+
 def deaggregate_received(list received, tuple hash_range, bint strict, out not None):
     """Append the user records of Kinesis records to ``out``. Returns how many the hash range left out.
 
@@ -316,8 +326,7 @@ def deaggregate_received(list received, tuple hash_range, bint strict, out not N
     if not isinstance(out, list):
         raise TypeError(f"out is a list, not {type(out).__name__}")
     if hash_range is not None:
-        read_explicit_hash_key(hash_range[0], &low, NO_POSITION)
-        read_explicit_hash_key(hash_range[1], &high, NO_POSITION)
+        read_hash_range(hash_range, &low, &high)
     batch.stop = 0
     while batch.stop < len(received):
         verify(received, &batch)

@@ -19,7 +19,7 @@ def deaggregate_arrow(
 
     With ``zero_copy`` payloads stay where they are: ``data`` is Arrow's binary_view instead of large_binary, and what
     is made of it keeps the data of all these Kinesis records. For readers that know views, as polars, DuckDB and
-    pyarrow do; some of pyarrow's functions do not take them yet. Raises ``OverflowError`` where a Kinesis record has 2 GiB.
+    pyarrow do; some of pyarrow's functions do not take them yet. A Kinesis record of 2 GiB is an ``OverflowError``.
 
     Raises what ``deaggregate`` raises; ``TypeError`` for an arrival time that is not a ``datetime``.
     """

@@ -40,7 +40,8 @@ def each_user_record(
     raised (``SystemExit``), and Lambda's time limit, end the function, and Lambda retries the event. A record with
     ``error`` set is a malformed aggregated record and comes to the handler as a whole. An event without records calls
     nothing. The Lambda handler raises ``TypeError`` for an event that is not Kinesis', or of a tumbling window, whose
-    response is another; the decorator does for an ``async`` handler or a generator, whose calls would handle nothing.
+    response is another; the decorator does for an ``async`` handler or a generator, whose calls would handle nothing. One
+    behind a ``partial`` or another decorator is seen by what it returns, and has failed.
 
     ``on_partial(record)`` is called with the user record that failed, when others of its Kinesis record were handled
     before it: all those of its ``sequence_number`` with a lower ``sub_sequence_number``. ``resume_at(record)`` is asked
@@ -54,7 +55,7 @@ def each_user_record(
         def handle(user_records: list[UserRecord], context: Any) -> int | None:
             for i, user_record in enumerate(user_records):
                 try:
-                    handler(user_record, context)
+                    _run(handler(user_record, context))
                 except Exception:  # noqa: BLE001 - whatever it is, Lambda is to try again from here
                     _log_failure(user_record)
                     return i
@@ -135,9 +136,19 @@ def _lambda_handler(
         record = user_records[failed]
         if on_partial is not None and record.sub_sequence_number:
             _tell(on_partial, record)
-        return {"batchItemFailures": [{"itemIdentifier": str(record.sequence_number)}]}
+        if record.sequence_number is None:
+            raise ValueError("a user record failed whose Kinesis record has no sequence number to retry from")
+        return {"batchItemFailures": [{"itemIdentifier": record.sequence_number}]}
 
     return lambda_handler
+
+
+def _run(returned: Any) -> None:
+    """Refuse what a handler returns that did not run: one behind a lambda, ``partial`` or another decorator."""
+    if returned is not None and any(hasattr(returned, name) for name in ("__await__", "__next__", "__anext__")):
+        if hasattr(returned, "close"):
+            returned.close()  # else Python warns that nobody awaited it
+        raise TypeError(f"the handler returned {returned!r:.100}, which has handled nothing yet")
 
 
 def _kinesis_records(event: Any) -> Any:

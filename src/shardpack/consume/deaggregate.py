@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from itertools import islice
 
-from .._deaggregate import UserRecord, deaggregate_received
+from .._deaggregate import ReceivedRecord, UserRecord, deaggregate_received
 from ..errors import MalformedRecordError
-from .shapes import received_records
+from .shapes import ONE_RECORD, received_records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def deaggregate(records: Any, *, hash_range: tuple[int, int] | None = None, stri
     record outside is left out whole (it was sent again, to the right shard). The result's ``left_out`` says how many
     user records that were, and so does a log line. Source: KCL, AggregatorUtil.deaggregate.
 
-    Raises ``TypeError`` for a shape that is not known, ``ValueError`` for base64 that is not. Data is copied out of the
+    Raises ``TypeError`` for a shape that is not known, ``ValueError`` for base64 that is not, and for a range that is
+    none. Data is copied out of the
     input; thread-safe.
     """
     found = UserRecords()
@@ -52,18 +54,39 @@ def deaggregate(records: Any, *, hash_range: tuple[int, int] | None = None, stri
 def iter_deaggregate(
     records: Any, *, hash_range: tuple[int, int] | None = None, strict: bool = False
 ) -> Iterator[UserRecord]:
-    """Yield what ``deaggregate`` returns, from any iterable, holding the user records of 64 Kinesis records at most."""
-    received = received_records(records)
-    while batch := list(islice(received, BATCH)):
+    """Yield what ``deaggregate`` returns, from any iterable, holding the user records of 64 Kinesis records at most.
+
+    A response, an event and a list are read 64 Kinesis records ahead, so that checksums run together. Of any other
+    iterable, be it an event stream or a generator, an item is asked for when the user records of all before it were
+    yielded. Whatever is raised comes after the user records of what is before it.
+    """
+    if isinstance(records, Iterable) and not isinstance(records, (Mapping, list, tuple, *ONE_RECORD)):
+        for item in records:
+            yield from _in_batches(received_records([item]), hash_range, strict)
+    else:
+        yield from _in_batches(received_records(records), hash_range, strict)
+
+
+def _in_batches(
+    received: Iterator[ReceivedRecord], hash_range: tuple[int, int] | None, strict: bool
+) -> Iterator[UserRecord]:
+    failure: Exception | None = None
+    while failure is None:
+        batch: list[ReceivedRecord] = []
+        try:
+            batch.extend(islice(received, BATCH))
+        except Exception as error:  # noqa: BLE001 - raised when what came before it was yielded
+            failure = error
+        if not batch:
+            break
         found: list[UserRecord] = []
-        malformed = None
         try:
             _report(deaggregate_received(batch, hash_range, strict, found), hash_range)
         except MalformedRecordError as error:
-            malformed = error
-        yield from found  # what came before it is sound
-        if malformed is not None:
-            raise malformed
+            failure = error  # of the two, this one is before the other
+        yield from found
+    if failure is not None:
+        raise failure
 
 
 def deaggregate_columns(records: Any, *, hash_range: tuple[int, int] | None = None, strict: bool = False) -> Columns:

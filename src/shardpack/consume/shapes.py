@@ -23,6 +23,10 @@ EXPECTED = (
 )
 
 
+ONE_RECORD = (str, bytes, bytearray, memoryview)
+"""Iterables that are no collection of records; the text is none either, which an error says."""
+
+
 class Origin:
     """Where a Kinesis record came from, and what it says about itself; ``None`` for what its shape does not carry."""
 
@@ -40,7 +44,7 @@ class Origin:
         self,
         partition_key: str | None = None,
         sequence_number: str | None = None,
-        arrived: Any = None,  # a datetime with a time zone, or seconds since 1970
+        arrived: Any = None,  # a datetime with a time zone, seconds since 1970, or text of ISO 8601
         shard_id: str | None = None,
         encryption_type: str | None = None,
         record_id: str | None = None,
@@ -60,6 +64,10 @@ class Origin:
             from datetime import datetime, timezone  # noqa: PLC0415 - a function that starts cold rarely asks
 
             self.arrived = datetime.fromtimestamp(self.arrived, timezone.utc)
+        elif isinstance(self.arrived, str):
+            from datetime import datetime  # noqa: PLC0415
+
+            self.arrived = datetime.fromisoformat(self.arrived.replace("Z", "+00:00"))
         return self.arrived
 
     def values(self) -> tuple[Any, ...]:
@@ -77,7 +85,7 @@ class Origin:
 
 def received_records(records: Any) -> Iterator[ReceivedRecord]:
     """Yield every Kinesis record in ``records``. Raises ``TypeError`` for a shape that is not known."""
-    if isinstance(records, Iterable) and not isinstance(records, (str, Mapping, bytes, bytearray, memoryview)):
+    if isinstance(records, Iterable) and not isinstance(records, (Mapping, *ONE_RECORD)):
         for item in records:
             if type(item) is dict and ("Data" in item or "kinesis" in item):  # nearly always
                 yield _received(item)
@@ -88,7 +96,10 @@ def received_records(records: Any) -> Iterator[ReceivedRecord]:
 
 
 def _records_of(item: Any) -> Iterator[ReceivedRecord]:
-    """Yield the Kinesis records of a response or event, or the one record that it is."""
+    """Yield the Kinesis records of a response, event or list, or the one record that it is."""
+    if isinstance(item, (list, tuple)):
+        yield from map(_received, item)
+        return
     if isinstance(item, Mapping):
         for container in ("Records", "records"):
             if container in item:
@@ -160,14 +171,15 @@ def _lambda_origin(record: Mapping[str, Any]) -> Origin:
 
 # --- Firehose transformations, and those of Kinesis Analytics ---
 
+METADATA = ("kinesisRecordMetadata", "kinesisStreamRecordMetadata")
+
 
 def _transformation_origin(record: Mapping[str, Any]) -> Origin:
-    inner = record.get("kinesisRecordMetadata") or record["kinesisStreamRecordMetadata"]
-    arrived = inner.get("approximateArrivalTimestamp")
+    inner: Mapping[str, Any] = next(filter(None, map(record.get, METADATA)), {})
     return Origin(
         inner.get("partitionKey"),
         inner.get("sequenceNumber"),
-        None if arrived is None else arrived / 1000,
+        _seconds(inner.get("approximateArrivalTimestamp")),
         inner.get("shardId"),
         record_id=record.get("recordId"),
         sub_sequence_number=int(inner.get("subsequenceNumber") or 0),
@@ -176,11 +188,13 @@ def _transformation_origin(record: Mapping[str, Any]) -> Origin:
 
 def _unnamed_origin(record: Mapping[str, Any]) -> Origin:
     """Read what is there of a Firehose record that was put directly, without a stream before it."""
-    arrived = record.get("approximateArrivalTimestamp")
-    return Origin(
-        arrived=None if arrived is None else arrived / 1000,
-        record_id=record.get("recordId"),
-    )
+    inner = record.get("kinesisFirehoseRecordMetadata") or record  # as Kinesis Analytics has it
+    return Origin(arrived=_seconds(inner.get("approximateArrivalTimestamp")), record_id=record.get("recordId"))
+
+
+def _seconds(arrived: Any) -> Any:
+    """Return milliseconds as seconds, and text, which the test events of the console have, as it is."""
+    return arrived / 1000 if isinstance(arrived, (int, float)) else arrived
 
 
 # --- amazon_kclpy ---
@@ -203,7 +217,7 @@ def _kclpy_origin(record: Any) -> Origin:
 def _decoded(record: Mapping[str, Any]) -> bytes:
     from pybase64 import b64decode  # noqa: PLC0415 - no third-party package until one is needed
 
-    data = record["data"]
+    data = record.get("data")
     if not isinstance(data, (str, bytes, bytearray, memoryview)):
         raise TypeError(f"data of a record in an event is base64, str or bytes, not {type(data).__name__}: {EXPECTED}")
     try:
