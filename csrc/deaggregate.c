@@ -402,6 +402,14 @@ static void forget_numbers(const sp_walk *walk) {
     for (uint32_t i = 0; i < walk->found.explicit_hash_keys; i++) walk->explicit_hash_keys[i].size &= ~IS_NUMBER;
 }
 
+/* Where the field of a record starts: before its tag, which a writer may have padded, 9A 80 ... 00 for 1A. */
+static size_t start_of_field(const sp_walk *walk, const sp_wire_record *record) {
+    size_t at = record->field - 1;
+    if (walk->message.data[at] == SP_TAG_RECORD) return at;
+    while (walk->message.data[at] != (SP_TAG_RECORD | 0x80)) at--;
+    return at;
+}
+
 /* Are the indices of every record in the tables, and the hash keys they use numbers? */
 static int check_records(const sp_walk *walk, const sp_wire_record *records, sp_finding *finding) {
     sp_verdict verdict = SP_WELL_FORMED;
@@ -412,7 +420,7 @@ static int check_records(const sp_walk *walk, const sp_wire_record *records, sp_
         } else if (index != SP_NO_INDEX) {
             verdict = check_explicit_hash_key(walk, index);
         }
-        if (verdict != SP_WELL_FORMED) *finding = (sp_finding){verdict, records[i].field - 1, i};
+        if (verdict != SP_WELL_FORMED) *finding = (sp_finding){verdict, start_of_field(walk, &records[i]), i};
     }
     forget_numbers(walk);
     return verdict == SP_WELL_FORMED;

@@ -82,8 +82,10 @@ static void check_finding(const sp_walk *walk, const sp_wire_record *records, sp
     DEMAND(finding.verdict > SP_WELL_FORMED && finding.verdict <= SP_BAD_EXPLICIT_HASH_KEY);
     if (finding.verdict >= SP_PARTITION_KEY_INDEX_RANGE) {
         DEMAND(walk->walked == walk->message.size && finding.record < walk->found.records);
-        uint32_t field = records[finding.record].field; /* its tag is before it, in up to 5 bytes */
-        DEMAND(finding.offset < field && field - finding.offset <= 5);
+        sp_cursor in = {walk->message.data + finding.offset, walk->message.data + walk->message.size};
+        uint32_t tag;
+        DEMAND(finding.offset < walk->message.size && sp_read_tag(&in, &tag) && tag == SP_TAG_RECORD);
+        DEMAND(in.p == walk->message.data + records[finding.record].field);
     } else {
         DEMAND(finding.record == walk->found.records);
         /* At the end are the fields that an empty record lacks; all else that can be wrong is something. */

@@ -165,6 +165,16 @@ def test_one_malformed_record_spoils_no_other():
     assert [record.error is not None for record in found] == [False, False, True, False, False, False]
 
 
+@pytest.mark.parametrize("call", [deaggregate, deaggregate_columns])
+def test_strict_says_which_kinesis_record_it_was(call):
+    records = [received(TWO, "111"), received(BAD_INDEX, "222")]
+    with pytest.raises(MalformedRecordError, match=r"byte \d+\), in the Kinesis record 222$") as raised:
+        call(records, strict=True)
+    assert raised.value.source is records[1]
+    [record] = deaggregate(records[1])
+    assert (raised.value.offset, raised.value.record_index) == (record.error.offset, record.error.record_index)
+
+
 def test_the_error_is_ours_and_can_travel():
     [record] = deaggregate(BAD_INDEX)
     assert isinstance(record.error, ShardpackError)

@@ -204,6 +204,14 @@ def test_varints_longer_than_they_need_to_be(padding):
     assert read(TABLES + wire.content(3, body)) == (EXPECTED if padding <= 9 else None)
 
 
+@pytest.mark.parametrize("padding", range(5))
+def test_a_fault_is_where_its_field_starts_however_long_the_tag(padding):
+    before = wire.content(1, b"key") + wire.record(0, b"\x9a\x80\x80")
+    tag, field = wire.varint(3 << 3 | wire.BYTES, padding), wire.record(7, b"x")
+    [record] = deaggregate(wire.frame(before + tag + field[1:]))
+    assert (record.error.offset, record.error.record_index) == (len(wire.MAGIC) + len(before), 1)
+
+
 def test_an_index_that_overflows_64_bits_wraps_as_protobuf_and_the_kcl_read_it():
     wraps_to_zero = b"\x80" * 9 + b"\x02"
     body = b"\x08" + wraps_to_zero + b"\x10" + wraps_to_zero + wire.content(3, b"data") + wire.tag("t", "v")

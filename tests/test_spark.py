@@ -176,6 +176,16 @@ def test_columns_that_cannot_be(spark):
         ours.deaggregate(df, data="error", error="why")
     with pytest.raises(ValueError, match="different names"):
         ours.deaggregate(df, error="data")
+    for columns, error, what in (
+        ("data binary, Error string", ValueError, "'Error' is there already"),
+        ("data binary, PartitionKey string", ValueError, "say partition_key='PartitionKey'"),
+        ("data binary, partitionKey binary", TypeError, "'partitionKey' is string, not binary"),
+    ):
+        with pytest.raises(error, match=what):
+            ours.deaggregate(spark.createDataFrame([], columns))
+    assert ours.deaggregate(
+        spark.createDataFrame([], "data binary, PartitionKey string"), partition_key="PartitionKey"
+    ).columns == ["data", "PartitionKey", "explicitHashKey", "subSequenceNumber", "error"]
 
 
 # --- without Spark: the batches that executors hand over ---

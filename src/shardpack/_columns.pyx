@@ -6,7 +6,7 @@ from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from ._deaggregate cimport (
-    SP_COPY_SLACK, SP_FAULT, SP_NO_ROOM, Batch, ReceivedRecord, index_record, read_hash_range, sp_binary_view,
+    SP_COPY_SLACK, SP_FAULT, SP_NO_ROOM, Batch, ReceivedRecord, index_record, named, read_hash_range, sp_binary_view,
     sp_binary_view_of, sp_columns, sp_finding, sp_outcome, sp_walk, verify)
 from ._keys cimport sp_hash_key, sp_slice
 
@@ -270,7 +270,7 @@ def columns_of_received(list received, tuple hash_range, bint strict, bint viewe
                 if not record.aggregated:
                     index_record(record, message)  # which says what is wrong
             if strict and record.error is not None:
-                raise record.error
+                raise named(record)
             if not record.aggregated:
                 filling.put_whole(record)
             columns._received.append(record)

@@ -128,6 +128,7 @@ cdef class ReceivedRecord:
     cdef bint all_in_range(self, sp_hash_key low, sp_hash_key high) except -1
 
 
+cdef object named(ReceivedRecord record)
 cdef int read_hash_range(tuple hash_range, sp_hash_key *low, sp_hash_key *high) except -1
 cdef void verify(list received, Batch *batch) noexcept
 cdef int index_record(ReceivedRecord record, sp_slice message) except -1

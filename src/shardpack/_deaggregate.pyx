@@ -335,7 +335,7 @@ def deaggregate_received(list received, tuple hash_range, bint strict, out not N
             if batch.verified[i - batch.start]:
                 index_record(record, batch.messages[i - batch.start])
             if record.error is not None and strict:
-                raise record.error
+                raise named(record)
             if not record.aggregated:
                 (<list>out).append(whole(record))
             elif hash_range is not None and not record.all_in_range(low, high):
@@ -427,6 +427,16 @@ cdef object malformed(const sp_finding *finding):
     return MalformedRecordError(
         f"malformed aggregated record: {WHAT_IS_WRONG[finding.verdict]} (user record {finding.record}, byte {offset})",
         offset, finding.record)
+
+
+cdef object named(ReceivedRecord record):
+    """The error of a record for who has many: it says which one."""
+    error = record.error
+    if record.origin.sequence_number is not None:
+        where = f"{error}, in the Kinesis record {record.origin.sequence_number}"
+        error = MalformedRecordError(where, error.offset, error.record_index)
+    error.source = record.source
+    return error
 
 
 def dissect(data):

@@ -6,6 +6,10 @@ Errors about a record name it and the limit. All are ``ShardpackError``; those a
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class ShardpackError(Exception):
     """The base of every error that is this library's own."""
@@ -35,8 +39,10 @@ class MalformedRecordError(ShardpackError, ValueError):
     """An aggregated record parses, but an index or an explicit hash key in it is bad.
 
     ``offset`` is the byte of the Kinesis record's data where the faulty field starts; ``record_index`` says which
-    user record, counted from 0.
+    user record, counted from 0. Where ``strict`` raised it, ``source`` is the Kinesis record as it was given.
     """
+
+    source: Any = None
 
     def __init__(self, message: str, offset: int, record_index: int) -> None:
         super().__init__(message, offset, record_index)

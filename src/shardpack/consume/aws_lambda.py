@@ -40,8 +40,8 @@ def each_user_record(
     raised (``SystemExit``), and Lambda's time limit, end the function, and Lambda retries the event. A record with
     ``error`` set is a malformed aggregated record and comes to the handler as a whole. An event without records calls
     nothing. The Lambda handler raises ``TypeError`` for an event that is not Kinesis', or of a tumbling window, whose
-    response is another; the decorator does for an ``async`` handler or a generator, whose calls would handle nothing. One
-    behind a ``partial`` or another decorator is seen by what it returns, and has failed.
+    response is another; the decorator does for an ``async`` handler or a generator, whose calls would handle nothing.
+    One behind a ``partial`` or another decorator is seen by what it returns, and has failed.
 
     ``on_partial(record)`` is called with the user record that failed, when others of its Kinesis record were handled
     before it: all those of its ``sequence_number`` with a lower ``sub_sequence_number``. ``resume_at(record)`` is asked

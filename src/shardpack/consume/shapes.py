@@ -44,7 +44,7 @@ class Origin:
         self,
         partition_key: str | None = None,
         sequence_number: str | None = None,
-        arrived: Any = None,  # a datetime with a time zone, seconds since 1970, or text of ISO 8601
+        arrived: Any = None,  # a datetime with a time zone, or seconds since 1970
         shard_id: str | None = None,
         encryption_type: str | None = None,
         record_id: str | None = None,
@@ -64,10 +64,6 @@ class Origin:
             from datetime import datetime, timezone  # noqa: PLC0415 - a function that starts cold rarely asks
 
             self.arrived = datetime.fromtimestamp(self.arrived, timezone.utc)
-        elif isinstance(self.arrived, str):
-            from datetime import datetime  # noqa: PLC0415
-
-            self.arrived = datetime.fromisoformat(self.arrived.replace("Z", "+00:00"))
         return self.arrived
 
     def values(self) -> tuple[Any, ...]:
@@ -193,8 +189,12 @@ def _unnamed_origin(record: Mapping[str, Any]) -> Origin:
 
 
 def _seconds(arrived: Any) -> Any:
-    """Return milliseconds as seconds, and text, which the test events of the console have, as it is."""
-    return arrived / 1000 if isinstance(arrived, (int, float)) else arrived
+    """Return milliseconds as seconds, and text, which the console's test events have, as what it says."""
+    if isinstance(arrived, str):
+        from datetime import datetime  # noqa: PLC0415 - as above
+
+        return datetime.fromisoformat(arrived.replace("Z", "+00:00"))
+    return arrived if arrived is None else arrived / 1000
 
 
 # --- amazon_kclpy ---

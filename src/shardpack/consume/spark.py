@@ -61,7 +61,8 @@ def deaggregate(
     as in ``deaggregate_arrow``.
 
     ``strict`` fails the task with ``MalformedRecordError`` instead of setting ``error``. Raises ``ValueError`` for a
-    column that is missing or in the way, ``TypeError`` for data that is not binary. Executors need shardpack installed.
+    column that is missing or in the way, ``TypeError`` for data that is not binary or keys that are no text. Executors
+    need shardpack installed.
     """
     from pyspark.sql.types import BinaryType, IntegerType, StringType, StructField, StructType  # noqa: PLC0415
 
@@ -72,7 +73,16 @@ def deaggregate(
         raise ValueError(f"no column {data!r} among {', '.join(df.columns)}")
     if not isinstance(df.schema[data].dataType, BinaryType):
         raise TypeError(f"column {data!r} is binary, not {df.schema[data].dataType.simpleString()}")
-    if in_the_way := [name for name in names.added if name in df.columns]:
+    there = {name.lower(): name for name in df.columns}  # all that Spark tells columns apart by
+    key_column = there.get(partition_key.lower(), partition_key)
+    if key_column != partition_key:
+        raise ValueError(
+            f"column {key_column!r} and {partition_key!r} are one to Spark: say partition_key={key_column!r}"
+        )
+    if partition_key in df.columns and not isinstance(df.schema[partition_key].dataType, StringType):
+        found = df.schema[partition_key].dataType.simpleString()
+        raise TypeError(f"column {partition_key!r} is string, not {found}")
+    if in_the_way := [there[name.lower()] for name in names.added if name.lower() in there]:
         raise ValueError(f"column {in_the_way[0]!r} is there already: give the new one another name")
     key_field = StructField(partition_key, StringType())
     fields = [key_field if field.name == partition_key else field for field in df.schema.fields]
