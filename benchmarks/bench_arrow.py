@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+import pyarrow as pa
 import pytest
+from conftest import RECORD_SIZES
 
-from shardpack import Aggregator, ShardMap, deaggregate_columns
+from shardpack import Aggregator, ShardMap, deaggregate_arrow, deaggregate_columns
 from shardpack.cli.bench import ways
 
+COPIES = "deaggregate_arrow by record size, payloads copied and viewed where they came"
 GROUP = "deaggregate to Arrow by size of the aggregated records, user records of 100 B"
 AGGREGATE_SIZES = {"1 MiB": 1 << 20, "50 KiB, the KPL's default": 50 << 10}
 
@@ -34,3 +37,13 @@ def bench_by_aggregate_size(measure, sized, way, aggregates):
         pytest.skip(str(how))
     assert found_pairs(run(records)) == corpus.pairs()
     measure(partial(run, records), group=GROUP, way=way, at=aggregates, amount=len(corpus))
+
+
+@pytest.mark.parametrize("record_size", RECORD_SIZES)
+@pytest.mark.parametrize("zero_copy", [False, True], ids=["copied", "viewed"])
+def bench_copies_by_record_size(measure, sized, zero_copy, record_size):
+    corpus = sized(record_size)
+    records = ways.get_records(ways.kinesis_records(corpus, ways.KPL_AGGREGATE))
+    run = partial(deaggregate_arrow, records, zero_copy=zero_copy)
+    assert ways.batch_pairs(pa.record_batch(run())) == corpus.pairs()
+    measure(run, group=COPIES, way="zero_copy" if zero_copy else "copied", at=record_size, amount=len(corpus))
