@@ -9,6 +9,7 @@ import gc
 import inspect
 import json
 import pickle
+import weakref
 from collections import UserDict
 from datetime import datetime, timezone
 
@@ -264,6 +265,21 @@ def test_the_cycle_collector_is_left_as_it_was(enabled):
         assert gc.isenabled() == enabled
     finally:
         gc.enable()
+
+
+def test_a_malformed_record_leaves_nothing_behind():
+    bad = wire.frame(wire.content(1, b"k") + wire.record(1, b"d"))
+
+    class Canary:
+        pass
+
+    def call(deaggregate):
+        canary = Canary()
+        assert len(list(deaggregate([lambda_record(bad), lambda_record(AGGREGATED)]))) == 4
+        return weakref.ref(canary)
+
+    for deaggregate in (ours.deaggregate_records, ours.iter_deaggregate_records):
+        assert call(deaggregate)() is None
 
 
 def test_a_cycle_through_a_user_record_is_collected():

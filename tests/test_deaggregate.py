@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import logging
 import pickle
 import sys
 import tracemalloc
+import weakref
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -173,6 +176,33 @@ def test_strict_says_which_kinesis_record_it_was(call):
     assert raised.value.source is records[1]
     [record] = deaggregate(records[1])
     assert (raised.value.offset, raised.value.record_index) == (record.error.offset, record.error.record_index)
+
+
+def test_an_error_that_was_raised_holds_nothing():
+    """Its traceback holds frames, and those the user record: neither may hold the error."""
+
+    class Canary:
+        pass
+
+    def fail(call):
+        canary = Canary()
+        gone.append(weakref.ref(canary))
+        found = deaggregate([received(BAD_INDEX), BAD_INDEX])
+        with contextlib.suppress(MalformedRecordError):
+            call(found)
+        assert canary
+
+    def raise_it(found):
+        raise found[0].error
+
+    gone: list = []
+    fail(raise_it)
+    for records in ([BAD_INDEX], [received(BAD_INDEX)]):
+        fail(lambda _, records=records: deaggregate(records, strict=True))
+        fail(lambda _, records=records: list(iter_deaggregate(records, strict=True)))
+        fail(lambda _, records=records: deaggregate_columns(records, strict=True))
+    gc.collect()
+    assert [ref() for ref in gone] == [None] * 7
 
 
 def test_the_error_is_ours_and_can_travel():

@@ -342,8 +342,8 @@ cdef class Buffers:
                 else:
                     add_text(&self.shard_ids, origin.shard_id, "shard id", &shard_ids[p])
             shard_id = origin.shard_id
-            if record.error is not None:
-                add_text(&self.errors, str(record.error), "error", &errors[p])
+            if record.fault is not None:
+                add_text(&self.errors, record.fault[0], "error", &errors[p])
             arrivals[p] = 0
             if origin.approximate_arrival_timestamp is not None:
                 arrivals[p] = microseconds(origin.approximate_arrival_timestamp)

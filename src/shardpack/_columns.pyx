@@ -269,7 +269,7 @@ def columns_of_received(list received, tuple hash_range, bint strict, bint viewe
                 record.aggregated = filling.put(record, message)
                 if not record.aggregated:
                     index_record(record, message)  # which says what is wrong
-            if strict and record.error is not None:
+            if strict and record.fault is not None:
                 raise named(record)
             if not record.aggregated:
                 filling.put_whole(record)

@@ -77,7 +77,7 @@ def template_of(ReceivedRecord received not None):
     cdef dict kinesis = {}
     cdef object name, value
     if not received.aggregated:
-        if received.error is None:
+        if received.fault is None:
             return None
         if not references_hold(received):
             raise received.error

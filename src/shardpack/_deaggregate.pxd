@@ -108,7 +108,8 @@ cdef class ReceivedRecord:
     # of the one user record, where it is all there is: a raw or malformed record, or one that was pickled
     cdef str explicit_hash_key
     cdef tuple tags
-    cdef object error
+    cdef tuple fault  # of a malformed record: what its error is made of. An error that was raised holds frames, which
+    # may hold this: kept here, neither would ever be freed
     cdef bint aggregated
     # of an aggregated record
     cdef sp_walk walk

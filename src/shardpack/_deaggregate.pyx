@@ -56,6 +56,10 @@ cdef class ReceivedRecord:
             self._origin = self.shape(self.source)
         return self._origin
 
+    @property
+    def error(self):
+        return None if self.fault is None else MalformedRecordError(*self.fault)
+
     def __dealloc__(self):
         self.forget()
 
@@ -300,7 +304,7 @@ def _user_record(data, origin, source, explicit_hash_key, tags, aggregated, erro
     """Make a user record of its values: one that was pickled, and left the Kinesis record it came in behind."""
     cdef ReceivedRecord received = ReceivedRecord(data, None, source)
     received._origin, received.explicit_hash_key, received.tags = origin, explicit_hash_key, tags
-    received.aggregated, received.error = aggregated, error
+    received.aggregated, received.fault = aggregated, None if error is None else error.args
     return whole(received)
 
 
@@ -334,7 +338,7 @@ def deaggregate_received(list received, tuple hash_range, bint strict, out not N
             record = received[i]
             if batch.verified[i - batch.start]:
                 index_record(record, batch.messages[i - batch.start])
-            if record.error is not None and strict:
+            if record.fault is not None and strict:
                 raise named(record)
             if not record.aggregated:
                 (<list>out).append(whole(record))
@@ -397,7 +401,7 @@ cdef int index_record(ReceivedRecord record, sp_slice message) except -1:
     record.index(message, &finding)
     record.aggregated = finding.verdict == SP_WELL_FORMED
     if finding.verdict >= SP_PARTITION_KEY_INDEX_RANGE:
-        record.error = malformed(&finding)
+        record.fault = fault_of(&finding)
     if not record.aggregated:
         record.forget()
     return 0
@@ -421,10 +425,10 @@ cdef UserRecord whole(ReceivedRecord received):
     return record
 
 
-cdef object malformed(const sp_finding *finding):
-    """The finding as an exception; its offset counts from the start of the data."""
+cdef tuple fault_of(const sp_finding *finding):
+    """The finding as the arguments of an exception; its offset counts from the start of the data."""
     offset = SP_MAGIC_SIZE + finding.offset
-    return MalformedRecordError(
+    return (
         f"malformed aggregated record: {WHAT_IS_WRONG[finding.verdict]} (user record {finding.record}, byte {offset})",
         offset, finding.record)
 
@@ -454,7 +458,7 @@ def dissect(data):
         "message_size": message.size,
         "stored_digest": (<const char *>message.data + message.size)[:16],
         "computed_digest": (<char *>digest)[:16],
-        "error": None if finding.verdict == SP_WELL_FORMED else malformed(&finding),
+        "error": None if finding.verdict == SP_WELL_FORMED else MalformedRecordError(*fault_of(&finding)),
         "partition_keys": [],
         "explicit_hash_keys": [],
         "records": [],

@@ -139,15 +139,15 @@ def _part(received: ReceivedRecord, to_encode: bool) -> Template | dict[str, Any
         if template := template_of(received):
             return template
     except MalformedRecordError as error:
-        _report(received, error)
+        _report(received, str(error))
     if to_encode:
         received.source["kinesis"]["data"] = b64encode(received.data)
     source: dict[str, Any] = received.source
     return source
 
 
-def _report(received: ReceivedRecord, error: MalformedRecordError) -> None:
+def _report(received: ReceivedRecord, reason: str) -> None:
     import logging  # noqa: PLC0415 - a function that starts cold rarely needs it
 
     sequence_number = received.source["kinesis"].get("sequenceNumber")
-    logging.getLogger("shardpack.compat").warning("record %s comes back whole: %s", sequence_number, error)
+    logging.getLogger("shardpack.compat").warning("record %s comes back whole: %s", sequence_number, reason)
