@@ -45,6 +45,30 @@ def add_all(aggregator, user_records):
     return said
 
 
+class Bytes(bytes):
+    """As numpy has a class of its own for."""
+
+
+@pytest.mark.parametrize("data", [Bytes(b"data"), b"data"])
+@pytest.mark.parametrize("key", [Bytes(b"key"), "key"])
+def test_subclasses_of_bytes_are_bytes(data, key):
+    for module in (original, ours):
+        record = module.AggRecord()
+        assert record.add_user_record(key, data, Bytes(b"7"))
+        [found] = deaggregate(record.get_contents()[2])
+        assert (found.data, found.partition_key, found.explicit_hash_key) == (b"data", "key", "7")
+
+
+def test_the_size_may_be_a_fraction_and_change():
+    for module in (original, ours):
+        record = module.AggRecord(100.5)
+        assert record.add_user_record(b"key", bytes(40))
+        assert not record.add_user_record(b"key", bytes(40))
+        record.max_size = 150
+        assert record.add_user_record(b"key", bytes(40))
+        assert module.RecordAggregator(0.9 * 1024 * 1024).add_user_record(b"key", b"data") is None
+
+
 keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=10)
 hash_keys = st.one_of(st.none(), st.integers(0, 2**128 - 1).map(str))
 user_records = st.lists(st.tuples(keys, st.binary(max_size=100) | st.text(max_size=20), hash_keys), max_size=60)

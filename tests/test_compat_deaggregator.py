@@ -296,6 +296,20 @@ def test_a_cycle_through_a_user_record_is_collected():
     assert Canary.gone
 
 
+def test_a_cycle_through_a_generator_is_collected():
+    class Canary:
+        pass
+
+    record, canary = lambda_record(AGGREGATED), Canary()
+    record["canary"] = canary
+    canary.generator = ours.iter_deaggregate_records([record, lambda_record(AGGREGATED)])
+    next(canary.generator)
+    gone = weakref.ref(canary)
+    del record, canary
+    gc.collect()
+    assert gone() is None
+
+
 def test_they_travel_as_json_and_pickle():
     found = ours.deaggregate_records([lambda_record(AGGREGATED)])
     assert pickle.loads(pickle.dumps(found)) == found  # noqa: S301
@@ -357,6 +371,16 @@ def test_other_shapes_are_a_key_error(record):
     for module in (original, ours):
         with pytest.raises(KeyError):
             module.deaggregate_records([record])
+
+
+@pytest.mark.parametrize("base", [list, tuple])
+def test_a_list_may_make_its_items_as_they_are_asked_for(base):
+    class Lazy(base):
+        def __iter__(self):
+            return map(lambda_record, super().__iter__())
+
+    for module in (original, ours):
+        assert len(module.deaggregate_records(Lazy([AGGREGATED, b"plain"]))) == 4
 
 
 def test_a_list_may_grow_as_it_is_read():

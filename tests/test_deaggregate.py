@@ -205,6 +205,37 @@ def test_an_error_that_was_raised_holds_nothing():
     assert [ref() for ref in gone] == [None] * 7
 
 
+@pytest.mark.parametrize("call", [deaggregate, iter_deaggregate, deaggregate_columns])
+def test_a_cycle_through_a_kinesis_record_is_collected(call):
+    """Who adds what came out to what went in."""
+
+    class Record(dict):
+        pass
+
+    for data in (TWO, b"raw"):
+        record = Record(received(data))
+        record["found"] = call([record, record])
+        if call is iter_deaggregate:
+            next(record["found"])
+        gone = weakref.ref(record)
+        del record
+        gc.collect()
+        assert gone() is None
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_cycle_collector_is_left_as_it_was(enabled):
+    (gc.enable if enabled else gc.disable)()
+    try:
+        deaggregate([TWO] * 3)
+        assert gc.isenabled() == enabled
+        with pytest.raises(MalformedRecordError):
+            deaggregate([TWO, BAD_INDEX], strict=True)
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+
+
 def test_the_error_is_ours_and_can_travel():
     [record] = deaggregate(BAD_INDEX)
     assert isinstance(record.error, ShardpackError)

@@ -135,18 +135,19 @@ cdef class _Filling:
         if rows >= INT32_MAX:
             raise OverflowError("2**31 user records and more do not fit in columns of int32")
         capacity = min(capacity, <size_t>INT32_MAX)
-        cdef bytes memory = PyBytes_FromStringAndSize(NULL, self.where_size() + (self.where_size() + 16) * <Py_ssize_t>capacity)
+        cdef Py_ssize_t where_size = self.where_size()
+        cdef bytes memory = PyBytes_FromStringAndSize(NULL, where_size + (where_size + 16) * <Py_ssize_t>capacity)
         cdef char *start = PyBytes_AS_STRING(memory)
         if self.viewed:
             self.at.views = <sp_binary_view *>start
         else:
             self.at.offsets = <int64_t *>start
-        self.at.partition_key_indices = <int32_t *>(start + self.where_size() * <Py_ssize_t>(capacity + 1))
+        self.at.partition_key_indices = <int32_t *>(start + where_size * <Py_ssize_t>(capacity + 1))
         self.at.explicit_hash_key_indices = self.at.partition_key_indices + capacity
         self.at.sub_sequence_numbers = self.at.explicit_hash_key_indices + capacity
         self.at.parents = self.at.sub_sequence_numbers + capacity
         if rows:
-            memcpy(start, <char *>old.views if self.viewed else <char *>old.offsets, <size_t>self.where_size() * rows)
+            memcpy(start, <char *>old.views if self.viewed else <char *>old.offsets, <size_t>where_size * rows)
             memcpy(self.at.partition_key_indices, old.partition_key_indices, 4 * rows)
             memcpy(self.at.explicit_hash_key_indices, old.explicit_hash_key_indices, 4 * rows)
             memcpy(self.at.sub_sequence_numbers, old.sub_sequence_numbers, 4 * rows)

@@ -7,8 +7,8 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from ._deaggregate cimport (
-    SP_NO_INDEX, ReceivedRecord, index_all, index_malformed, sp_span, sp_span_of, sp_wire_record,
-    to_bytes,
+    SP_NO_INDEX, PyGC_Disable, PyGC_Enable, ReceivedRecord, index_all, index_malformed, sp_span, sp_span_of,
+    sp_wire_record, to_bytes,
 )
 from ._keys cimport sp_slice
 
@@ -26,11 +26,6 @@ cdef extern from "aggregate.h" nogil:
     uint8_t *sp_record_write(
         uint8_t *out, size_t content_size, sp_slice data, uint32_t key_index, uint32_t explicit_index)
     size_t sp_aggregate_size_of_one(size_t key_size, size_t digits, size_t data_size)
-
-
-cdef extern from "Python.h":
-    bint PyGC_Enable()
-    bint PyGC_Disable()
 
 
 cdef enum:
@@ -58,7 +53,6 @@ def index_received(list received not None):
 
 
 @cython.final
-@cython.no_gc
 cdef class Template:
     """An aggregated record, and the dictionaries that its user records are copies of."""
 

@@ -5,6 +5,11 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from ._keys cimport sp_hash_key, sp_slice
 
 
+cdef extern from "Python.h":
+    bint PyGC_Enable()
+    bint PyGC_Disable()
+
+
 cdef extern from "hash_key.h" nogil:
     bint sp_hash_key_less(sp_hash_key a, sp_hash_key b)
 
@@ -111,6 +116,7 @@ cdef class ReceivedRecord:
     cdef tuple fault  # of a malformed record: what its error is made of. An error that was raised holds frames, which
     # may hold this: kept here, neither would ever be freed
     cdef bint aggregated
+    cdef bint is_left_out  # by a hash range
     # of an aggregated record
     cdef sp_walk walk
     cdef sp_wire_record *records

@@ -37,7 +37,6 @@ cdef void *more_room(void *table, size_t count, size_t size) except NULL:
 
 
 @cython.final
-@cython.no_gc  # holds bytes, text and the record as it was given, which is no place to build cycles in
 @cython.freelist(256)
 cdef class ReceivedRecord:
     """A Kinesis record as a consumer got it, and where in it the user records are: what those share."""
@@ -192,7 +191,6 @@ cdef class ReceivedRecord:
 
 
 @cython.final
-@cython.no_gc  # as above; and a million of these must not set off the cycle collector
 @cython.freelist(131072)  # a GetRecords response of 10 MB in records of 100 B; fresh memory costs more than they do
 cdef class UserRecord:
     """A user record as its producer put it, and where it came from.
@@ -323,29 +321,31 @@ def deaggregate_received(list received, tuple hash_range, bint strict, out not N
 
     When ``strict`` raises, ``out`` has the user records of all Kinesis records before the malformed one.
     """
-    cdef Py_ssize_t i, left_out = 0
+    cdef Py_ssize_t i, left_out = 0, stop = len(received)
     cdef sp_hash_key low, high
     cdef ReceivedRecord record
     cdef Batch batch
+    failure = None
     if not isinstance(out, list):
         raise TypeError(f"out is a list, not {type(out).__name__}")
     if hash_range is not None:
         read_hash_range(hash_range, &low, &high)
     batch.stop = 0
-    while batch.stop < len(received):
+    while batch.stop < stop:
         verify(received, &batch)
         for i in range(batch.start, batch.stop):
             record = received[i]
             if batch.verified[i - batch.start]:
                 index_record(record, batch.messages[i - batch.start])
             if record.fault is not None and strict:
-                raise named(record)
-            if not record.aggregated:
-                (<list>out).append(whole(record))
-            elif hash_range is not None and not record.all_in_range(low, high):
+                failure, stop = named(record), i
+                break
+            if record.aggregated and hash_range is not None and not record.all_in_range(low, high):
+                record.is_left_out = True
                 left_out += record.walk.found.records
-            else:
-                append_user_records(record, <list>out)
+    append_user_records(received, stop, <list>out)
+    if failure is not None:
+        raise failure
     return left_out
 
 
@@ -407,14 +407,29 @@ cdef int index_record(ReceivedRecord record, sp_slice message) except -1:
     return 0
 
 
-cdef int append_user_records(ReceivedRecord received, list out) except -1:
-    cdef UserRecord record
-    cdef Py_ssize_t i
-    for i in range(received.walk.found.records):
-        record = UserRecord.__new__(UserRecord)
-        record._received = received
-        record._position = i
-        out.append(record)
+cdef int append_user_records(list received, Py_ssize_t stop, list out) except -1:
+    """Append the user records of the first ``stop`` Kinesis records.
+
+    The cycle collector rests meanwhile, or it would go through all there are again and again. No other code runs.
+    """
+    cdef ReceivedRecord record
+    cdef UserRecord user_record
+    cdef Py_ssize_t i, p
+    cdef bint collecting = PyGC_Disable()
+    try:
+        for p in range(stop):
+            record = received[p]
+            if not record.aggregated:
+                out.append(whole(record))
+            elif not record.is_left_out:
+                for i in range(record.walk.found.records):
+                    user_record = UserRecord.__new__(UserRecord)
+                    user_record._received = record
+                    user_record._position = i
+                    out.append(user_record)
+    finally:
+        if collecting:
+            PyGC_Enable()
     return 0
 
 

@@ -20,7 +20,7 @@ def install() -> None:
     that took names from it would go on with them.
     """
     ours = {ORIGINAL + name: import_module(f".{ORIGINAL}{name}", __name__) for name in MODULES}
-    for name, module in sys.modules.items():
+    for name, module in list(sys.modules.items()):  # others may import meanwhile
         is_part = name == ORIGINAL or name.startswith(f"{ORIGINAL}.")
         if is_part and module is not None and module is not ours.get(name):
             raise RuntimeError(f"{name} was imported before shardpack.compat.install(): call that first")

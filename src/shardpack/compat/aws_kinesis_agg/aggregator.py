@@ -74,7 +74,7 @@ class AggRecord:
         self.explicit_hash_keys.clear()
         self._message = GrowingMessage()
         self._count = 0
-        self._max_message_size = 0  # known with the first partition key
+        self._first_key = b""
         self._partition_key: str | bytes = ""
         self._explicit_hash_key: str | bytes | None = ""
 
@@ -109,10 +109,10 @@ class AggRecord:
         """
         key = _utf8(partition_key)
         hash_key = None if explicit_hash_key is None else _utf8(explicit_hash_key) or None
-        payload = data if isinstance(data, bytes) else _payload(data)
+        payload = data if type(data) is bytes else _payload(data)
         key_index = self.partition_keys.get_potential_index(key)
         is_new = key_index == len(self.partition_keys.keys)
-        max_size = self._max_message_size if self._count else self._max_message_size_with(key)
+        max_size = self._max_message_size_with(self._first_key if self._count else key)
         if hash_key is None:
             taken = self._message.add(payload, key, key_index, is_new, max_size=max_size)
         else:
@@ -136,13 +136,13 @@ class AggRecord:
             self.explicit_hash_keys.add_key(hash_key)
         if not self._count:
             self._partition_key, self._explicit_hash_key = partition_key, explicit_hash_key
-            self._max_message_size = max_size
+            self._first_key = key
         self._count += 1
         return True
 
     def _max_message_size_with(self, partition_key: bytes) -> int:
         together = max(self.max_size, MAX_BYTES_PER_RECORD) - len(partition_key)
-        return min(self.max_size, together) - FRAME_SIZE
+        return int(min(self.max_size, together)) - FRAME_SIZE
 
 
 Callback = Callable[[AggRecord], object]
@@ -219,7 +219,7 @@ def _utf8(text: str | bytes) -> bytes:
     if not isinstance(text, bytes):
         raise TypeError(f"keys are str or UTF-8 bytes, not {type(text).__name__}")
     text.decode()
-    return text
+    return bytes(text)  # which a subclass is not
 
 
 def _payload(data: Any) -> bytes:

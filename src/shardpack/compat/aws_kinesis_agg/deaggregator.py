@@ -63,7 +63,7 @@ def iter_deaggregate_records(records: Records, data_format: str | None = None) -
 
 def _received(records: Records, data_format: str | None) -> Iterator[list[_Received]]:
     """Yield the Kinesis records, indexed, some at a time."""
-    if not isinstance(records, (list, tuple)):
+    if type(records) is not list and type(records) is not tuple:  # a subclass may make its items as they are asked for
         for record in [records] if isinstance(records, Mapping) else records:
             yield from _received([record], data_format)
         return
