@@ -9,8 +9,8 @@ from protobuf_agreement import agree
 MIB = 2**20
 
 HIGHEST_RATIO = {
-    "deaggregate": 16,  # a user record of 6 bytes: 24 in the index, 40 and a place in a list as an object
-    "iter_deaggregate": 16,
+    "deaggregate": 18,  # a user record of 6 bytes: 24 in the index, 56 and a place in a list as an object
+    "iter_deaggregate": 18,
     "deaggregate_columns": 12,  # a row is 24, and where the last one is refused the record is indexed as well
     "deaggregate, hash_range": 24,  # an empty key of 2 bytes: 8 in the table, 32 to hash it
     "deaggregate_arrow": 24,  # a key of 5 bytes: 24, 2 slots of 8, and 8, with room for twice as many
