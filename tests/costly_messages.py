@@ -83,6 +83,10 @@ CALLS = {
     "deaggregate_columns": "found = deaggregate_columns(blob)",
     "deaggregate_arrow": "found = deaggregate_arrow(blob)",
     "deaggregate_arrow, zero_copy": "found = deaggregate_arrow(blob, zero_copy=True)",
+    "get_records, installed": """from shardpack.consume.client import _deaggregate_response
+found = {"Records": [{"Data": blob, "PartitionKey": "k", "SequenceNumber": "1", "EncryptionType": "KMS"}]}
+found["Records"][0]["ApproximateArrivalTimestamp"] = None
+_deaggregate_response(found)""",
     "every field read": """found = deaggregate(blob)
 for record in found: record.data, record.partition_key, record.explicit_hash_key, record.tags""",
     "every key of columns": "found = deaggregate_columns(blob); found.partition_keys, found.explicit_hash_keys",

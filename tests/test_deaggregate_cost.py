@@ -15,6 +15,7 @@ HIGHEST_RATIO = {
     "deaggregate, hash_range": 24,  # an empty key of 2 bytes: 8 in the table, 32 to hash it
     "deaggregate_arrow": 24,  # a key of 5 bytes: 24, 2 slots of 8, and 8, with room for twice as many
     "deaggregate_arrow, zero_copy": 24,
+    "get_records, installed": 72,  # a user record of 6 bytes: the object, and a dictionary of 7 fields
     "every field read": 32,  # a tag of 4 bytes: 40, and its pair as Python objects
     "every key of columns": 30,  # a key of 4 bytes: 8 in the table, 8 in a list, the rest is Python's str
 }
