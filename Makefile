@@ -52,7 +52,7 @@ bench: .venv/built ## measure everything beside the peers (9 minutes); write fig
 	@mkdir -p build/bench
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0 # as a whole it would hold boto3 back
 	$(BIN)/pytest benchmarks --quiet --benchmark-quiet --benchmark-json build/bench/suite-1.json
-	$(BIN)/shardpack bench --json --seconds 60 > build/bench/headline.json
+	$(BIN)/shardpack bench --json --seconds 80 > build/bench/headline.json
 	$(BIN)/pytest benchmarks --quiet --benchmark-quiet --benchmark-json build/bench/suite-2.json
 	$(BIN)/python benchmarks/report.py build/bench/headline.json build/bench/suite-1.json build/bench/suite-2.json
 
