@@ -42,8 +42,7 @@ def deaggregate(records: Any, *, hash_range: tuple[int, int] | None = None, stri
     user records that were, and so does a log line. Source: KCL, AggregatorUtil.deaggregate.
 
     Raises ``TypeError`` for a shape that is not known, ``ValueError`` for base64 that is not, and for a range that is
-    none. Data is copied out of the
-    input; thread-safe.
+    none. Data is copied out of the input; thread-safe.
     """
     found = UserRecords()
     found.left_out = deaggregate_received(list(received_records(records)), hash_range, strict, found)

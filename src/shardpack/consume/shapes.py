@@ -22,7 +22,6 @@ EXPECTED = (
     "give them (a response, an event, its records, or one of those), raw bytes, or an iterable of these"
 )
 
-
 ONE_RECORD = (str, bytes, bytearray, memoryview)
 """Iterables that are no collection of records; the text is none either, which an error says."""
 
