@@ -55,7 +55,7 @@ def each_user_record(
         def handle(user_records: list[UserRecord], context: Any) -> int | None:
             for i, user_record in enumerate(user_records):
                 try:
-                    _run(handler(user_record, context))
+                    _demand_it_ran(handler(user_record, context))
                 except Exception:  # noqa: BLE001 - whatever it is, Lambda is to try again from here
                     _log_failure(user_record)
                     return i
@@ -143,7 +143,7 @@ def _lambda_handler(
     return lambda_handler
 
 
-def _run(returned: Any) -> None:
+def _demand_it_ran(returned: Any) -> None:
     """Refuse what a handler returns that did not run: one behind a lambda, ``partial`` or another decorator."""
     if returned is not None and any(hasattr(returned, name) for name in ("__await__", "__next__", "__anext__")):
         if hasattr(returned, "close"):
