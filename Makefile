@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-NATIVE := $(wildcard csrc/*.c csrc/*.h src/shardpack/*.pyx src/shardpack/*.pxd)
+NATIVE := $(wildcard csrc/*.c csrc/*.h src/shardpack/_native/*.pyx src/shardpack/_native/*.pxd)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format sanitize emulate fuzz bench bench-smoke bench-compare build clean
@@ -22,8 +22,8 @@ lint: .venv/built ## ruff, mypy, stubtest, cython-lint, clang-format, gcc -Werro
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt \
-		$(addprefix shardpack.,$(basename $(notdir $(wildcard src/shardpack/*.pyi))))
-	$(BIN)/cython-lint src/shardpack
+		$(addprefix shardpack._native.,$(basename $(notdir $(wildcard src/shardpack/_native/*.pyi))))
+	$(BIN)/cython-lint src/shardpack/_native
 	$(BIN)/clang-format --dry-run --Werror csrc/*.c csrc/*.h tests/*.c fuzz/*.c fuzz/*.cc fuzz/*.h
 	@mkdir -p build
 	@for source in csrc/*.c tests/*.c; do \

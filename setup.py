@@ -11,15 +11,15 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 C_SOURCES = {
-    "_keys": [],
-    "_md5": [source.name for source in sorted(Path("csrc").glob("md5_*.c"))],
-    "_shards": ["shard_table.c"],
-    "_outputs": [],
-    "_aggregate": ["bucket.c"],
-    "_deaggregate": ["deaggregate.c"],
-    "_columns": [],
-    "_arrow": ["arrow.c", "arrow_rows.c", "dictionary.c"],
-    "_compat": [],
+    "keys": [],
+    "md5": [source.name for source in sorted(Path("csrc").glob("md5_*.c"))],
+    "shard_table": ["shard_table.c"],
+    "outputs": [],
+    "aggregate": ["bucket.c"],
+    "deaggregate": ["deaggregate.c"],
+    "columns": [],
+    "arrow": ["arrow.c", "arrow_rows.c", "dictionary.c"],
+    "compat": [],
 }
 
 compile_args = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-Wno-maybe-uninitialized"]
@@ -36,10 +36,10 @@ if os.environ.get("SHARDPACK_COVERAGE"):
 
 extensions = [
     Extension(
-        f"shardpack.{name}",
-        [f"src/shardpack/{name}.pyx", *(f"csrc/{source}" for source in sources)],
+        f"shardpack._native.{name}",
+        [f"src/shardpack/_native/{name}.pyx", *(f"csrc/{source}" for source in sources)],
         include_dirs=["csrc"],
-        depends=[str(path) for path in (*Path("csrc").glob("*.h"), *Path("src/shardpack").glob("*.pxd"))],
+        depends=[str(path) for path in (*Path("csrc").glob("*.h"), *Path("src/shardpack/_native").glob("*.pxd"))],
         extra_compile_args=compile_args,
         extra_link_args=link_args,
     )

@@ -11,8 +11,8 @@ import pytest
 from conftest import KEY_CARDINALITIES, RECORD_SIZES, SHARD_COUNTS
 
 from shardpack import Aggregator, ShardMap
-from shardpack.cli.bench import ways
-from shardpack.cli.bench.corpus import synthetic
+from shardpack.bench import ways
+from shardpack.bench.corpus import synthetic
 
 BY_SIZE = "aggregate by record size"
 FLIGHTS = "aggregate flights"

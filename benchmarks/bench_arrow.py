@@ -9,7 +9,7 @@ import pytest
 from conftest import RECORD_SIZES
 
 from shardpack import Aggregator, ShardMap, deaggregate_arrow, deaggregate_columns
-from shardpack.cli.bench import ways
+from shardpack.bench import ways
 
 COPIES = "deaggregate_arrow by record size, payloads copied and viewed where they came"
 GROUP = "deaggregate to Arrow by size of the aggregated records, user records of 100 B"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from shardpack.cli.bench import cold_start, ways
+from shardpack.bench import cold_start, ways
 
 GROUP = "cold start: import and the first Lambda event, by its user records"
 ROUNDS = 20

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from conftest import RECORD_SIZES
 
-from shardpack.cli.bench import ways
+from shardpack.bench import ways
 
 EVENTS = "drop-in, from events of Lambda"
 BOTO3 = "drop-in, from boto3 records"

@@ -8,7 +8,7 @@ import pytest
 from conftest import RECORD_SIZES
 
 from shardpack import deaggregate, deaggregate_columns
-from shardpack.cli.bench import ways
+from shardpack.bench import ways
 
 BY_SIZE = "deaggregate by record size"
 FLIGHTS = "deaggregate flights"

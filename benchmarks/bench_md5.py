@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 
 from shardpack import hash_keys
-from shardpack._md5 import _md5_many
-from shardpack.cli.bench import ways
+from shardpack._native.md5 import _md5_many
+from shardpack.bench import ways
 
 MESSAGE_SIZES = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
 HASH_KEYS = "hash keys by key length"

@@ -8,7 +8,7 @@ import pytest
 from conftest import SHARD_COUNTS
 
 from shardpack import Aggregator, Limits, ShardMap, pack
-from shardpack.cli.bench.corpus import synthetic
+from shardpack.bench.corpus import synthetic
 
 GROUP = "pack by shard count"
 LIMITS = Limits()

@@ -10,7 +10,7 @@ import pytest
 from conftest import SHARD_COUNTS
 
 from shardpack import ShardMap
-from shardpack.cli.bench.ways import hashlib_hash_keys
+from shardpack.bench.ways import hashlib_hash_keys
 
 ASSIGN = "shard of a key by shard count"
 INDEX_OF = "shard of a hash key by shard count"

@@ -7,6 +7,7 @@ python benchmarks/compare_worker.py LIB [ROW,ROW…]
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import timeit
@@ -24,11 +25,16 @@ def main(lib: str, wanted: str) -> None:
 
     if not Path(shardpack.__file__).is_relative_to(lib):
         sys.exit(f"{lib} has no shardpack; found {shardpack.__file__}")
-    # ours judges both: its commands, with that folder's library beneath them
-    cli = sys.modules["shardpack.cli"] = types.ModuleType("shardpack.cli")
-    cli.__path__ = [str(Path(__file__).resolve().parents[1] / "src" / "shardpack" / "cli")]
-    from shardpack.cli.bench.interleave import one_core  # noqa: PLC0415
-    from shardpack.cli.bench.rows import OURS, ROWS, NotHereError, Scale  # noqa: PLC0415
+    # ours judges both: its rows, with that folder's library beneath them
+    bench = sys.modules["shardpack.bench"] = types.ModuleType("shardpack.bench")
+    bench.__path__ = [str(Path(__file__).resolve().parents[1] / "src" / "shardpack" / "bench")]
+    if not (Path(lib) / "shardpack" / "_native").is_dir():  # a revision from before it had a folder of its own
+        native = sys.modules["shardpack._native"] = types.ModuleType("shardpack._native")
+        for name in ("md5", "aggregate", "deaggregate", "columns"):
+            module = sys.modules[f"shardpack._native.{name}"] = importlib.import_module(f"shardpack._{name}")
+            setattr(native, name, module)
+    from shardpack.bench.interleave import one_core  # noqa: PLC0415
+    from shardpack.bench.rows import OURS, ROWS, NotHereError, Scale  # noqa: PLC0415
 
     found = {}
     with one_core():

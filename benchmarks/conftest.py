@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from shardpack import _md5
-from shardpack.cli.bench.corpus import flights, synthetic
-from shardpack.cli.bench.interleave import one_core
+from shardpack._native import md5
+from shardpack.bench.corpus import flights, synthetic
+from shardpack.bench.interleave import one_core
 
 RECORD_SIZES = (10, 100, 1_000, 10_000, 100_000)
 KEY_CARDINALITIES = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
@@ -55,14 +55,14 @@ def count(smoke):
     return lambda full: max(full // 100, 100) if smoke else full
 
 
-@pytest.fixture(params=_md5._kernels())
+@pytest.fixture(params=md5._kernels())
 def kernel(request):
     """Every MD5 kernel that this machine can run, in use while the benchmark runs."""
-    before = _md5._kernel()
-    _md5._set_kernel(request.param)
-    assert _md5._kernel() == request.param
+    before = md5._kernel()
+    md5._set_kernel(request.param)
+    assert md5._kernel() == request.param
     yield request.param
-    _md5._set_kernel(before)
+    md5._set_kernel(before)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from shardpack.cli.bench.headline import Finding, few_digits, rate_text, ratio_text
+from shardpack.bench.headline import Finding, few_digits, rate_text, ratio_text
 
 ROOT = Path(__file__).resolve().parents[1]
 LATEST = ROOT / "benchmarks" / "results" / "latest.json"

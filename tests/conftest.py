@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shardpack.cli.local_kinesis import LocalKinesis
+from shardpack.testing.local_kinesis import LocalKinesis
 
 SHARDPACK = [sys.executable, "-W", "error", "-c", "from shardpack.cli import main; main()"]
 

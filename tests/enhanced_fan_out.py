@@ -12,7 +12,7 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 
-from shardpack.cli.local_kinesis import DIE_WITH_PARENT, REGION, accepts, free_port, session_of_defaults
+from shardpack.testing.local_kinesis import DIE_WITH_PARENT, REGION, accepts, free_port, session_of_defaults
 
 START_SECONDS = 30.0
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from isolated import run
 
-from shardpack.cli.bench.apart import Apart
-from shardpack.cli.bench.headline import Finding, rate_text, ratio_text
-from shardpack.cli.bench.interleave import LONGEST_TURN, MIN_ROUNDS, Ratio, Turns, interleave, take_turn
-from shardpack.cli.bench.rows import OURS, ROWS, NotHereError, Row, Scale, UnlikeError, Way
-from shardpack.cli.bench.ways import NotInstalledError
+from shardpack.bench.apart import Apart
+from shardpack.bench.headline import Finding, rate_text, ratio_text
+from shardpack.bench.interleave import LONGEST_TURN, MIN_ROUNDS, Ratio, Turns, interleave, take_turn
+from shardpack.bench.rows import OURS, ROWS, NotHereError, Row, Scale, UnlikeError, Way
+from shardpack.bench.ways import NotInstalledError
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -182,7 +182,7 @@ def test_bench_names_what_is_not_installed(shardpack, without_peers):
 
 def test_importing_shardpack_does_not_import_the_benchmarks():
     loaded = run("import sys, shardpack; print(*sys.modules)").split()
-    assert not [name for name in loaded if name.startswith("shardpack.cli")]
+    assert not [name for name in loaded if name.startswith(("shardpack.cli", "shardpack.bench"))]
 
 
 def test_figures_have_the_digits_they_deserve():

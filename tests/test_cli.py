@@ -19,8 +19,8 @@ from conftest import SHARDPACK, Shardpack
 from shardpack import Aggregator, Boto3Transport, ShardMap, deaggregate
 from shardpack.cli.inspect import Form
 from shardpack.cli.inspect import inspect as inspect_command
-from shardpack.cli.local_kinesis import LocalKinesis, LocalKinesisError, find_server, wait_until_active
-from shardpack.cli.read_stream import read_stream
+from shardpack.consume.stream.reader import read_stream
+from shardpack.testing.local_kinesis import LocalKinesis, LocalKinesisError, find_server, wait_until_active
 
 VECTORS = [json.loads(line) for line in (Path(__file__).parent / "data" / "kpl.jsonl").read_text().splitlines()]
 STREAM_NUMBERS = count(1)

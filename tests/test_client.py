@@ -14,7 +14,7 @@ from enhanced_fan_out import ministack
 from lambda_events import VECTORS, aggregated
 
 from shardpack import Aggregator, Boto3Transport, deaggregate, install, pack, uninstall
-from shardpack.cli.local_kinesis import session_of_defaults, wait_until_active
+from shardpack.testing.local_kinesis import session_of_defaults, wait_until_active
 
 MALFORMED = bytes.fromhex(VECTORS["malformed/pk-index-out-of-range"]["blob"])
 NESTED = wire.aggregate([("inner", b"nested", None), ("inner", b"nested too", None)])

@@ -17,7 +17,7 @@ WITH_PID = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from shardpack.cli import main
-from shardpack.cli.local_kinesis import LocalKinesis
+from shardpack.testing.local_kinesis import LocalKinesis
 start = LocalKinesis.__enter__
 def start_and_tell(self):
     start(self)
@@ -39,7 +39,8 @@ main()
 """
 
 FILTERED_OUT = """
-from shardpack.cli import main, delivery
+from shardpack.cli import main
+from shardpack.producer import delivery
 from shardpack import ShardMap
 class Unaware(delivery.OrderedSender):
     # aggregates for one shard only, whatever the stream has, and does not look where they land

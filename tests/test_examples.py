@@ -15,8 +15,8 @@ from aws_lambda_powertools import Logger
 from lambda_events import event_of, sequence_numbers
 
 from shardpack import Aggregator, Boto3Transport, ShardMap
-from shardpack.cli.local_kinesis import wait_until_active
 from shardpack.consume.aws_lambda import each_user_record
+from shardpack.testing.local_kinesis import wait_until_active
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

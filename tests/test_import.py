@@ -68,8 +68,8 @@ def test_importing_leaves_the_heavy_parts_of_the_standard_library_alone():
 
 def test_the_types_travel_with_the_package():
     assert files("shardpack").joinpath("py.typed").is_file()
-    for name in ("_aggregate", "_arrow", "_deaggregate", "_md5", "_shards", "_keys"):
-        assert files("shardpack").joinpath(f"{name}.pyi").is_file()
+    for name in ("aggregate", "arrow", "deaggregate", "md5", "shard_table", "keys"):
+        assert files("shardpack").joinpath(f"_native/{name}.pyi").is_file()
 
 
 def test_base64_is_all_that_is_required_to_install_it():
@@ -83,14 +83,15 @@ def test_a_function_that_only_deaggregates_waits_for_nothing_else():
     handler = f"from shardpack import deaggregate; [record] = deaggregate({event}); record.data, record.partition_key"
     code = f"import sys; before = set(sys.modules); {handler}; print(*set(sys.modules) - before)"
     loaded = set(run(code).split())
-    assert "shardpack.consume.deaggregate" in loaded
+    assert "shardpack.consume.deaggregation" in loaded
     assert not loaded & {"dataclasses", "datetime", "inspect", "logging", "typing"}
     assert {name for name in loaded if name.startswith("shardpack.")} == {
-        "shardpack._deaggregate",
-        "shardpack._keys",
-        "shardpack._md5",
+        "shardpack._native",
+        "shardpack._native.deaggregate",
+        "shardpack._native.keys",
+        "shardpack._native.md5",
         "shardpack.consume",
-        "shardpack.consume.deaggregate",
+        "shardpack.consume.deaggregation",
         "shardpack.consume.shapes",
         "shardpack.errors",
     }
@@ -99,7 +100,7 @@ def test_a_function_that_only_deaggregates_waits_for_nothing_else():
 def test_arrow_batches_load_no_arrow_library():
     code = "import sys; from shardpack import deaggregate_arrow; deaggregate_arrow(b'raw').__arrow_c_array__()"
     loaded = set(run(f"{code}; print(*sys.modules)").split())
-    assert "shardpack._arrow" in loaded
+    assert "shardpack._native.arrow" in loaded
     assert not loaded & {"pyarrow", "polars", "duckdb", "nanoarrow", "numpy"}
 
 

@@ -9,7 +9,8 @@ import pytest
 from isolated import python
 from numpy_view import as_array
 
-from shardpack import HashKeys, InvalidHashKeyError, InvalidPartitionKeyError, _md5, hash_key, hash_keys
+from shardpack import HashKeys, InvalidHashKeyError, InvalidPartitionKeyError, hash_key, hash_keys
+from shardpack._native import md5
 
 native = pytest.mark.native
 
@@ -17,19 +18,19 @@ WIDEST = 32
 """The most messages any kernel takes side by side."""
 
 
-@pytest.fixture(params=_md5._kernels())
+@pytest.fixture(params=md5._kernels())
 def kernel(request):
     """Force one compiled kernel, and give back the one that was in use."""
-    before = _md5._kernel()
-    _md5._set_kernel(request.param)
-    assert _md5._kernel() == request.param
+    before = md5._kernel()
+    md5._set_kernel(request.param)
+    assert md5._kernel() == request.param
     yield request.param
-    _md5._set_kernel(before)
-    assert _md5._kernel() == before
+    md5._set_kernel(before)
+    assert md5._kernel() == before
 
 
 def check(messages):
-    assert _md5._md5_many(messages) == [hashlib.md5(message).digest() for message in messages]
+    assert md5._md5_many(messages) == [hashlib.md5(message).digest() for message in messages]
 
 
 def integer(key):
@@ -38,18 +39,18 @@ def integer(key):
 
 @native
 def test_the_portable_kernel_is_always_there():
-    kernels = _md5._kernels()
+    kernels = md5._kernels()
     assert kernels[-1] == "portable"
     assert len(set(kernels)) == len(kernels)
-    assert _md5._kernel() in kernels
+    assert md5._kernel() in kernels
 
 
 @native
 def test_a_kernel_that_is_not_there():
-    before = _md5._kernel()
+    before = md5._kernel()
     with pytest.raises(ValueError, match=r"'sse9'.*portable"):
-        _md5._set_kernel("sse9")
-    assert _md5._kernel() == before
+        md5._set_kernel("sse9")
+    assert md5._kernel() == before
 
 
 @native
@@ -271,9 +272,9 @@ def test_a_list_that_shrinks_while_it_is_read():
 # --- the environment ---
 
 
-@pytest.mark.parametrize("name", _md5._kernels())
+@pytest.mark.parametrize("name", md5._kernels())
 def test_the_environment_chooses_the_kernel(name):
-    code = "from shardpack import _md5; print(_md5._kernel())"
+    code = "from shardpack._native import md5; print(md5._kernel())"
     done = python("-c", code, SHARDPACK_MD5_KERNEL=name)
     assert (done.returncode, done.stdout.strip()) == (0, name)
 
@@ -285,5 +286,5 @@ def test_a_kernel_the_environment_demands_and_that_is_not_there():
 
 
 def test_without_a_word_the_first_one_is_used():
-    done = python("-c", "from shardpack import _md5; print(_md5._kernel())", SHARDPACK_MD5_KERNEL="")
-    assert done.stdout.strip() == _md5._kernels()[0]
+    done = python("-c", "from shardpack._native import md5; print(md5._kernel())", SHARDPACK_MD5_KERNEL="")
+    assert done.stdout.strip() == md5._kernels()[0]

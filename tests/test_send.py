@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from shardpack import Aggregator, Boto3Transport, KinesisRecord, ShardMap, deaggregate
-from shardpack.cli.local_kinesis import wait_until_active
 from shardpack.limits import Limits
 from shardpack.producer import send as send_module
 from shardpack.producer.send import DeliveryError, OrderedSender
+from shardpack.testing.local_kinesis import wait_until_active
 from shardpack.transport import Failed, Stored, StreamDescription
 
 THROTTLED = Failed("ProvisionedThroughputExceededException", "slow down")

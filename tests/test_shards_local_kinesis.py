@@ -7,7 +7,7 @@ import random
 import pytest
 
 from shardpack import Aggregator, Boto3Transport, ShardMap, deaggregate
-from shardpack.cli.local_kinesis import wait_until_active
+from shardpack.testing.local_kinesis import wait_until_active
 
 END = 2**128
 

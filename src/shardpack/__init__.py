@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from ._md5 import HashKeys, hash_key, hash_keys  # at once: a kernel that is demanded and not there is an error now
+from ._native.md5 import (  # at once: a kernel that is demanded and not there is an error now
+    HashKeys,
+    hash_key,
+    hash_keys,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._aggregate import Aggregator
-    from ._arrow import UserRecordBatch
-    from ._columns import Columns
-    from ._deaggregate import UserRecord
+    from ._native.aggregate import Aggregator
+    from ._native.arrow import UserRecordBatch
+    from ._native.columns import Columns
+    from ._native.deaggregate import UserRecord
     from .consume import UserRecords, deaggregate, deaggregate_columns, iter_deaggregate
     from .consume.arrow import deaggregate_arrow
     from .consume.client import install, uninstall
@@ -64,10 +68,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "._aggregate": ("Aggregator",),
-    "._arrow": ("UserRecordBatch",),
-    "._columns": ("Columns",),
-    "._deaggregate": ("UserRecord",),
+    "._native.aggregate": ("Aggregator",),
+    "._native.arrow": ("UserRecordBatch",),
+    "._native.columns": ("Columns",),
+    "._native.deaggregate": ("UserRecord",),
     ".consume": ("UserRecords", "deaggregate", "deaggregate_columns", "iter_deaggregate"),
     ".consume.arrow": ("deaggregate_arrow",),
     ".consume.client": ("install", "uninstall"),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ._shards import ShardTable
+from ._native.shard_table import ShardTable
 from .errors import ShardMapError
 
 HASH_KEYS = 2**128

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .bench.command import bench
+from .bench import bench
 from .demo import demo
 from .inspect import inspect
 from .outcome import EXIT_CODES

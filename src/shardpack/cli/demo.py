@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,18 +18,19 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from ..bench.corpus import FLIGHTS_FILE
 from ..consume import deaggregate
+from ..consume.stream.reader import read_stream
+from ..producer.delivery import Delivery
 from ..producer.send import DeliveryReport
+from ..testing.local_kinesis import LocalKinesis
 from .cost import Cost, WireMeter, cost_unaggregated
-from .delivery import Delivery, put_lines
-from .local_kinesis import LocalKinesis
 from .ndjson import KeyFields, Source
 from .outcome import FAILED, answered, stderr
 from .proof import prove
-from .read_stream import read_stream
+from .put_lines import put_lines
 
 STREAM = "flights"
-EVENTS_FILE = Path(__file__).with_name("flights.ndjson.xz")
 EVENTS = 120_000
 DEFAULT_KEY = "unknown"
 
@@ -106,7 +106,7 @@ def demo(
 
 def sent_events(key_field: str, events: int) -> Iterator[tuple[str, bytes]]:
     """Yield key and data of the bundled events, read apart from what sends them."""
-    with lzma.open(EVENTS_FILE) as lines:
+    with lzma.open(FLIGHTS_FILE) as lines:
         for line in islice(lines, events):
             data = line.rstrip(b"\n")
             yield json.loads(data)[key_field] or DEFAULT_KEY, data
@@ -116,7 +116,7 @@ def send(client: Any, key_field: str, events: int, progress: Progress) -> Delive
     """Put the bundled events as `shardpack put` does."""
     task = progress.add_task("Sending", total=events)
     delivery = Delivery(client, STREAM, lambda record: progress.advance(task, record.user_record_count))
-    source = Source(str(EVENTS_FILE))
+    source = Source(str(FLIGHTS_FILE))
     try:
         put_lines(source, KeyFields(key_field, DEFAULT_KEY), delivery, max_lines=events)
     finally:

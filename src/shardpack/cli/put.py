@@ -12,11 +12,12 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ..producer.delivery import Delivery
 from ..producer.send import DeliveryReport
 from .client import EndpointUrl, Profile, Region, make_client
-from .delivery import Delivery, put_lines
 from .ndjson import KeyFields, Source
 from .outcome import INTERRUPTED, BadInputError, answered, failed, stderr
+from .put_lines import put_lines
 
 
 def put(  # noqa: PLR0917 (typer calls it)

@@ -11,11 +11,11 @@ from typing import Annotated
 
 import typer
 
-from .._deaggregate import UserRecord
+from .._native.deaggregate import UserRecord
 from ..consume import deaggregate
+from ..consume.stream.reader import ShardRecords, read_stream
 from .client import EndpointUrl, Profile, Region, make_client
 from .outcome import BadInputError, answered, stderr
-from .read_stream import ShardRecords, read_stream
 
 # what would end a line or steer a terminal, shown as \x..
 _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != ord("\t")}

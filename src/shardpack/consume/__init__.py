@@ -1,5 +1,5 @@
 """User records out of whatever a consumer holds."""
 
-from .deaggregate import UserRecords, deaggregate, deaggregate_columns, iter_deaggregate
+from .deaggregation import UserRecords, deaggregate, deaggregate_columns, iter_deaggregate
 
 __all__ = ["UserRecords", "deaggregate", "deaggregate_columns", "iter_deaggregate"]

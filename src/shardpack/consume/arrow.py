@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._arrow import UserRecordBatch, batch_of_columns
-from .deaggregate import taken_apart
+from .._native.arrow import UserRecordBatch, batch_of_columns
+from .deaggregation import taken_apart
 
 
 def deaggregate_arrow(

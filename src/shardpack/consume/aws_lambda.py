@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from functools import wraps
 
-from .deaggregate import deaggregate
+from .deaggregation import deaggregate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
-    from .._deaggregate import UserRecord
+    from .._native.deaggregate import UserRecord
 
     Response: TypeAlias = dict[str, list[dict[str, str]]]
     LambdaHandler: TypeAlias = Callable[[Any, Any], Response]

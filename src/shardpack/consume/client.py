@@ -5,14 +5,14 @@ botocore tells its ``after-call`` handlers of every parsed response, and lets th
 
 from __future__ import annotations
 
-from .deaggregate import deaggregate
+from .deaggregation import deaggregate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from .._deaggregate import UserRecord
+    from .._native.deaggregate import UserRecord
 
 
 def install(client: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .._deaggregate import ReceivedRecord
+from .._native.deaggregate import ReceivedRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing takes longer to load than all of this package: a function that starts cold goes without

@@ -9,9 +9,9 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._arrow import batch_of_columns
-from .._columns import columns_of_received
-from .._deaggregate import ReceivedRecord
+from .._native.arrow import batch_of_columns
+from .._native.columns import columns_of_received
+from .._native.deaggregate import ReceivedRecord
 from .shapes import Origin
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from .._aggregate import Aggregator
+from .._native.aggregate import Aggregator
 from ..consume import deaggregate
 from ..errors import ShardpackError
 from ..limits import Limits, put_payload_units

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ..._compat import GrowingMessage, size_of_one
+from ..._native.compat import GrowingMessage, size_of_one
 from ...errors import RecordTooLargeError
 from . import DIGEST_SIZE, MAGIC, MAX_BYTES_PER_RECORD
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from pybase64 import b64decode, b64encode
 
-from ..._compat import Template, append_user_records, index_received, template_of
-from ..._deaggregate import ReceivedRecord
+from ..._native.compat import Template, append_user_records, index_received, template_of
+from ..._native.deaggregate import ReceivedRecord
 from ...errors import MalformedRecordError
 
 __all__ = ["deaggregate_records", "iter_deaggregate_records"]

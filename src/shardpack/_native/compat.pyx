@@ -6,11 +6,11 @@ from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
-from ._deaggregate cimport (
+from .deaggregate cimport (
     SP_NO_INDEX, PyGC_Disable, PyGC_Enable, ReceivedRecord, index_all, index_malformed, sp_span, sp_span_of,
     sp_wire_record, to_bytes,
 )
-from ._keys cimport sp_slice
+from .keys cimport sp_slice
 
 from collections import deque
 

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint8_t
 
-from ._keys cimport sp_slice
+from .keys cimport sp_slice
 
 
 # MD5 of many messages with the kernel in use: csrc/md5.h. Other extensions call it through here, so that the

@@ -1,6 +1,6 @@
 from typing import final
 
-from ._columns import Columns
+from .columns import Columns
 
 @final
 class UserRecordBatch:

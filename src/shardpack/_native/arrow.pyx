@@ -21,9 +21,9 @@ from libc.string cimport memcpy, memset
 import os
 from datetime import datetime, timezone
 
-from ._columns cimport Columns
-from ._deaggregate cimport ReceivedRecord
-from ._keys cimport sp_slice
+from .columns cimport Columns
+from .deaggregate cimport ReceivedRecord
+from .keys cimport sp_slice
 
 import_datetime()
 

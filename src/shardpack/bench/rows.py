@@ -16,8 +16,8 @@ from typing import Any
 
 import shardpack
 
-from ... import Aggregator, ShardMap, deaggregate, hash_keys
-from ..._md5 import _md5_many
+from .. import Aggregator, ShardMap, deaggregate, hash_keys
+from .._native.md5 import _md5_many
 from . import cold_start, ways
 from .corpus import Corpus, flights, synthetic
 from .interleave import CORES

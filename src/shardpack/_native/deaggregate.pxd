@@ -2,7 +2,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
-from ._keys cimport sp_hash_key, sp_slice
+from .keys cimport sp_hash_key, sp_slice
 
 
 cdef extern from "Python.h":

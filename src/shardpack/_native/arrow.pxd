@@ -1,7 +1,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from ._deaggregate cimport sp_span
-from ._keys cimport sp_slice
+from .deaggregate cimport sp_span
+from .keys cimport sp_slice
 
 
 cdef extern from "arrow_abi.h" nogil:

@@ -5,10 +5,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
-from ._deaggregate cimport (
+from .deaggregate cimport (
     SP_COPY_SLACK, SP_FAULT, SP_NO_ROOM, Batch, ReceivedRecord, index_record, named, read_hash_range, sp_binary_view,
     sp_binary_view_of, sp_columns, sp_finding, sp_outcome, sp_walk, verify)
-from ._keys cimport sp_hash_key, sp_slice
+from .keys cimport sp_hash_key, sp_slice
 
 
 @cython.final

@@ -1,7 +1,7 @@
 from collections.abc import Iterable
 from typing import Any, final
 
-from ._deaggregate import ReceivedRecord
+from .deaggregate import ReceivedRecord
 
 @final
 class Template: ...

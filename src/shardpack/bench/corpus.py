@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-FLIGHTS_FILE = Path(__file__).parents[1] / "flights.ndjson.xz"
+FLIGHTS_FILE = Path(__file__).with_name("flights.ndjson.xz")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@ import os
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
-from ._keys cimport (
+from .keys cimport (
     KEY_BATCH, NO_POSITION, KeyBatch, PySequence_Fast, PySequence_Fast_GET_SIZE, read_explicit_hash_key,
     sp_hash_key, view_partition_key,
 )

@@ -9,18 +9,18 @@ from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
 
-from ._keys cimport (
+from .keys cimport (
     NO_POSITION, SP_HASH_KEY_MAX_DIGITS, PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE,
     PySequence_Fast_ITEMS, check_pair_lengths, format_hash_key, name_record, read_explicit_hash_key, sp_hash_key,
     sp_hash_key_format, sp_hash_key_from_bytes, sp_slice, view_partition_key,
 )
-from ._md5 cimport md5_many
-from ._outputs cimport Outputs
-from ._shards cimport ShardTable, sp_shard_table_find
+from .md5 cimport md5_many
+from .outputs cimport Outputs
+from .shard_table cimport ShardTable, sp_shard_table_find
 
-from .errors import RecordTooLargeError
-from .limits import Limits
-from .records import KinesisRecord
+from ..errors import RecordTooLargeError
+from ..limits import Limits
+from ..records import KinesisRecord
 
 
 cdef extern from *:

@@ -1,8 +1,8 @@
 from datetime import datetime
 from typing import Any, final
 
-from ._deaggregate import ReceivedRecord
-from .errors import MalformedRecordError
+from ..errors import MalformedRecordError
+from .deaggregate import ReceivedRecord
 
 @final
 class Columns:

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ... import Aggregator, KinesisRecord, ShardMap, deaggregate
-from ..._md5 import _md5_many
+from .. import Aggregator, KinesisRecord, ShardMap, deaggregate
+from .._native.md5 import _md5_many
 from .corpus import Corpus
 
 MIB = 1 << 20
@@ -120,14 +120,14 @@ def lambda_records(sealed: list[KinesisRecord]) -> list[dict[str, Any]]:
 
 def compat_deaggregate(data_format: str | None) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
     """Our drop-in for aws_kinesis_agg: the same call, the same dictionaries."""
-    from ...compat.aws_kinesis_agg.deaggregator import deaggregate_records  # noqa: PLC0415 (older versions lack it)
+    from ..compat.aws_kinesis_agg.deaggregator import deaggregate_records  # noqa: PLC0415 (older versions lack it)
 
     return lambda records: deaggregate_records(records, data_format)
 
 
 def compat_aggregate() -> Callable[[Corpus], list[bytes]]:
     """Aggregate with our drop-in for aws_kinesis_agg, record by record."""
-    from ...compat.aws_kinesis_agg.aggregator import RecordAggregator  # noqa: PLC0415 (older versions lack it)
+    from ..compat.aws_kinesis_agg.aggregator import RecordAggregator  # noqa: PLC0415 (older versions lack it)
 
     return lambda corpus: _add_user_records(RecordAggregator(), corpus)
 
@@ -136,7 +136,7 @@ def arrow_to_pyarrow() -> Callable[[Any], Any]:
     """Deaggregate into an Arrow record batch, and have pyarrow read it."""
     from pyarrow import record_batch  # noqa: PLC0415 (not everybody has it)
 
-    from ... import deaggregate_arrow  # noqa: PLC0415 (older versions lack it)
+    from .. import deaggregate_arrow  # noqa: PLC0415 (older versions lack it)
 
     return lambda records: record_batch(deaggregate_arrow(records))
 

@@ -4,8 +4,8 @@ from typing import Any, final
 
 from typing_extensions import Buffer
 
-from .consume.shapes import Origin
-from .errors import MalformedRecordError
+from ..consume.shapes import Origin
+from ..errors import MalformedRecordError
 
 @final
 class ReceivedRecord:

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t
 
-from ._keys cimport sp_hash_key
+from .keys cimport sp_hash_key
 
 
 cdef extern from "shard_table.h" nogil:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ... import _md5
+from .._native import md5
 from . import ways
 from .apart import About, Apart
 from .interleave import Ratio, interleave
@@ -85,7 +85,7 @@ def environment() -> dict[str, Any]:
     return {
         "shardpack": version("shardpack"),
         "cpu": cpu_model(),
-        "md5_kernel": _md5._kernel(),  # noqa: SLF001 (the one in use, which has no public name)
+        "md5_kernel": md5._kernel(),  # noqa: SLF001 (the one in use, which has no public name)
         "compiler": compiler(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "os": f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
@@ -103,7 +103,7 @@ def cpu_model() -> str:
 
 def compiler() -> str | None:
     """Return the compiler of the native code, which it left its name in, or None."""
-    found = re.search(rb"(GCC): \([^)]*\) ([0-9.]+)|(clang) version ([0-9.]+)", Path(_md5.__file__).read_bytes())
+    found = re.search(rb"(GCC): \([^)]*\) ([0-9.]+)|(clang) version ([0-9.]+)", Path(md5.__file__).read_bytes())
     return " ".join(part.decode() for part in found.groups() if part) if found else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
-from .._deaggregate import ReceivedRecord, UserRecord, deaggregate_received
+from .._native.deaggregate import ReceivedRecord, UserRecord, deaggregate_received
 from ..errors import MalformedRecordError
 from .shapes import ONE_RECORD, received_records
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from .._columns import Columns
+    from .._native.columns import Columns
 
 BATCH = 64
 """Kinesis records that ``iter_deaggregate`` takes apart at a time, so that their checksums run together."""
@@ -99,7 +99,7 @@ def deaggregate_columns(records: Any, *, hash_range: tuple[int, int] | None = No
 
 def taken_apart(records: Any, hash_range: tuple[int, int] | None, strict: bool, viewed: bool) -> Columns:
     """Make the columns; where payloads are ``viewed`` they stay in their Kinesis records, and there is no ``data``."""
-    from .._columns import columns_of_received  # noqa: PLC0415 - a function that starts cold rarely needs it
+    from .._native.columns import columns_of_received  # noqa: PLC0415 - a function that starts cold rarely needs it
 
     columns = columns_of_received(list(received_records(records)), hash_range, strict, viewed)
     _report(columns.left_out, hash_range)

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..outcome import answered, stderr
-from .headline import Finding, environment, measure, rate_text, ratio_text
-from .rows import ROWS, Scale
+from ..bench.headline import Finding, environment, measure, rate_text, ratio_text
+from ..bench.rows import ROWS, Scale
+from .outcome import answered, stderr
 
 
 def bench(

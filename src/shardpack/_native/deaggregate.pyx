@@ -9,10 +9,10 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memset
 
-from ._keys cimport NO_POSITION, read_explicit_hash_key, sp_hash_key_from_bytes, sp_hash_key_parse
-from ._md5 cimport md5_many
+from .keys cimport NO_POSITION, read_explicit_hash_key, sp_hash_key_from_bytes, sp_hash_key_parse
+from .md5 cimport md5_many
 
-from .errors import MalformedRecordError
+from ..errors import MalformedRecordError
 
 
 cdef enum:

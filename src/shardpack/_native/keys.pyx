@@ -2,7 +2,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SI
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 
-from .errors import InvalidHashKeyError, InvalidPartitionKeyError
+from ..errors import InvalidHashKeyError, InvalidPartitionKeyError
 
 
 cdef str name_record(Py_ssize_t position):

@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from ..shards import Shard
+from ...shards import Shard
 
 BUSY_SECONDS = 0.2
 """Between reads of one shard that has more: the service answers five GetRecords a second and shard."""

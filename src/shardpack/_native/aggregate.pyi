@@ -3,9 +3,9 @@ from typing import final
 
 from typing_extensions import Buffer
 
-from .limits import Limits
-from .records import KinesisRecord
-from .shards import ShardMap
+from ..limits import Limits
+from ..records import KinesisRecord
+from ..shards import ShardMap
 
 @final
 class Aggregator:

@@ -5,11 +5,11 @@ from cpython cimport array
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, uint8_t
 
-from ._keys cimport (
+from .keys cimport (
     KEY_BATCH, NO_POSITION, KeyBatch, PySequence_Fast, PySequence_Fast_GET_SIZE, check_pair_lengths,
     read_explicit_hash_key, sp_hash_key_from_bytes,
 )
-from ._md5 cimport md5_many
+from .md5 cimport md5_many
 
 
 cdef array.array INT32 = array.array("i")
