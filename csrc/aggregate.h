@@ -46,9 +46,9 @@ static inline size_t sp_record_content_size(size_t data_size, uint32_t key_index
     return size;
 }
 
-/* Write the record field around content of the size that sp_record_content_size gave. */
-static inline uint8_t *sp_record_write(uint8_t *out, size_t content_size, sp_slice data, uint32_t key_index,
-                                       uint32_t explicit_index) {
+/* Write the record field, of content of the size that sp_record_content_size gave, up to where its data begins. */
+static inline uint8_t *sp_record_head_write(uint8_t *out, size_t content_size, size_t data_size, uint32_t key_index,
+                                            uint32_t explicit_index) {
     *out++ = SP_TAG_RECORD;
     out = sp_varint_write(out, content_size);
     *out++ = SP_TAG_PARTITION_KEY_INDEX;
@@ -57,7 +57,16 @@ static inline uint8_t *sp_record_write(uint8_t *out, size_t content_size, sp_sli
         *out++ = SP_TAG_EXPLICIT_HASH_KEY_INDEX;
         out = sp_varint_write(out, explicit_index);
     }
-    return sp_field_write(out, SP_TAG_DATA, data);
+    *out++ = SP_TAG_DATA;
+    return sp_varint_write(out, data_size);
+}
+
+/* The same with its data. */
+static inline uint8_t *sp_record_write(uint8_t *out, size_t content_size, sp_slice data, uint32_t key_index,
+                                       uint32_t explicit_index) {
+    out = sp_record_head_write(out, content_size, data.size, key_index, explicit_index);
+    if (data.size) memcpy(out, data.data, data.size);
+    return out + data.size;
 }
 
 static inline int sp_starts_with_magic(sp_slice data) {

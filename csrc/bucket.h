@@ -1,18 +1,21 @@
-/* A bucket: the user records that wait for one shard, by reference, and their keys.
+/* A bucket: the user records that wait for one shard, encoded as they come.
  *
- * An aggregated record is three sections behind one another: partition keys, explicit hash keys, records. The tables of
- * keys grow encoded, in buffers of their own; records are held as what they will need, their places in the tables being
- * known when they come. So the exact size of the sealed record follows at every step, and each payload is copied once,
- * into its place in it. What keeps a payload alive is held beside it for the caller, who gives it back.
+ * An aggregated record is three sections behind one another: partition keys, explicit hash keys, records. Each grows in
+ * a buffer of its own, for what a record's bytes are is known when it comes. So the exact size of the sealed record
+ * follows at every step. A short payload is copied at once, while the cache holds it; a long one is held by reference
+ * and copied once, into its place in the sealed record. What keeps it alive is the caller's, who takes it back from the
+ * bucket's payloads.
  *
- * The tables hold distinct keys in first-seen order, found through open addressing and compared by their bytes: two
- * different keys with one MD5 stay two keys. A bucket belongs to one thread at a time.
+ * The tables hold distinct keys in first-seen order. A bucket belongs to one thread at a time.
  */
 #ifndef SP_BUCKET_H
 #define SP_BUCKET_H
 
 #include "aggregate.h"
 #include "hash_key.h"
+#include "text_table.h"
+
+enum { SP_COPIED_PAYLOAD = 512 }; /* the longest payload that is copied at once */
 
 /* Bytes that grow. */
 typedef struct {
@@ -20,117 +23,79 @@ typedef struct {
     size_t size, capacity;
 } sp_section;
 
-/* What is compared, nearly always the whole key: of a partition key its first and last 8 bytes, which overlap or fall
- * short where it is short, and its size; of an explicit hash key both its halves. */
+/* A payload held by reference, and where in the section of records it belongs. */
 typedef struct {
-    uint64_t first, last;
-    uint32_t size;
-    uint32_t offset; /* of the bytes of a partition key in its section; not compared */
-    uint64_t hash;   /* not compared: it only finds the slot again */
-} sp_table_entry;
+    sp_slice data;
+    size_t at;
+    void *owner;
+} sp_payload;
 
-enum { SP_SLOTS_PER_ENTRY = 4 };
-
-/* A table's entries by hash. Slots hold an entry's index + 1, or 0; at most a quarter of them are taken, so that the
- * first one looked at is nearly always the last. */
+/* A user record on its way into a bucket. */
 typedef struct {
-    sp_table_entry *entries;
-    uint32_t *slots;
-    uint32_t count, capacity;
-} sp_table;
-
-/* An MD5 is as good as any of its bytes, but of one shard's all first ones are the same. */
-static inline uint64_t sp_partition_key_hash(const uint8_t *digest) {
-    return sp_load64(digest + 8);
-}
-
-static inline uint32_t sp_table_slot(const sp_table *table, uint64_t hash) {
-    return (uint32_t)hash & (table->capacity * SP_SLOTS_PER_ENTRY - 1);
-}
-
-/* A user record that waits. */
-typedef struct {
-    const uint8_t *data;
-    void *owner; /* of the data: the caller's */
-    uint32_t size;
-    uint32_t partition_key_index, explicit_hash_key_index;
-} sp_held_record;
-
-/* How much a bucket held at some time: what is added later can be undone. */
-typedef struct {
-    uint64_t time; /* 0 when nothing was noted */
-    size_t partition_keys, explicit_hash_keys, records_size;
-    uint32_t partition_key_count, explicit_hash_key_count, record_count;
-} sp_bucket_mark;
+    sp_slice partition_key, data;
+    sp_text key_text;     /* of the partition key, under the bucket's seed */
+    sp_hash_key hash_key; /* which places it */
+    int has_explicit_hash_key;
+    void *owner; /* of the data */
+} sp_user_record;
 
 typedef struct {
     /* what every addition reads, side by side */
-    sp_table partition_key_table;
+    sp_text_table partition_key_table;
     sp_section partition_keys;
-    sp_held_record *records;
-    size_t records_size; /* encoded */
-    uint32_t record_count, record_capacity;
-    uint32_t first_key_size; /* of the first partition key: the sealed record's */
+    sp_section records;
+    sp_payload *payloads;
+    size_t payload_count, payload_capacity, payloads_size;
+    uint32_t record_count;
+    uint32_t first_key_size, first_data_size; /* of the first user record */
 
-    sp_section explicit_hash_keys;
-    sp_table explicit_hash_key_table;
-    sp_hash_key first_hash_key; /* of the first user record: the sealed record's */
     uint32_t shard_index;
-    sp_bucket_mark mark;
+    sp_section explicit_hash_keys;
+    sp_text_table explicit_hash_key_table;
+    sp_hash_key first_hash_key; /* of the first user record: the sealed record's */
 } sp_bucket;
 
 typedef struct {
     size_t max_size;      /* bytes of a sealed record and its outer partition key */
     uint32_t max_records; /* at least 1 */
+    sp_seed seed;
 } sp_bucket_limits;
 
-/* Bring into the cache what adding a record with this partition key will read, a step at a time: the bucket itself; its
- * table's slot and the place where the record goes; the entry that the slot names. */
+/* Bring into the cache what adding will read: the bucket itself, and where the next record goes. */
 static inline void sp_bucket_prefetch(const sp_bucket *bucket) {
     __builtin_prefetch(bucket);
     __builtin_prefetch((const uint8_t *)bucket + 64);
+    __builtin_prefetch((const uint8_t *)bucket + 128);
 }
 
-static inline void sp_bucket_prefetch_slot(const sp_bucket *bucket, const uint8_t *digest) {
-    const sp_table *table = &bucket->partition_key_table;
-    if (table->count) __builtin_prefetch(&table->slots[sp_table_slot(table, sp_partition_key_hash(digest))]);
-    if (bucket->records) __builtin_prefetch(&bucket->records[bucket->record_count], 1);
+static inline void sp_bucket_prefetch_end(const sp_bucket *bucket) {
+    if (bucket->records.bytes) __builtin_prefetch(bucket->records.bytes + bucket->records.size, 1);
 }
 
-static inline void sp_bucket_prefetch_entry(const sp_bucket *bucket, const uint8_t *digest) {
-    const sp_table *table = &bucket->partition_key_table;
-    if (!table->count) return;
-    uint32_t slot = table->slots[sp_table_slot(table, sp_partition_key_hash(digest))];
-    if (slot) __builtin_prefetch(&table->entries[slot - 1]);
-}
-
-enum { SP_ADDED = 1, SP_FULL = 0, SP_NO_MEMORY = -1 };
+typedef enum {
+    SP_NO_MEMORY = -1,
+    SP_FULL = 0,
+    SP_COPIED = 1,
+    SP_HELD = 2, /* the owner is the bucket's now */
+} sp_added;
 
 /* An empty bucket, which owns no memory yet. */
 static inline sp_bucket sp_bucket_make(uint32_t shard_index) {
     return (sp_bucket){.shard_index = shard_index};
 }
 
-/* Add a user record, whose `owner` keeps its data alive, unless the limits would be passed: then SP_FULL returns and
- * nothing has changed; so it is with SP_NO_MEMORY. An empty bucket takes any record: alone it can go raw. `digest` is
- * the MD5 of the partition key; `explicit_hash_key` is NULL without one. */
-int sp_bucket_add(sp_bucket *bucket, sp_slice partition_key, sp_slice data, void *owner, const uint8_t *digest,
-                  const sp_hash_key *explicit_hash_key, sp_bucket_limits limits);
-
-/* Note what the bucket holds, unless that was done at this time already; and go back to it, if it was. */
-void sp_bucket_note_now(sp_bucket *bucket, uint64_t time);
-static inline void sp_bucket_note(sp_bucket *bucket, uint64_t time) {
-    if (bucket->mark.time != time) sp_bucket_note_now(bucket, time);
-}
-void sp_bucket_undo(sp_bucket *bucket, uint64_t time);
+/* Add a user record, unless the limits would be passed: then SP_FULL returns and nothing has changed; so it is with
+ * SP_NO_MEMORY. An empty bucket takes any record: alone it can go raw. */
+sp_added sp_bucket_add(sp_bucket *bucket, const sp_user_record *record, const sp_bucket_limits *limits);
 
 /* Did any user record come with an explicit hash key? */
 static inline int sp_bucket_has_explicit_hash_key(const sp_bucket *bucket) {
     return bucket->explicit_hash_key_table.count > 0;
 }
 
-/* The partition key of the first user record. */
+/* Partition key and data of the first user record. */
 sp_slice sp_bucket_first_key(const sp_bucket *bucket);
+sp_slice sp_bucket_first_data(const sp_bucket *bucket);
 
 /* Must the bucket become an aggregated record? One user record goes raw, unless its data starts with the magic:
  * consumers would take it apart. */
@@ -142,7 +107,10 @@ size_t sp_bucket_sealed_size(const sp_bucket *bucket);
 /* Write the aggregated record but for its last SP_TRAILER_SIZE bytes. Returns the message, whose MD5 belongs there. */
 sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out);
 
-/* Forget the records, keep the memory. */
+/* Bytes of memory that the bucket owns. */
+size_t sp_bucket_memory(const sp_bucket *bucket);
+
+/* Forget the records, keep the memory. The payloads' owners were given back. */
 void sp_bucket_clear(sp_bucket *bucket);
 void sp_bucket_free(sp_bucket *bucket);
 

@@ -1,17 +1,13 @@
 /* Distinct texts in first-seen order, as an Arrow dictionary wants them: offsets and bytes, all valid UTF-8.
  *
- * What is not UTF-8 is put in escaped (utf8.h), and is the same entry as that text. Entries are found through open
- * addressing under a secret seed, for the keys are what strangers chose, and compared by all their bytes. A dictionary
- * belongs to one thread at a time.
+ * What is not UTF-8 is put in escaped (utf8.h), and is the same entry as that text. A dictionary belongs to one thread
+ * at a time.
  */
 #ifndef SP_DICTIONARY_H
 #define SP_DICTIONARY_H
 
 #include "deaggregate.h"
-
-typedef struct {
-    uint64_t first, last;
-} sp_dictionary_seed;
+#include "text_table.h"
 
 typedef struct {
     /* of the entries; offsets has count + 1 of them, or is NULL while there are none */
@@ -19,15 +15,13 @@ typedef struct {
     uint8_t *bytes;
     uint32_t count;
     /* to find them by */
-    sp_dictionary_seed seed;
-    struct sp_dictionary_entry *entries;
-    struct sp_dictionary_slot *slots;
-    uint32_t mask, capacity;
-    size_t bytes_capacity;
+    sp_seed seed;
+    sp_text_table table;
+    size_t offsets_capacity, bytes_capacity;
 } sp_dictionary;
 
 /* An empty dictionary, which owns no memory yet. */
-static inline sp_dictionary sp_dictionary_make(sp_dictionary_seed seed) {
+static inline sp_dictionary sp_dictionary_make(sp_seed seed) {
     return (sp_dictionary){.seed = seed};
 }
 

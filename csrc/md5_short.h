@@ -7,13 +7,6 @@
 
 #include "md5_rounds.h"
 
-static inline uint64_t sp_load32(const uint8_t *p) {
-    uint32_t x;
-
-    memcpy(&x, p, sizeof x);
-    return x;
-}
-
 /* The first 16 bytes of the padded block, for size ≤ 15. */
 static inline void sp_md5_tiny_block(uint64_t half[2], const uint8_t *p, size_t size) {
     uint64_t x = 0, after = (uint64_t)0x80 << size % 8 * 8;
@@ -24,7 +17,7 @@ static inline void sp_md5_tiny_block(uint64_t half[2], const uint8_t *p, size_t 
         return;
     }
     if (size >= 4) {
-        x = sp_load32(p) | sp_load32(p + size - 4) << 8 * (size - 4);
+        x = sp_load32(p) | (uint64_t)sp_load32(p + size - 4) << 8 * (size - 4);
     } else if (size) {
         size_t middle = size / 2, last = size - 1;
 

@@ -11,9 +11,15 @@ typedef struct {
     size_t size;
 } sp_slice;
 
-/* Eight bytes, however they lie. */
+/* Eight bytes, or four, however they lie. */
 static inline uint64_t sp_load64(const uint8_t *p) {
     uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline uint32_t sp_load32(const uint8_t *p) {
+    uint32_t v;
     memcpy(&v, p, sizeof v);
     return v;
 }

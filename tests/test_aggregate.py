@@ -327,7 +327,7 @@ def test_an_aggregated_record_grows_to_the_streams_limit_and_no_further(limit):
     room = limit - sealed_size([first, ("key", bytes(limit - 100), None)])
     second = ("key", bytes(limit - 100 + room), None)
     assert sealed_size([first, second]) == limit
-    [sealed] = aggregate([first, second], limits=limits)
+    [sealed] = aggregate([first, second], limits=limits, max_bytes=limit)
     assert sealed.size == limit
     larger = ("key", second[1] + b"+", None)
     assert [record.user_record_count for record in aggregate([first, larger], limits=limits)] == [1, 1]

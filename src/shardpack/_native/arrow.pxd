@@ -50,14 +50,14 @@ cdef extern from "arrow_rows.h" nogil:
 
 
 cdef extern from "dictionary.h" nogil:
-    ctypedef struct sp_dictionary_seed:
+    ctypedef struct sp_seed:
         uint64_t first
         uint64_t last
     ctypedef struct sp_dictionary:
         int64_t *offsets
         uint8_t *bytes
         uint32_t count
-    sp_dictionary sp_dictionary_make(sp_dictionary_seed seed)
+    sp_dictionary sp_dictionary_make(sp_seed seed)
     bint sp_dictionary_add(sp_dictionary *dictionary, sp_slice text, int32_t *index)
     bint sp_dictionary_add_table(
         sp_dictionary *dictionary, sp_slice message, const sp_span *spans, uint32_t n, int32_t *indices)

@@ -68,7 +68,7 @@ cdef enum:
 # What columns without a value have for indices and validity. Never written, and hardly ever read.
 cdef bytes ZEROS = bytes(ZEROS_SIZE)
 
-cdef sp_dictionary_seed SEED
+cdef sp_seed SEED
 cdef bytes entropy = os.urandom(sizeof(SEED))
 memcpy(&SEED, PyBytes_AS_STRING(entropy), sizeof(SEED))
 

@@ -21,47 +21,76 @@ cdef extern from "hash_key.h" nogil:
 
 
 cdef extern from "Python.h":
-    bint PyUnicode_CheckExact(object)
-    bint PyUnicode_IS_COMPACT_ASCII(object)
-    Py_ssize_t PyUnicode_GET_LENGTH(object)
-    const uint8_t *PyUnicode_1BYTE_DATA(object)
-    object PySequence_Fast(object, const char *)
     Py_ssize_t PySequence_Fast_GET_SIZE(object)
     PyObject *PySequence_Fast_GET_ITEM(object, Py_ssize_t)
     PyObject **PySequence_Fast_ITEMS(object)
 
 
+cdef extern from *:
+    """
+    /* A short ASCII str is a key as it stands, and so is bytes that was found to be one; both are immutable, and read
+     * without the GIL while somebody holds them. */
+    static inline int is_plain_key(PyObject *key) {
+        return PyUnicode_CheckExact(key) && PyUnicode_IS_COMPACT_ASCII(key) && PyUnicode_GET_LENGTH(key) > 0 &&
+               PyUnicode_GET_LENGTH(key) <= 256;
+    }
+
+    static inline sp_slice view_key(PyObject *key) {
+        if (PyUnicode_CheckExact(key)) {
+            return (sp_slice){(const uint8_t *)PyUnicode_1BYTE_DATA(key), (size_t)PyUnicode_GET_LENGTH(key)};
+        }
+        return (sp_slice){(const uint8_t *)PyBytes_AS_STRING(key), (size_t)PyBytes_GET_SIZE(key)};
+    }
+
+    static inline sp_slice view_bytes(PyObject *bytes) {
+        return (sp_slice){(const uint8_t *)PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes)};
+    }
+
+    /* What the checks and the hashing read of a str or bytes: its header and the first bytes behind it. */
+    static inline void prefetch_object(PyObject *object) {
+        __builtin_prefetch(object, 1);
+        __builtin_prefetch((char *)object + 40);
+    }
+    """
+    bint is_plain_key(PyObject *key) noexcept nogil
+    sp_slice view_key(PyObject *key) noexcept nogil
+    sp_slice view_bytes(PyObject *data) noexcept nogil
+    void prefetch_object(PyObject *object) noexcept nogil
+
+
 cdef enum:
     MAX_PARTITION_KEY_CHARACTERS = 256
     NO_POSITION = -1  # the record at fault came alone
+    PREFETCHED = 16  # how far ahead objects are brought into the cache: they lie all over the heap
+    # Work below this many nanoseconds keeps the GIL: beside a busy thread it takes up to 5 ms to get it back.
+    SHORT_WORK = 200_000
 
-# The object that owns the key's UTF-8 bytes, and those bytes. Anything but a short ASCII str goes the long way.
-cdef inline object view_partition_key(object key, sp_slice *view, Py_ssize_t position):
-    if (
-        PyUnicode_CheckExact(key)
-        and PyUnicode_IS_COMPACT_ASCII(key)
-        and 0 < PyUnicode_GET_LENGTH(key) <= MAX_PARTITION_KEY_CHARACTERS
-    ):
-        view.data = PyUnicode_1BYTE_DATA(key)
-        view.size = <size_t>PyUnicode_GET_LENGTH(key)
-        return key
-    return view_other_partition_key(key, view, position)
 
-cdef object view_other_partition_key(object key, sp_slice *view, Py_ssize_t position)
+cdef inline object take_partition_key(object key, Py_ssize_t position):
+    """The key as an object that view_key reads: itself, where it is a short ASCII str, else its UTF-8 as bytes."""
+    return key if is_plain_key(<PyObject *>key) else encode_partition_key(key, position)
+
+cdef object encode_partition_key(object key, Py_ssize_t position)
 cdef int read_explicit_hash_key(object value, sp_hash_key *hash_key, Py_ssize_t position) except -1
 cdef str name_record(Py_ssize_t position)
+cdef str cut(object text)
 cdef str format_hash_key(sp_hash_key hash_key)
-cdef object check_pair_lengths(object first, object second, str names)
+cdef object sequence_of(object items, str names, str one)
+cdef int demand_one_for_one(object first, object second, str names) except -1
+cdef int demand_length(object sequence, Py_ssize_t n) except -1
 
 
-# A run of partition keys borrowed from a sequence, held so that their bytes stay while the GIL is away.
+# A run of partition keys, held while they are hashed without the GIL.
 cdef enum:
-    KEY_BATCH = 1024
+    KEY_RUN = 1 << 17  # hashing as many takes a millisecond
+    KEY_CHUNK = 1024  # hashed at a time
 
-cdef class KeyBatch:
-    cdef sp_slice slices[KEY_BATCH]
-    cdef PyObject *owners[KEY_BATCH]
+cdef class KeyRun:
+    cdef PyObject **owners
+    cdef Py_ssize_t capacity
     cdef Py_ssize_t count
+    cdef sp_slice[KEY_CHUNK] slices
 
-    cdef int fill(self, object keys, Py_ssize_t start) except -1
+    cdef int fill(self, object keys, Py_ssize_t start, Py_ssize_t n) except -1
+    cdef Py_ssize_t view(self, Py_ssize_t start) noexcept nogil
     cdef void release(self) noexcept

@@ -3,9 +3,14 @@ import os
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
+cimport cython
+from cpython.buffer cimport PyBUF_F_CONTIGUOUS
+from cpython.object cimport PyObject
+from libc.stdlib cimport free, malloc
+
 from .keys cimport (
-    KEY_BATCH, NO_POSITION, KeyBatch, PySequence_Fast, PySequence_Fast_GET_SIZE, read_explicit_hash_key,
-    sp_hash_key, view_partition_key,
+    KEY_RUN, NO_POSITION, SHORT_WORK, KeyRun, PySequence_Fast_GET_SIZE, read_explicit_hash_key, sequence_of,
+    sp_hash_key, take_partition_key, view_bytes, view_key,
 )
 
 
@@ -20,6 +25,10 @@ cdef extern from "md5.h" nogil:
     const char *sp_md5_kernel_name()
     int sp_md5_set_kernel(const char *name)
     void sp_md5_select_kernel()
+
+
+cdef enum:
+    HASHING = 8  # nanoseconds for a key, about
 
 
 cdef void md5_many(const sp_slice *messages, size_t n, uint8_t *digests) noexcept nogil:
@@ -46,23 +55,22 @@ def _set_kernel(str name):
 
 def _md5_many(messages):
     """Return the MD5 of every message, with the kernel in use: what the tests and benchmarks of the kernels call."""
-    cdef Py_ssize_t n = len(messages)
-    cdef KeyBatch batch = KeyBatch()
-    cdef list digests = []
-    cdef uint8_t[KEY_BATCH * 16] out
-    cdef Py_ssize_t i, start
-    cdef bytes message
-    for start in range(0, n, KEY_BATCH):
-        held = [bytes(message) for message in messages[start:start + KEY_BATCH]]
-        for i in range(len(held)):
-            message = held[i]
-            batch.slices[i].data = <const uint8_t *>PyBytes_AS_STRING(message)
-            batch.slices[i].size = <size_t>len(message)
-        md5_many(batch.slices, <size_t>len(held), out)
-        digests += [(<char *>out)[16 * i:16 * i + 16] for i in range(len(held))]
-    return digests
+    cdef tuple held = tuple([bytes(message) for message in messages])
+    cdef Py_ssize_t n = len(held), i
+    cdef bytes digests = PyBytes_FromStringAndSize(NULL, 16 * n)
+    cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(digests)
+    cdef sp_slice *slices = <sp_slice *>malloc(<size_t>(n + 1) * sizeof(sp_slice))
+    if slices == NULL:
+        raise MemoryError
+    for i in range(n):
+        slices[i] = view_bytes(<PyObject *>held[i])
+    with nogil:
+        md5_many(slices, <size_t>n, out)
+    free(slices)
+    return [digests[16 * i:16 * i + 16] for i in range(n)]
 
 
+@cython.final
 cdef class HashKeys:
     """The hash keys of n partition keys: a read-only buffer of n × 16 bytes, each row a big-endian number.
 
@@ -73,6 +81,11 @@ cdef class HashKeys:
     cdef Py_ssize_t _count
     cdef Py_ssize_t[2] _shape
     cdef Py_ssize_t[2] _strides
+
+    def __cinit__(self):
+        self._digests = b""
+        self._shape[0], self._shape[1] = 0, 16
+        self._strides[0], self._strides[1] = 16, 1
 
     def __init__(self):
         raise TypeError("HashKeys are made by hash_keys()")
@@ -92,6 +105,8 @@ cdef class HashKeys:
         return self._digests
 
     def __getbuffer__(self, Py_buffer *view, int flags):
+        if flags & PyBUF_F_CONTIGUOUS == PyBUF_F_CONTIGUOUS and self._count > 1:
+            raise BufferError("rows of hash keys lie behind one another (C order), not columns (Fortran order)")
         PyBuffer_FillInfo(view, self, PyBytes_AS_STRING(self._digests), 16 * self._count, 1, flags)
         if view.shape != NULL:  # asked for: rows of 16 bytes; else the plain run of bytes
             view.ndim = 2
@@ -109,10 +124,11 @@ def hash_key(partition_key, explicit_hash_key=None):
     cdef sp_slice view
     cdef sp_hash_key given
     cdef uint8_t[16] digest
-    _owner = view_partition_key(partition_key, &view, NO_POSITION)  # keeps the bytes alive
+    owner = take_partition_key(partition_key, NO_POSITION)
     if explicit_hash_key is not None:
         read_explicit_hash_key(explicit_hash_key, &given, NO_POSITION)
         return (<object>given.high << 64) | given.low
+    view = view_key(<PyObject *>owner)
     md5_many(&view, 1, digest)
     return int.from_bytes((<char *>digest)[:16], "big")
 
@@ -122,24 +138,29 @@ def hash_keys(keys):
 
     Raises ``InvalidPartitionKeyError`` or ``TypeError`` with the position of the key at fault.
     """
-    cdef object sequence = PySequence_Fast(keys, "partition keys come as an iterable of str or bytes")
-    cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(sequence), start = 0
+    cdef object sequence = sequence_of(keys, "partition keys", "str or bytes")
+    cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(sequence), start
     cdef HashKeys result = HashKeys.__new__(HashKeys)
-    cdef KeyBatch batch = KeyBatch()
-    cdef uint8_t *out
-    result._digests = PyBytes_FromStringAndSize(NULL, 16 * n)
-    result._count = n
-    result._shape[0], result._shape[1] = n, 16
-    result._strides[0], result._strides[1] = 16, 1
-    out = <uint8_t *>PyBytes_AS_STRING(result._digests)
-    while start < n:
-        batch.fill(sequence, start)
-        if PySequence_Fast_GET_SIZE(sequence) != n:
-            raise RuntimeError("the list of partition keys changed while it was read")
-        with nogil:
-            md5_many(batch.slices, <size_t>batch.count, out + 16 * start)
-        start += batch.count
+    cdef bytes digests = PyBytes_FromStringAndSize(NULL, 16 * n)
+    cdef KeyRun run = KeyRun()
+    cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(digests)
+    for start in range(0, n, KEY_RUN):
+        run.fill(sequence, start, n)
+        if run.count * HASHING < SHORT_WORK:
+            hash_run(run, out + 16 * start)
+        else:
+            with nogil:
+                hash_run(run, out + 16 * start)
+    result._digests, result._count, result._shape[0] = digests, n, n
     return result
+
+
+cdef void hash_run(KeyRun run, uint8_t *out) noexcept nogil:
+    cdef Py_ssize_t start = 0, n
+    while start < run.count:
+        n = run.view(start)
+        md5_many(run.slices, <size_t>n, out + 16 * start)
+        start += n
 
 
 cdef str wanted = os.environ.get("SHARDPACK_MD5_KERNEL", "")

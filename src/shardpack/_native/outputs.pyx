@@ -22,12 +22,20 @@ cdef extern from *:
     #endif
     }
 
+    /* Does nobody but the pool hold it? Without a GIL there is no answer, and no pool. */
     static int held_once(PyObject *object) {
         return Py_REFCNT(object) == 1;
     }
+
+    #ifdef Py_GIL_DISABLED
+    enum { POOLED = 0 };
+    #else
+    enum { POOLED = 1 };
+    #endif
     """
     void shorten(PyObject *data, Py_ssize_t size)
     bint held_once(PyObject *data)
+    bint POOLED
 
 
 @cython.final
@@ -47,7 +55,7 @@ cdef class Outputs:
         cdef Py_ssize_t capacity = (size + REUSABLE_STEP - 1) // REUSABLE_STEP * REUSABLE_STEP
         cdef Py_ssize_t i, best = -1
         cdef bytes data
-        if size < REUSABLE_STEP:
+        if size < REUSABLE_STEP or not POOLED:
             return PyBytes_FromStringAndSize(NULL, size)
         for i in range(REUSABLE):
             if self.held[i] != NULL and held_once(self.held[i]) and self.capacities[i] >= size and (

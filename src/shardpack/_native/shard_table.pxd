@@ -1,6 +1,6 @@
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int32_t, uint32_t
 
-from .keys cimport sp_hash_key
+from .keys cimport KeyRun, sp_hash_key
 
 
 cdef extern from "shard_table.h" nogil:
@@ -15,3 +15,5 @@ cdef class ShardTable:
     cdef sp_shard_table table
     cdef sp_hash_key *starts
     cdef uint32_t *prefixes
+
+    cdef void assign_run(self, KeyRun run, int32_t *out) noexcept nogil

@@ -6,11 +6,14 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, uint8_t
 
 from .keys cimport (
-    KEY_BATCH, NO_POSITION, KeyBatch, PySequence_Fast, PySequence_Fast_GET_SIZE, check_pair_lengths,
-    read_explicit_hash_key, sp_hash_key_from_bytes,
+    KEY_CHUNK, KEY_RUN, NO_POSITION, SHORT_WORK, KeyRun, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE,
+    demand_length, demand_one_for_one, read_explicit_hash_key, sequence_of, sp_hash_key_from_bytes,
 )
 from .md5 cimport md5_many
 
+
+cdef enum:
+    ASSIGNING = 12  # nanoseconds for a key, about
 
 cdef array.array INT32 = array.array("i")
 
@@ -43,32 +46,39 @@ cdef class ShardTable:
         return sp_shard_table_find(&self.table, key)
 
     def assign(self, keys, explicit_hash_keys=None):
-        cdef object sequence = PySequence_Fast(keys, "partition keys come as an iterable of str or bytes")
+        cdef object sequence = sequence_of(keys, "partition keys", "str or bytes")
         cdef object explicit = None
-        cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(sequence), start = 0, i
-        cdef KeyBatch batch = KeyBatch()
-        cdef uint8_t[KEY_BATCH * 16] digests
-        cdef sp_hash_key[KEY_BATCH] hash_keys
+        cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(sequence), start, i
+        cdef KeyRun run = KeyRun()
         cdef array.array result = array.clone(INT32, n, False)
         cdef int32_t *out = <int32_t *>result.data.as_ints
+        cdef sp_hash_key given
         if explicit_hash_keys is not None:
-            explicit = PySequence_Fast(explicit_hash_keys, "explicit hash keys come as an iterable of int, str or None")
-            check_pair_lengths(sequence, explicit, "partition keys and explicit hash keys")
-        while start < n:
-            batch.fill(sequence, start)
-            with nogil:
-                md5_many(batch.slices, <size_t>batch.count, digests)
-                for i in range(batch.count):
-                    hash_keys[i] = sp_hash_key_from_bytes(digests + 16 * i)
-            if explicit is not None:
-                for i in range(batch.count):
-                    value = explicit[start + i]
-                    if value is not None:
-                        read_explicit_hash_key(value, &hash_keys[i], start + i)
-            if PySequence_Fast_GET_SIZE(sequence) != n:
-                raise RuntimeError("the list of partition keys changed while it was read")
-            with nogil:
-                for i in range(batch.count):
-                    out[start + i] = <int32_t>sp_shard_table_find(&self.table, hash_keys[i])
-            start += batch.count
+            explicit = sequence_of(explicit_hash_keys, "explicit hash keys", "int, str or None")
+            demand_one_for_one(sequence, explicit, "partition keys and explicit hash keys")
+        for start in range(0, n, KEY_RUN):
+            run.fill(sequence, start, n)
+            if run.count * ASSIGNING < SHORT_WORK:
+                self.assign_run(run, out + start)
+            else:
+                with nogil:
+                    self.assign_run(run, out + start)
+        if explicit is not None:
+            for i in range(n):
+                demand_length(explicit, n)
+                value = <object>PySequence_Fast_GET_ITEM(explicit, i)
+                if value is not None:
+                    read_explicit_hash_key(value, &given, i)
+                    out[i] = <int32_t>sp_shard_table_find(&self.table, given)
         return result
+
+    cdef void assign_run(self, KeyRun run, int32_t *out) noexcept nogil:
+        cdef uint8_t[16 * KEY_CHUNK] digests
+        cdef Py_ssize_t start = 0, n, i
+        while start < run.count:
+            n = run.view(start)
+            md5_many(run.slices, <size_t>n, digests)
+            for i in range(n):
+                out[start + i] = <int32_t>sp_shard_table_find(
+                    &self.table, sp_hash_key_from_bytes(digests + 16 * i))
+            start += n

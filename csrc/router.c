@@ -1,0 +1,157 @@
+#include "router.h"
+
+enum {
+    MIN_STACK = 32,
+    LOOK_AHEAD = 16, /* records, before their turn: slots of their keys, then the keys; payloads last */
+};
+
+static int reserve(sp_bucket_stack *stack, size_t more) {
+    if (stack->count + more <= stack->capacity) return 1;
+    sp_bucket *buckets =
+        sp_grown(stack->buckets, &stack->capacity, stack->count + more, sizeof *stack->buckets, MIN_STACK);
+    if (!buckets) return 0;
+    stack->buckets = buckets;
+    return 1;
+}
+
+int sp_router_init(sp_router *router, const sp_shard_table *shards, sp_md5_many_fn *md5, sp_bucket_limits limits) {
+    router->shards = shards;
+    router->md5 = md5;
+    router->limits = limits;
+    router->full = router->spare = (sp_bucket_stack){0};
+    router->full_size = router->spare_memory = 0;
+    router->stage.count = 0;
+    router->buckets = malloc(shards->count * sizeof *router->buckets);
+    if (!router->buckets) return 0;
+    for (uint32_t i = 0; i < shards->count; i++) router->buckets[i] = sp_bucket_make(i);
+    return 1;
+}
+
+/* Queue up what a shard's bucket holds and leave it empty. Room was reserved. */
+static void detach(sp_router *router, sp_bucket *bucket) {
+    uint32_t shard = bucket->shard_index;
+    router->full.buckets[router->full.count++] = *bucket;
+    router->full_size += sp_bucket_sealed_size(bucket);
+    if (router->spare.count) {
+        *bucket = router->spare.buckets[--router->spare.count];
+        bucket->shard_index = shard;
+        router->spare_memory -= sp_bucket_memory(bucket);
+    } else {
+        *bucket = sp_bucket_make(shard);
+    }
+}
+
+int sp_router_detach(sp_router *router) {
+    if (!reserve(&router->full, router->shards->count)) return 0;
+    for (uint32_t i = 0; i < router->shards->count; i++) {
+        if (router->buckets[i].record_count) detach(router, &router->buckets[i]);
+    }
+    return 1;
+}
+
+/* Add to the bucket, or to the empty one that takes its place. */
+static sp_added add(sp_router *router, sp_bucket *bucket, const sp_user_record *record) {
+    sp_added added = sp_bucket_add(bucket, record, &router->limits);
+    if (added != SP_FULL) return added;
+    if (!reserve(&router->full, 1)) return SP_NO_MEMORY;
+    detach(router, bucket);
+    return sp_bucket_add(bucket, record, &router->limits);
+}
+
+static void place(sp_router *router) {
+    sp_stage *stage = &router->stage;
+    router->md5(stage->partition_keys, stage->count, stage->digests);
+    for (uint32_t i = 0; i < stage->count; i++) {
+        if (!stage->has_explicit_hash_key[i]) stage->hash_keys[i] = sp_hash_key_from_bytes(stage->digests + 16 * i);
+        stage->shards[i] = sp_shard_table_find(router->shards, stage->hash_keys[i]);
+        stage->key_texts[i] = sp_text_of(stage->partition_keys[i], router->limits.seed);
+        sp_bucket_prefetch(&router->buckets[stage->shards[i]]);
+    }
+}
+
+/* What adding a record a few turns later will read, in steps: each needs what the one before has brought. */
+static inline void look_ahead(const sp_router *router, uint32_t i) {
+    const sp_stage *stage = &router->stage;
+    uint32_t far = i + LOOK_AHEAD, near = i + LOOK_AHEAD / 2;
+    if (far < stage->count) {
+        const sp_bucket *bucket = &router->buckets[stage->shards[far]];
+        sp_text_prefetch_slot(&bucket->partition_key_table, stage->key_texts[far].hash);
+        if (stage->datas[far].size <= SP_COPIED_PAYLOAD) {
+            for (size_t at = 0; at < stage->datas[far].size; at += 64) __builtin_prefetch(stage->datas[far].data + at);
+        }
+    }
+    if (near < stage->count) {
+        const sp_bucket *bucket = &router->buckets[stage->shards[near]];
+        sp_text_prefetch_text(&bucket->partition_key_table, stage->key_texts[near].hash);
+        sp_bucket_prefetch_end(bucket);
+    }
+}
+
+uint32_t sp_router_route(sp_router *router) {
+    sp_stage *stage = &router->stage;
+    place(router);
+    for (uint32_t i = 0; i < stage->count; i++) {
+        look_ahead(router, i);
+        sp_user_record record = {
+            .partition_key = stage->partition_keys[i],
+            .data = stage->datas[i],
+            .key_text = stage->key_texts[i],
+            .hash_key = stage->hash_keys[i],
+            .has_explicit_hash_key = stage->has_explicit_hash_key[i],
+            .owner = stage->owners[i],
+        };
+        sp_added added = add(router, &router->buckets[stage->shards[i]], &record);
+        if (added == SP_NO_MEMORY) return i;
+        if (added == SP_HELD) stage->owners[i] = NULL;
+    }
+    return stage->count;
+}
+
+void sp_router_seal(const sp_router *router, size_t count, uint8_t *const *outs) {
+    sp_slice messages[SP_SEAL_BATCH];
+    uint8_t digests[SP_SEAL_BATCH * SP_TRAILER_SIZE];
+    size_t i = 0;
+    while (i < count) {
+        size_t n = 0;
+        for (; i < count && n < SP_SEAL_BATCH; i++) {
+            const sp_bucket *bucket = &router->full.buckets[i];
+            if (sp_bucket_is_aggregate(bucket)) messages[n++] = sp_bucket_seal(bucket, outs[i]);
+        }
+        router->md5(messages, n, digests);
+        for (size_t j = 0; j < n; j++) { /* behind the message: the output is the caller's to write */
+            memcpy((uint8_t *)(uintptr_t)messages[j].data + messages[j].size, digests + SP_TRAILER_SIZE * j,
+                   SP_TRAILER_SIZE);
+        }
+    }
+}
+
+void sp_router_recycle(sp_router *router, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        sp_bucket *bucket = &router->full.buckets[i];
+        size_t memory = sp_bucket_memory(bucket);
+        router->full_size -= sp_bucket_sealed_size(bucket);
+        if (memory <= SP_SPARE_MEMORY - router->spare_memory && reserve(&router->spare, 1)) {
+            sp_bucket_clear(bucket);
+            router->spare.buckets[router->spare.count++] = *bucket;
+            router->spare_memory += memory;
+        } else {
+            sp_bucket_free(bucket);
+        }
+    }
+    router->full.count -= count;
+    memmove(router->full.buckets, router->full.buckets + count, router->full.count * sizeof *router->full.buckets);
+}
+
+static void free_stack(sp_bucket_stack *stack) {
+    for (size_t i = 0; i < stack->count; i++) sp_bucket_free(&stack->buckets[i]);
+    free(stack->buckets);
+    *stack = (sp_bucket_stack){0};
+}
+
+void sp_router_free(sp_router *router) {
+    for (uint32_t i = 0; router->buckets && i < router->shards->count; i++) sp_bucket_free(&router->buckets[i]);
+    free(router->buckets);
+    router->buckets = NULL;
+    free_stack(&router->full);
+    free_stack(&router->spare);
+}

@@ -1,0 +1,60 @@
+/* The router: user records to the buckets of their shards, and full buckets to sealed records.
+ *
+ *     fill router->stage, sp_router_route     until nothing waits; buckets that cannot take more queue up as full
+ *     sp_router_detach                        the others become full too
+ *     sp_router_seal                          write the first of the full ones out, checksums in SIMD lanes
+ *     sp_router_recycle                       and forget them
+ *
+ * Owners of payloads are the caller's: he takes back those of the full buckets' payloads before he recycles them, and
+ * those of all buckets before he frees. Emptied buckets serve again; SP_SPARE_MEMORY bounds what is kept of them.
+ * A router belongs to one thread at a time.
+ */
+#ifndef SP_ROUTER_H
+#define SP_ROUTER_H
+
+#include "bucket.h"
+#include "md5.h"
+#include "shard_table.h"
+#include "stage.h"
+
+enum {
+    SP_SPARE_MEMORY = 48 << 20, /* bytes of emptied buckets, at most */
+    SP_SEAL_BATCH = 32,         /* records whose checksums share lanes */
+};
+
+/* Buckets in a growable array. */
+typedef struct {
+    sp_bucket *buckets;
+    size_t count, capacity;
+} sp_bucket_stack;
+
+typedef struct {
+    const sp_shard_table *shards;
+    sp_md5_many_fn *md5;
+    sp_bucket_limits limits;
+    sp_bucket *buckets; /* one a shard */
+    sp_bucket_stack full, spare;
+    size_t full_size;    /* bytes that the full ones take sealed */
+    size_t spare_memory; /* bytes that the spare ones own */
+    sp_stage stage;
+} sp_router;
+
+/* Make a router of the shards of a table, which stays the caller's: 1, or 0 without memory. */
+int sp_router_init(sp_router *router, const sp_shard_table *shards, sp_md5_many_fn *md5, sp_bucket_limits limits);
+
+/* Bucket the user records of the stage in order. Returns how many; fewer than all when memory ran out. */
+uint32_t sp_router_route(sp_router *router);
+
+/* Queue up whatever buckets hold, in the order of their shards: 1, or 0 without memory, and then nothing has changed.
+ */
+int sp_router_detach(sp_router *router);
+
+/* Write those of the first `count` full buckets that become aggregated records, each to its `out`. */
+void sp_router_seal(const sp_router *router, size_t count, uint8_t *const *outs);
+
+/* Take the first `count` buckets out of the queue. */
+void sp_router_recycle(sp_router *router, size_t count);
+
+void sp_router_free(sp_router *router);
+
+#endif
