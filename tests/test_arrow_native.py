@@ -267,7 +267,6 @@ def test_sub_sequence_numbers_of_records_that_were_taken_apart_before():
     [
         ({"SequenceNumber": 17}, "sequence number of a Kinesis record is str or None, not int"),
         ({"PartitionKey": b"key"}, "partition key of a Kinesis record is str or None, not bytes"),
-        ({"ApproximateArrivalTimestamp": "2024-02-29"}, "timestamp of a Kinesis record is datetime or None, not str"),
     ],
 )
 def test_what_no_column_can_hold(field, what):

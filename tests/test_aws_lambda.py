@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import logging
+import sqlite3
 from functools import partial
 from pathlib import Path
+from types import GeneratorType
+from unittest.mock import AsyncMock, MagicMock, Mock, NonCallableMock
 
+import numpy as np
 import pybase64
 import pytest
+from aws_lambda_powertools.utilities.data_classes import KinesisStreamEvent, event_source
+from aws_lambda_powertools.utilities.parser import event_parser
+from aws_lambda_powertools.utilities.parser.models import KinesisDataStreamModel
 from isolated import python
 from lambda_events import PLAIN, VECTORS, aggregated, event_of, retried, sequence_numbers
 
@@ -228,7 +237,13 @@ def test_the_event_of_a_pipe():
     ("event", "what"),
     [
         (PLAIN | {"window": {}, "state": {}}, "tumbling window"),
+        (PLAIN | {"window": {"start": "2020-12-09T07:00:00Z"}, "state": {}}, "tumbling window"),
         ({"records": []}, r"not a mapping with \['records'\]"),
+        ({str(i): i for i in range(10**5)}, r"not a mapping with \['0', '1', .*…\]"),
+        (None, "expected the event of a Kinesis event source mapping, not NoneType"),
+        (17, "expected the event of a Kinesis event source mapping, not int"),
+        ({"Records": None}, "the records of a response or an event are a list, not NoneType"),
+        ([[PLAIN["Records"][0]]], "record 0: cannot deaggregate list"),
         ({"Records": [{"body": "sqs", "eventSource": "aws:sqs"}]}, "cannot deaggregate a mapping"),
         ({"Records": [{"dynamodb": {}}]}, "cannot deaggregate a mapping"),
     ],
@@ -253,6 +268,13 @@ def test_handlers_that_a_call_does_not_run_are_refused(decorate):
             decorate(handler)
 
 
+@pytest.mark.parametrize("handler", [None, "handler", 17, [print]])
+def test_what_is_no_function_is_refused(handler):
+    for decorate in (each_user_record, user_record_batches, each_user_record(), user_record_batches(max_records=5)):
+        with pytest.raises(TypeError, match=r"a handler is a function that takes .*, not "):
+            decorate(handler)
+
+
 def test_handlers_that_did_not_run_have_failed(caplog):
     """Those that cannot be told before they are called."""
 
@@ -267,12 +289,138 @@ def test_handlers_that_did_not_run_have_failed(caplog):
     class Handler:
         async def __call__(self, *_): ...
 
+    class Awaitable:
+        def __await__(self):
+            yield
+
+    async def scheduled():
+        future = asyncio.get_running_loop().create_future()
+        try:
+            return each_user_record(lambda *_: future)(event, "context")
+        finally:
+            future.cancel()
+
     event = event_of(b"plain", KPL)
-    for indirect in (*map(partial, (coroutine, generator, both)), Handler()):
+    for indirect in (*map(partial, (coroutine, generator, both)), Handler(), lambda *_: Awaitable()):
         handler = each_user_record(indirect)
         assert handler(event, "context") == failed_at(event, 0)
         assert "which has handled nothing yet" in caplog.text
         caplog.clear()
+    assert asyncio.run(scheduled()) == failed_at(event, 0)
+    assert "which has handled nothing yet" in caplog.text
+
+
+class Cursor:
+    """As a database's: an iterator that is closed, and closes what it belongs to."""
+
+    closed = False
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise StopIteration
+
+    def close(self):
+        self.closed = True
+
+
+class Proxy:
+    """Has whatever it is asked for."""
+
+    def __getattr__(self, name):
+        return name
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Cursor,
+        Proxy,
+        Mock,
+        MagicMock,
+        NonCallableMock,
+        AsyncMock,
+        lambda: Mock(spec=GeneratorType),
+        lambda: sqlite3.connect(":memory:").execute("select 1"),
+        lambda: iter([1]),
+        lambda: map(str, []),
+        lambda: io.BytesIO(b"lines"),
+        lambda: io.StringIO("lines"),
+        dict,
+        object,
+        lambda: False,
+    ],
+)
+def test_a_handler_may_return_anything_that_has_run(make, caplog):
+    """What its last call returned, such as a cursor; the work is done."""
+    returned = []
+
+    @each_user_record
+    def handler(*_):
+        returned.append(make())
+        return returned[-1]
+
+    assert handler(event_of(b"plain", b"plain"), None) == ALL_WELL
+    assert (len(returned), caplog.text) == (2, "")
+    assert not any(each.closed for each in returned if isinstance(each, Cursor))
+    for each in returned:
+        if isinstance(each, sqlite3.Cursor):
+            each.connection.close()
+
+
+# --- events that cannot be read to their end ---
+
+
+@handlers
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_bad_base64_fails_its_record_once_those_before_it_are_handled(bare, source, place):
+    event = event_of(b"plain", SECOND, b"after")
+    event["Records"][place]["kinesis"]["data"] = "aGk"
+    printed, response, logged = bare(source.format(poison=None), event)
+    assert [bytes.fromhex(line) for line in printed] == [b"plain", *PUT_SECOND][: (0, 1, 1 + len(PUT_SECOND))[place]]
+    assert response == failed_at(event, place)
+    number = sequence_numbers(event)[place]
+    assert f"failed to read the Kinesis record {number}: Lambda retries from it" in logged
+    assert f"record {place} (sequence number '{number}'): data of a record in an event is not base64" in logged
+
+
+@pytest.mark.parametrize("data", [None, 5, {"celsius": 21.5}])
+def test_data_of_no_known_type_fails_its_record(data):
+    event = event_of(b"plain", b"plain")
+    event["Records"][1]["kinesis"]["data"] = data
+    function = Function()
+    assert each_user_record(function.each)(event, "context") == failed_at(event, 1)
+    assert function.handled == [b"plain"]
+
+
+def test_a_failure_before_an_unreadable_record_counts():
+    event = event_of(KPL, b"plain")
+    event["Records"][1]["kinesis"]["data"] = "aGk"
+    function = Function(PUT[3])
+    assert each_user_record(function.each)(event, "context") == failed_at(event, 0)
+    assert function.handled == PUT[:3]
+
+
+def test_an_unreadable_record_without_a_sequence_number_ends_the_function():
+    event = event_of(b"plain", b"plain")
+    event["Records"][1]["kinesis"] = {"data": "aGk"}
+    function = Function()
+    with pytest.raises(ValueError, match=r"record 1: .* is not base64"):
+        each_user_record(function.each)(event, "context")
+    assert function.handled == []
+
+
+@pytest.mark.parametrize(
+    "powertools",
+    [event_source(data_class=KinesisStreamEvent), event_parser(model=KinesisDataStreamModel)],
+    ids=["data class", "model"],
+)
+def test_events_of_powertools(powertools):
+    function = Function(PUT[2])
+    event = event_of(b"plain", KPL)
+    assert powertools(each_user_record(function.each))(event, "context") == failed_at(event, 1)
+    assert function.handled == [b"plain", *PUT[:2]]
 
 
 def test_a_record_without_a_sequence_number_cannot_be_named():
@@ -352,6 +500,17 @@ def test_a_list_that_the_handler_changes_is_its_own():
     assert user_record_batches(handler)(event, None) == failed_at(event, 2)
 
 
-def test_lists_hold_something():
-    with pytest.raises(ValueError, match="max_records is 0"):
-        user_record_batches(max_records=0)
+@pytest.mark.parametrize("max_records", [0, -1, -(10**5000)], ids=["0", "-1", "far less"])
+def test_lists_hold_something(max_records):
+    with pytest.raises(ValueError, match=r"max_records is .*; a list has one user record at least"):
+        user_record_batches(max_records=max_records)
+
+
+def test_any_whole_number_is_a_number_of_records():
+    lists = []
+    handler = user_record_batches(max_records=np.int64(2))(lambda records, _: lists.append(len(records)))
+    assert handler(event_of(b"0", b"1", b"2"), None) == ALL_WELL
+    assert lists == [2, 1]
+    for max_records in (2.0, "2"):
+        with pytest.raises(TypeError, match="integer"):
+            user_record_batches(max_records=max_records)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import closing
 from itertools import count
+from types import SimpleNamespace
 
 import boto3
 import pytest
@@ -131,8 +133,23 @@ def test_errors_are_the_services_own(client):
 
 def test_only_kinesis_has_such_records():
     other = boto3.session.Session(botocore_session=session_of_defaults()).client("sqs", "us-east-1")
-    with closing(other), pytest.raises(TypeError, match="expected a Kinesis client, not one of sqs"):
+    with closing(other), pytest.raises(TypeError, match="expected a Kinesis client, not one of 'sqs'"):
         install(other)
+
+
+@pytest.mark.parametrize("call", [install, uninstall])
+@pytest.mark.parametrize("given", ["kinesis", None, boto3, boto3.client, "x" * 10**6])
+def test_what_is_no_client_is_refused(call, given):
+    with pytest.raises(TypeError, match="expected a Kinesis client, as boto3") as raised:
+        call(given)
+    assert len(str(raised.value)) < 500
+
+
+def test_a_resource_is_no_client():
+    session = boto3.session.Session(botocore_session=session_of_defaults())
+    resource = session.resource("dynamodb", "us-east-1")
+    with closing(resource.meta.client), pytest.raises(TypeError, match=r"of a resource it is resource\.meta\.client"):
+        install(resource)
 
 
 # --- SubscribeToShard ---
@@ -225,3 +242,74 @@ def test_one_call_takes_the_stream_itself(subscribed):
     _, _, subscribe = subscribed
     with closing(subscribe(KPL)["EventStream"]) as events:
         assert [record.data for record in deaggregate(next(iter(events)))] == KPL_DATAS
+
+
+# --- aiobotocore, which cannot be installed beside a boto3 of today: it asks for the botocore of some weeks before ---
+
+
+class AioEventStream(EventStream):
+    """aiobotocore 3.10's, with events that are parsed already: ``async for`` only, ``close`` not async."""
+
+    def __init__(self, *events):
+        self._events = events
+        self._raw_stream = SimpleNamespace(closed=False, close=lambda: setattr(self._raw_stream, "closed", True))
+
+    def __iter__(self):
+        raise NotImplementedError("Use async-for instead")
+
+    def __aiter__(self):
+        return self.__anext__()
+
+    async def __anext__(self):
+        for event in self._events:
+            yield event
+
+    async def get_initial_response(self):
+        return "initial-response"
+
+
+def event_of(*datas):
+    records = [{"Data": data, "PartitionKey": "outer", "SequenceNumber": "49"} for data in datas]
+    return {"SubscribeToShardEvent": {"Records": records, "MillisBehindLatest": 0}}
+
+
+def emitted(client, stream):
+    """What a caller gets of ``subscribe_to_shard``: what the handlers of ``after-call`` left of the response."""
+    parsed = {"EventStream": stream}
+    client.meta.events.emit("after-call.kinesis.SubscribeToShard", http_response=None, parsed=parsed, context={})
+    return parsed["EventStream"]
+
+
+def test_async_events_hold_user_records(client):
+    install(client)
+    install(client)
+    other = {"InternalFailureException": {"message": "sic"}}
+    raw = AioEventStream(event_of(KPL, b"raw"), other, event_of())
+    stream = emitted(client, raw)
+
+    async def read():
+        async with stream as events:
+            return [event async for event in events], await events.get_initial_response()
+
+    (first, second, third), initial = asyncio.run(read())
+    records = first["SubscribeToShardEvent"]["Records"]
+    assert [record["Data"] for record in records] == [*KPL_DATAS, b"raw"]
+    assert [record["SubSequenceNumber"] for record in records] == [*range(len(KPL_DATAS)), 0]
+    assert first["SubscribeToShardEvent"]["MillisBehindLatest"] == 0
+    assert (second, third["SubscribeToShardEvent"]["Records"], initial) == (other, [], "initial-response")
+    assert raw._raw_stream.closed
+    uninstall(client)
+    assert emitted(client, raw) is raw
+
+
+def test_async_streams_are_read_with_async_for_only(client):
+    install(client)
+    with pytest.raises(NotImplementedError, match="Use async-for"):
+        list(emitted(client, AioEventStream(event_of(KPL))))
+
+
+def test_other_streams_are_not_async(subscribed):
+    client, _, subscribe = subscribed
+    install(client)
+    with closing(subscribe(KPL)["EventStream"]) as events:
+        assert not hasattr(events, "__aiter__")

@@ -15,10 +15,12 @@ import wire
 
 from shardpack import (
     MalformedRecordError,
+    Shard,
     ShardpackError,
     UserRecord,
     UserRecords,
     deaggregate,
+    deaggregate_arrow,
     deaggregate_columns,
     iter_deaggregate,
 )
@@ -218,6 +220,27 @@ def test_explicit_hash_keys_with_leading_zeros_count_as_numbers(text):
     blob = wire.frame(wire.content(1, b"key") + wire.content(2, text) + wire.record(0, b"d", 0))
     assert fields(deaggregate(blob, hash_range=(7, 7))) == [("key", text.decode(), b"d", ())]
     assert deaggregate(blob, hash_range=(8, 8)).left_out == 1
+
+
+def test_a_shard_is_a_hash_range(caplog):
+    blob = wire.aggregate([("a", b"1", 5), ("b", b"2", 7)])
+    for shard, count in ((Shard("s", 5, 7), 2), (Shard("s", 6, 2**128 - 1), 0)):
+        pair = (shard.starting_hash_key, shard.ending_hash_key)
+        caplog.clear()
+        found = deaggregate(blob, hash_range=shard)
+        assert (len(found), found.left_out) == (count, 2 - count)
+        assert [record.getMessage()[-len(str(pair[1])) :] for record in caplog.records] == [str(pair[1])] * (count == 0)
+        assert list(iter_deaggregate(blob, hash_range=shard)) == found
+        assert len(deaggregate_columns(blob, hash_range=shard)) == count
+        assert len(deaggregate_arrow(blob, hash_range=shard)) == count
+
+
+@pytest.mark.parametrize("hash_range", [7, "0-5", [0, 5], {"StartingHashKey": "0"}, "x" * 10**6])
+def test_what_is_no_hash_range(hash_range):
+    for call in (deaggregate, deaggregate_columns, deaggregate_arrow, lambda *a, **k: list(iter_deaggregate(*a, **k))):
+        with pytest.raises(TypeError, match="hash_range is a Shard, or the first and the last hash key") as raised:
+            call(TWO, hash_range=hash_range)
+        assert len(str(raised.value)) < 300
 
 
 def test_raw_and_malformed_records_are_never_left_out():

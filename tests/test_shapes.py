@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import base64
 import pickle
+from array import array
 from datetime import datetime, timezone
+from mmap import mmap
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import wire
-from aws_lambda_powertools.utilities.data_classes import KinesisStreamEvent
+from aws_lambda_powertools.utilities.data_classes import KinesisFirehoseEvent, KinesisStreamEvent
+from aws_lambda_powertools.utilities.parser.models import (
+    KinesisDataStreamModel,
+    KinesisDataStreamRecord,
+    KinesisFirehoseModel,
+)
+from pydantic import BaseModel, Field
 
 from shardpack import deaggregate, deaggregate_columns, iter_deaggregate
 
@@ -16,9 +26,9 @@ AGGREGATED = wire.frame(wire.content(1, b"a") + wire.content(1, b"b") + wire.rec
 ARRIVED = datetime(2020, 12, 9, 6, 31, 15, tzinfo=timezone.utc)
 
 
-def b64(data, as_bytes):
-    text = base64.b64encode(data)
-    return text if as_bytes else text.decode()
+def b64(data, decoded):
+    """Data as an event has it; or as a parser of events leaves it."""
+    return data if decoded else base64.b64encode(data).decode()
 
 
 def get_records_record(data, **more):
@@ -52,14 +62,14 @@ def subscribe_to_shard(data):
     }
 
 
-def lambda_record(data, as_bytes=False):
+def lambda_record(data, decoded=False):
     """As the developer guide of Lambda has it: "Using AWS Lambda with Amazon Kinesis"."""
     return {
         "kinesis": {
             "kinesisSchemaVersion": "1.0",
             "partitionKey": "1",
             "sequenceNumber": "49590338271490256608559692538361571095921575989136588898",
-            "data": b64(data, as_bytes),
+            "data": b64(data, decoded),
             "approximateArrivalTimestamp": ARRIVED.timestamp(),
             "encryptionType": "KMS",
         },
@@ -73,13 +83,13 @@ def lambda_record(data, as_bytes=False):
     }
 
 
-def pipes_record(data, as_bytes=False):
+def pipes_record(data, decoded=False):
     """As the user guide of EventBridge Pipes has it: the inner part of Lambda's, and the outer part beside it."""
-    outer = lambda_record(data, as_bytes)
+    outer = lambda_record(data, decoded)
     return outer.pop("kinesis") | outer
 
 
-def firehose(data, as_bytes=False):
+def firehose(data, decoded=False):
     """As the developer guide of Firehose has it, for a stream that reads from Kinesis."""
     return {
         "invocationId": "invoked123",
@@ -87,7 +97,7 @@ def firehose(data, as_bytes=False):
         "region": "us-west-2",
         "records": [
             {
-                "data": b64(data, as_bytes),
+                "data": b64(data, decoded),
                 "recordId": "record1",
                 "approximateArrivalTimestamp": 1607495475000,
                 "kinesisRecordMetadata": {
@@ -102,7 +112,7 @@ def firehose(data, as_bytes=False):
     }
 
 
-def analytics(data, as_bytes=False):
+def analytics(data, decoded=False):
     """As the developer guide of Kinesis Data Analytics for SQL has it, for a stream."""
     return {
         "invocationId": "00540a87-5050-496a-84e4-e7d92bbaf5e2",
@@ -111,7 +121,7 @@ def analytics(data, as_bytes=False):
         "records": [
             {
                 "recordId": "49572672223665514422805246926656954630972486059535892482",
-                "data": b64(data, as_bytes),
+                "data": b64(data, decoded),
                 "kinesisStreamRecordMetadata": {
                     "shardId": "shardId-000000000003",
                     "partitionKey": "7400791606",
@@ -123,9 +133,9 @@ def analytics(data, as_bytes=False):
     }
 
 
-def direct_firehose(data, as_bytes=False):
+def direct_firehose(data, decoded=False):
     """As the developer guide of Firehose has it, for a stream that is put to directly."""
-    record = firehose(data, as_bytes)["records"][0]
+    record = firehose(data, decoded)["records"][0]
     del record["kinesisRecordMetadata"]
     return {"records": [record]}
 
@@ -147,6 +157,12 @@ class KclRecord:
         return base64.b64decode(self.data)
 
 
+def mapped(data):
+    memory = mmap(-1, len(data))
+    memory[:] = data
+    return memory
+
+
 SEQUENCE = "49590338271490256608559692538361571095921575989136588898"
 SHAPES = {
     # shape: how to make one, and partition key, sequence number, arrival, shard, encryption, record id, sub-sequence
@@ -162,9 +178,33 @@ SHAPES = {
         lambda data: {"Records": [lambda_record(data)]},
         ("1", SEQUENCE, ARRIVED, "shardId-000000000006", "KMS", None, 0),
     ),
-    "Lambda record of bytes": (
-        lambda data: lambda_record(data, as_bytes=True),
+    "Lambda record with decoded data": (
+        lambda data: lambda_record(data, decoded=True),
         ("1", SEQUENCE, ARRIVED, "shardId-000000000006", "KMS", None, 0),
+    ),
+    "Lambda event of Powertools' data class": (
+        lambda data: KinesisStreamEvent({"Records": [lambda_record(data)]}),
+        ("1", SEQUENCE, ARRIVED, "shardId-000000000006", "KMS", None, 0),
+    ),
+    "Lambda event of Powertools' model": (
+        lambda data: KinesisDataStreamModel(Records=[lambda_record(data)]),
+        ("1", SEQUENCE, ARRIVED, "shardId-000000000006", None, None, 0),  # whose encryption types it drops
+    ),
+    "Lambda records of Powertools' model": (
+        lambda data: KinesisDataStreamModel(Records=[lambda_record(data)]).Records,
+        ("1", SEQUENCE, ARRIVED, "shardId-000000000006", None, None, 0),
+    ),
+    "Lambda record of Powertools' model": (
+        lambda data: KinesisDataStreamRecord(**lambda_record(data)),
+        ("1", SEQUENCE, ARRIVED, "shardId-000000000006", None, None, 0),
+    ),
+    "the inner part of Powertools' model": (
+        lambda data: KinesisDataStreamRecord(**lambda_record(data)).kinesis,
+        ("1", SEQUENCE, ARRIVED, None, None, None, 0),
+    ),
+    "Lambda event of Powertools' model, dumped": (
+        lambda data: KinesisDataStreamModel(Records=[lambda_record(data)]).model_dump(),
+        ("1", SEQUENCE, ARRIVED, "shardId-000000000006", None, None, 0),
     ),
     "Pipes records": (
         lambda data: [pipes_record(data)],
@@ -181,6 +221,26 @@ SHAPES = {
             "record1",
             3,
         ),
+    ),
+    "Firehose event of Powertools' model": (
+        lambda data: KinesisFirehoseModel(**firehose(data)),
+        (
+            "4d1ad2b9-24f8-4b9d-a088-76e9947c317a",
+            "49546986683135544286507457936321625675700192471156785154",
+            ARRIVED,
+            "shardId-000000000000",
+            None,
+            "record1",
+            3,
+        ),
+    ),
+    "Firehose event of Powertools' data class": (
+        lambda data: KinesisFirehoseEvent(direct_firehose(data)),
+        (None, None, ARRIVED, None, None, "record1", 0),
+    ),
+    "Firehose event of Powertools' model, put directly": (
+        lambda data: KinesisFirehoseModel(**(firehose(data) | direct_firehose(data))),
+        (None, None, ARRIVED, None, None, "record1", 0),
     ),
     "Firehose event, put directly": (direct_firehose, (None, None, ARRIVED, None, None, "record1", 0)),
     "Analytics event": (
@@ -199,6 +259,14 @@ SHAPES = {
     "bytes": (bytes, (None, None, None, None, None, None, 0)),
     "bytearray": (bytearray, (None, None, None, None, None, None, 0)),
     "memoryview": (memoryview, (None, None, None, None, None, None, 0)),
+    "array": (lambda data: array("B", data), (None, None, None, None, None, None, 0)),
+    "numpy array": (lambda data: np.frombuffer(data, np.uint8), (None, None, None, None, None, None, 0)),
+    "Arrow buffer": (pa.py_buffer, (None, None, None, None, None, None, 0)),
+    "mmap": (mapped, (None, None, None, None, None, None, 0)),
+    "GetRecords record of an Arrow buffer": (
+        lambda data: get_records_record(pa.py_buffer(data)),
+        ("1", SEQUENCE, ARRIVED, None, "KMS", None, 0),
+    ),
     "generator of bytes": (lambda data: (each for each in [data]), (None, None, None, None, None, None, 0)),
 }
 CARRIED = ("sequence_number", "approximate_arrival_timestamp", "shard_id", "encryption_type", "record_id")
@@ -283,7 +351,7 @@ def test_the_test_event_of_the_console():
 
 
 def test_kinesis_analytics_behind_firehose():
-    record = {"recordId": "1", "data": b64(b"plain", as_bytes=False)}
+    record = {"recordId": "1", "data": b64(b"plain", decoded=False)}
     metadata = {"approximateArrivalTimestamp": 1607495475000}
     [found] = deaggregate({"records": [record | {"kinesisFirehoseRecordMetadata": metadata}]})
     assert (found.data, found.approximate_arrival_timestamp) == (b"plain", ARRIVED)
@@ -295,18 +363,87 @@ def test_powertools_records_are_mappings():
     assert [record.data for record in deaggregate(event.records)] == [b"one", b"two"]
 
 
+@pytest.mark.parametrize("data", [b"HELLO123", b"aGVsbG8=", b"", b"%%%"])
+def test_bytes_in_an_event_are_the_data(data):
+    """Only text is base64; what was decoded already is not decoded again."""
+    for make in (lambda_record, pipes_record, firehose, direct_firehose, analytics):
+        for given in (data, bytearray(data), memoryview(data)):
+            event = make(given, decoded=True)
+            assert [record.data for record in deaggregate(event)] == [data]
+
+
+def test_the_source_is_the_model_that_was_given():
+    event = KinesisDataStreamModel(Records=[lambda_record(AGGREGATED)])
+    found = deaggregate(event)
+    assert all(record.source is event.Records[0] for record in found)
+    again = pickle.loads(pickle.dumps(found[0]))  # noqa: S301
+    assert (again, again.source) == (found[0], event.Records[0])
+
+
+def test_models_of_ones_own():
+    """Their fields are found by the names that the event has."""
+
+    class Payload(BaseModel):
+        key: str = Field(alias="partitionKey")
+        number: str = Field(alias="sequenceNumber")
+        data: str
+
+    class Record(BaseModel):
+        payload: Payload = Field(validation_alias="kinesis", serialization_alias="kinesis")
+
+    class Event(BaseModel):
+        kinesis_records: list[Record] = Field(alias="Records")
+
+    event = Event(Records=[lambda_record(AGGREGATED)])
+    for each in (deaggregate, iter_deaggregate):
+        assert [(record.data, record.sequence_number) for record in each(event)] == [
+            (b"one", SEQUENCE),
+            (b"two", SEQUENCE),
+        ]
+    assert [record.data for record in deaggregate([event, event.kinesis_records[0]])] == [b"one", b"two"] * 2
+
+
+def test_a_model_that_parsed_the_data_is_refused():
+    class Reading(BaseModel):
+        celsius: float
+
+    record = KinesisDataStreamRecord(**lambda_record(b"plain"))
+    record.kinesis.data = Reading(celsius=21.5)
+    with pytest.raises(TypeError, match="data of a record in an event is base64 text or bytes, not Reading"):
+        deaggregate(record)
+
+
+def test_what_a_shape_says_may_be_odd():
+    record = lambda_record(b"plain") | {"eventID": None}
+    [found] = deaggregate(record)
+    assert (found.shard_id, found.sequence_number) == (None, SEQUENCE)
+    event = firehose(b"plain")
+    event["records"][0]["kinesisRecordMetadata"]["subsequenceNumber"] = "first"
+    assert deaggregate(event)[0].sub_sequence_number == 0
+
+
 @pytest.mark.parametrize(
     ("given", "what"),
     [
         (17, "cannot deaggregate int: expected Kinesis records"),
         ("text", "cannot deaggregate str: expected Kinesis records"),
         (None, "cannot deaggregate NoneType"),
-        ([None], "cannot deaggregate NoneType"),
+        ([b"plain", None], "record 1: cannot deaggregate NoneType"),
+        ((each for each in [b"plain", b"plain", 3]), "record 2: cannot deaggregate int"),
+        (array("I", [1]), "record 0: cannot deaggregate int"),
         ({"Body": "sqs"}, r"cannot deaggregate a mapping with \['Body'\]"),
-        ([{"body": "sqs"}], r"cannot deaggregate a mapping with \['body'\]"),
+        ([{"body": "sqs"}], r"record 0: cannot deaggregate a mapping with \['body'\]"),
+        ({"Records": None}, "the records of a response or an event are a list, not NoneType"),
+        ({"Records": {}}, "the records of a response or an event are a list, not dict"),
+        ({"SubscribeToShardEvent": None}, r"cannot deaggregate a mapping with \['SubscribeToShardEvent'\]"),
         ({"Data": "aGk="}, "Data of a GetRecords record is bytes, not str"),
-        ({"kinesis": {"data": 5}}, "data of a record in an event is base64, str or bytes, not int"),
-        ({"kinesis": {}}, "data of a record in an event is base64, str or bytes, not NoneType"),
+        ({"kinesis": {"data": 5}}, "data of a record in an event is base64 text or bytes, not int"),
+        ({"kinesis": {}}, "data of a record in an event is base64 text or bytes, not NoneType"),
+        ({"kinesis": "aGk="}, "kinesis of a record in an event is a mapping, not str"),
+        (
+            {"Records": [lambda_record(b""), {"kinesis": {"sequenceNumber": "49", "data": 5}}]},
+            r"record 1 \(sequence number '49'\): data of a record in an event is base64 text or bytes, not int",
+        ),
     ],
 )
 def test_what_no_consumer_gets_is_refused(given, what):
@@ -318,3 +455,39 @@ def test_what_no_consumer_gets_is_refused(given, what):
 def test_what_is_not_base64_is_refused(data):
     with pytest.raises(ValueError, match="is not base64"):
         deaggregate({"kinesis": {"data": data}})
+
+
+@pytest.mark.parametrize("make", [lambda_record, pipes_record])
+def test_bad_base64_names_its_record(make):
+    """And what stands before it comes out first, where records come one by one."""
+    records = [make(AGGREGATED), make(b"plain"), make(b""), make(b"behind")]
+    inner = records[2].get("kinesis", records[2])
+    inner |= {"data": "aGk", "sequenceNumber": "495"}
+    for given in (records, {"Records": records}):
+        for call in (deaggregate, deaggregate_columns):
+            with pytest.raises(ValueError, match=r"record 2 \(sequence number '495'\): data .* is not base64"):
+                call(given)
+    for given in (records, {"Records": records}, iter(records)):
+        found = iter_deaggregate(given)
+        assert [next(found).data for _ in range(3)] == [b"one", b"two", b"plain"]
+        with pytest.raises(ValueError, match=r"record 2 \(sequence number '495'\): data .* is not base64"):
+            next(found)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"x" * 10**6: 1},
+        {str(i): i for i in range(10**5)},
+        {"x": "y" * 10**6, 10**5000: 1},
+        {"Data": "x" * 10**6},
+        [{"kinesis": {"sequenceNumber": "4" * 10**6, "data": "é" * 10**6}}],
+        {"kinesis": {"sequenceNumber": 10**5000, "data": None}},
+        "x" * 10**6,
+        [["x" * 10**6]],
+    ],
+)
+def test_errors_are_short(given):
+    with pytest.raises((TypeError, ValueError)) as raised:
+        deaggregate(given)
+    assert len(str(raised.value)) < 900

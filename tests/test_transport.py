@@ -8,6 +8,7 @@ from botocore.stub import Stubber
 
 from shardpack import Boto3Transport, KinesisRecord, Limits, Shard, ShardMap, ShardMapError
 from shardpack.transport import Failed, Stored
+from shardpack.transport.list_shards import list_all_shards
 
 END = 2**128
 ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/of-another"
@@ -181,6 +182,48 @@ def test_shards_come_in_pages(stubbed):
         Shard("b", third, 2 * third),
         Shard("c", 2 * third + 1, END - 1),
     ]
+
+
+def test_a_page_token_that_expires_begins_the_list_again(stubbed):
+    client, stubber = stubbed
+    first = {"Shards": [described("a", 0, END // 2 - 1)], "NextToken": "one"}
+    for _ in range(2):
+        stubber.add_response("list_shards", first, {"StreamName": "s"})
+        stubber.add_client_error("list_shards", "ExpiredNextTokenException", expected_params={"NextToken": "one"})
+    stubber.add_response("list_shards", first, {"StreamName": "s"})
+    stubber.add_response("list_shards", {"Shards": [described("b", END // 2, END - 1)]}, {"NextToken": "one"})
+    assert [shard["ShardId"] for shard in list_all_shards(client, {"StreamName": "s"})] == ["a", "b"]
+    for _ in range(3):
+        stubber.add_response("list_shards", first, {"StreamName": "s"})
+        stubber.add_client_error("list_shards", "ExpiredNextTokenException", expected_params={"NextToken": "one"})
+    with pytest.raises(ClientError, match="ExpiredNextToken"):
+        list_all_shards(client, {"StreamName": "s"})
+
+
+def test_other_errors_of_list_shards_pass_through(stubbed):
+    client, stubber = stubbed
+    stubber.add_client_error("list_shards", "LimitExceededException")
+    with pytest.raises(ClientError, match="LimitExceeded"):
+        list_all_shards(client, {"StreamName": "s"})
+
+
+def test_a_shard_on_two_pages_is_one(stubbed):
+    """Where a stream is resharded between two pages; the later page knows that it was closed."""
+    client, stubber = stubbed
+    closed = described("a", 0, END - 1)
+    closed["SequenceNumberRange"]["EndingSequenceNumber"] = "9"
+    stubber.add_response("list_shards", {"Shards": [described("a", 0, END - 1)], "NextToken": "one"})
+    stubber.add_response("list_shards", {"NextToken": "two"}, {"NextToken": "one"})
+    stubber.add_response("list_shards", {"Shards": [closed, described("b", 0, END - 1)]}, {"NextToken": "two"})
+    assert list_all_shards(client, {"StreamName": "s"}) == [closed, described("b", 0, END - 1)]
+
+
+def test_a_list_without_an_end(stubbed):
+    client, stubber = stubbed
+    for token in ("one", "two", "one"):
+        stubber.add_response("list_shards", {"Shards": [], "NextToken": token})
+    with pytest.raises(RuntimeError, match="page token 'one' twice"):
+        list_all_shards(client, {"StreamName": "s"})
 
 
 def test_half_a_list_of_shards_is_no_map(stubbed):

@@ -51,3 +51,24 @@ class MalformedRecordError(ShardpackError, ValueError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+def abridged(value: object, most: int = 80) -> str:
+    """Return what an error shows of a value: its repr, but no more than ``most`` characters or bytes of what it holds.
+
+    Nothing long is written out first to be cut, and nothing is raised: values in errors are those that nobody expected.
+    """
+    if isinstance(value, (str, bytes, bytearray)):
+        if len(value) <= most:
+            return repr(value)
+        unit = "characters" if isinstance(value, str) else "bytes"
+        return f"{value[:most]!r}… ({len(value):,} {unit})"
+    if isinstance(value, int) and value.bit_length() > 4 * most:  # Python writes no number of more than 4,300 digits
+        return f"a number of {value.bit_length():,} bits"
+    if isinstance(value, (list, tuple, dict, set, frozenset, memoryview)):
+        return f"{type(value).__name__} of {len(value):,}"
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - an error about it matters more
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= most else f"{text[:most]}…"

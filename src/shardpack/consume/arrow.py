@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._native.arrow import UserRecordBatch, batch_of_columns
-from .deaggregation import taken_apart
+from .deaggregation import read_columns
+
+if TYPE_CHECKING:
+    from .deaggregation import HashRange
 
 
 def deaggregate_arrow(
-    records: Any, *, hash_range: tuple[int, int] | None = None, strict: bool = False, zero_copy: bool = False
+    records: Any, *, hash_range: HashRange | None = None, strict: bool = False, zero_copy: bool = False
 ) -> UserRecordBatch:
     """Take Kinesis records apart into an Arrow record batch with a row for each user record.
 
@@ -21,6 +24,8 @@ def deaggregate_arrow(
     is made of it keeps the data of all these Kinesis records. For readers that know views, as polars, DuckDB and
     pyarrow do; some of pyarrow's functions do not take them yet. A Kinesis record of 2 GiB is an ``OverflowError``.
 
-    Raises what ``deaggregate`` raises; ``TypeError`` for an arrival time that is not a ``datetime``.
+    An arrival time is what ``UserRecord.approximate_arrival_timestamp`` is: null where nothing tells a time.
+
+    Raises what ``deaggregate`` raises.
     """
-    return batch_of_columns(taken_apart(records, hash_range, strict, viewed=zero_copy))
+    return batch_of_columns(read_columns(records, hash_range, strict, viewed=zero_copy))

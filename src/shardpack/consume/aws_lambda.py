@@ -13,15 +13,19 @@ Source: AWS Lambda developer guide, "Configuring partial batch response with Kin
 from __future__ import annotations
 
 from functools import wraps
+from operator import index
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 
-from .deaggregation import deaggregate
+from .._native.deaggregate import deaggregate_received
+from ..errors import abridged
+from .shapes import fields_of, names_of, received_of, sequence_number_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeAlias
+    from typing import Any, TypeAlias, overload
 
-    from .._native.deaggregate import UserRecord
+    from .._native.deaggregate import ReceivedRecord, UserRecord
 
     Response: TypeAlias = dict[str, list[dict[str, str]]]
     LambdaHandler: TypeAlias = Callable[[Any, Any], Response]
@@ -30,18 +34,33 @@ if TYPE_CHECKING:
     OnPartial: TypeAlias = Callable[[UserRecord], Any]
     ResumeAt: TypeAlias = Callable[[UserRecord], "int | None"]
 
+_NOT_GIVEN: Any = object()
+"""Instead of a handler, where a decorator is called with options; ``None`` is a handler that somebody did not find."""
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def each_user_record(handler: EachHandler, /) -> LambdaHandler: ...
+    @overload
+    def each_user_record(
+        *, on_partial: OnPartial | None = None, resume_at: ResumeAt | None = None
+    ) -> Callable[[EachHandler], LambdaHandler]: ...
+
 
 def each_user_record(
-    handler: EachHandler | None = None, /, *, on_partial: OnPartial | None = None, resume_at: ResumeAt | None = None
-) -> Any:
+    handler: EachHandler = _NOT_GIVEN, /, *, on_partial: OnPartial | None = None, resume_at: ResumeAt | None = None
+) -> LambdaHandler | Callable[[EachHandler], LambdaHandler]:
     """Make a Lambda handler of one that takes a user record and the context: a decorator, with or without options.
 
     The handler fails by raising an ``Exception``, which is logged; what it returns is dropped. Anything else that is
     raised (``SystemExit``), and Lambda's time limit, end the function, and Lambda retries the event. A record with
-    ``error`` set is a malformed aggregated record and comes to the handler as a whole. An event without records calls
+    ``error`` set is a malformed aggregated record and comes to the handler as a whole. A Kinesis record that cannot be
+    read at all, its data not being base64, has failed once all before it were handled. An event without records calls
     nothing. The Lambda handler raises ``TypeError`` for an event that is not Kinesis', or of a tumbling window, whose
-    response is another; the decorator does for an ``async`` handler or a generator, whose calls would handle nothing.
-    One behind a ``partial`` or another decorator is seen by what it returns, and has failed.
+    response is another; the decorator does for what is no function, and for an ``async`` handler or a generator, whose
+    calls would handle nothing. One behind a ``partial`` or another decorator is seen by what it returns (an awaitable,
+    a generator), and has failed.
 
     ``on_partial(record)`` is called with the user record that failed, when others of its Kinesis record were handled
     before it: all those of its ``sequence_number`` with a lower ``sub_sequence_number``. ``resume_at(record)`` is asked
@@ -55,7 +74,7 @@ def each_user_record(
         def handle(user_records: list[UserRecord], context: Any) -> int | None:
             for i, user_record in enumerate(user_records):
                 try:
-                    _demand_it_ran(handler(user_record, context))
+                    _refuse_what_runs_later(handler(user_record, context))
                 except Exception:  # noqa: BLE001 - whatever it is, Lambda is to try again from here
                     _log_failure(user_record)
                     return i
@@ -63,17 +82,30 @@ def each_user_record(
 
         return _lambda_handler(handler, handle, on_partial, resume_at)
 
-    return decorate if handler is None else decorate(handler)
+    return decorate if handler is _NOT_GIVEN else decorate(handler)
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def user_record_batches(handler: BatchHandler, /) -> LambdaHandler: ...
+    @overload
+    def user_record_batches(
+        *,
+        max_records: int | None = None,
+        on_partial: OnPartial | None = None,
+        resume_at: ResumeAt | None = None,
+    ) -> Callable[[BatchHandler], LambdaHandler]: ...
 
 
 def user_record_batches(
-    handler: BatchHandler | None = None,
+    handler: BatchHandler = _NOT_GIVEN,
     /,
     *,
     max_records: int | None = None,
     on_partial: OnPartial | None = None,
     resume_at: ResumeAt | None = None,
-) -> Any:
+) -> LambdaHandler | Callable[[BatchHandler], LambdaHandler]:
     """Make a Lambda handler of one that takes a list of user records and the context: a decorator, as above.
 
     A list has ``max_records`` user records, the last one fewer; without ``max_records``, it has all of the event. The
@@ -82,12 +114,12 @@ def user_record_batches(
     failed counts; later ones come again, whether they succeeded or not, and no further list is handled. All else is as
     in ``each_user_record``.
     """
-    if max_records is not None and max_records < 1:
-        raise ValueError(f"max_records is {max_records}; a list has one user record at least")
+    if max_records is not None and index(max_records) < 1:
+        raise ValueError(f"max_records is {abridged(max_records)}; a list has one user record at least")
 
     def decorate(handler: BatchHandler) -> LambdaHandler:
         def handle(user_records: list[UserRecord], context: Any) -> int | None:
-            size = max_records or len(user_records) or 1
+            size = len(user_records) or 1 if max_records is None else index(max_records)
             for start in range(0, len(user_records), size):
                 batch = user_records[start : start + size]
                 try:
@@ -102,7 +134,7 @@ def user_record_batches(
 
         return _lambda_handler(handler, handle, on_partial, resume_at)
 
-    return decorate if handler is None else decorate(handler)
+    return decorate if handler is _NOT_GIVEN else decorate(handler)
 
 
 _RUNS_LATER = 0x20 | 0x80 | 0x200
@@ -116,12 +148,14 @@ def _lambda_handler(
     resume_at: ResumeAt | None,
 ) -> LambdaHandler:
     """Make a Lambda handler; ``handle`` returns the place of the first user record that failed."""
+    if not callable(handler):
+        raise TypeError(f"a handler is a function that takes user records and the context, not {abridged(handler)}")
     if getattr(getattr(handler, "__code__", None), "co_flags", 0) & _RUNS_LATER:
-        raise TypeError(f"{handler!r} is async or a generator: calling it handles nothing")
+        raise TypeError(f"{abridged(handler, 200)} is async or a generator: calling it handles nothing")
 
     @wraps(handler)
     def lambda_handler(event: Any, context: Any = None) -> Response:
-        user_records: list[UserRecord] = deaggregate(_kinesis_records(event))
+        user_records, unreadable = _user_records(event)
         if resume_at is not None and user_records and user_records[0].aggregated:
             first = user_records[0]
             start = resume_at(first) or 0
@@ -132,10 +166,14 @@ def _lambda_handler(
             ]
         failed = handle(user_records, context)
         if failed is None:
-            return {"batchItemFailures": []}
+            if unreadable is None:
+                return {"batchItemFailures": []}
+            sequence_number, what = unreadable
+            _log("failed to read the Kinesis record %s: Lambda retries from it: %s", sequence_number, what)
+            return {"batchItemFailures": [{"itemIdentifier": sequence_number}]}
         record = user_records[failed]
         if on_partial is not None and record.sub_sequence_number:
-            _tell(on_partial, record)
+            _call_on_partial(on_partial, record)
         if record.sequence_number is None:
             raise ValueError("a user record failed whose Kinesis record has no sequence number to retry from")
         return {"batchItemFailures": [{"itemIdentifier": record.sequence_number}]}
@@ -143,23 +181,54 @@ def _lambda_handler(
     return lambda_handler
 
 
-def _demand_it_ran(returned: Any) -> None:
-    """Refuse what a handler returns that did not run: one behind a lambda, ``partial`` or another decorator."""
-    if returned is not None and any(hasattr(returned, name) for name in ("__await__", "__next__", "__anext__")):
-        if hasattr(returned, "close"):
+def _refuse_what_runs_later(returned: Any) -> None:
+    """Refuse what a handler returns that has not run: one behind a lambda, ``partial`` or another decorator.
+
+    Its type tells, and not what can be asked of it: mocks and proxies have every attribute, and a cursor or a file that
+    was returned by the way has done its work.
+    """
+    kind = type(returned)
+    if hasattr(kind, "__await__") or issubclass(kind, (GeneratorType, AsyncGeneratorType)):
+        if issubclass(kind, (CoroutineType, GeneratorType)):
             returned.close()  # else Python warns that nobody awaited it
-        raise TypeError(f"the handler returned {returned!r:.100}, which has handled nothing yet")
+        raise TypeError(f"the handler returned {abridged(returned)}, which has handled nothing yet")
+
+
+def _user_records(event: Any) -> tuple[list[UserRecord], tuple[str, str] | None]:
+    """Return the user records of an event as far as it can be read, and what follows: a sequence number, and why not.
+
+    Raises where that record has no sequence number that Lambda could retry from.
+    """
+    records = _kinesis_records(event)
+    received: list[ReceivedRecord] = []
+    unreadable = None
+    try:
+        received.extend(received_of(records))
+    except (TypeError, ValueError) as error:
+        sequence_number = sequence_number_of(records[len(received)]) if isinstance(records, list) else None
+        if sequence_number is None:
+            raise
+        unreadable = sequence_number, str(error)
+    user_records: list[UserRecord] = []
+    deaggregate_received(received, None, False, user_records)
+    return user_records, unreadable
 
 
 def _kinesis_records(event: Any) -> Any:
     """Return the records of an event source mapping's event, or the event of a pipe, which is its records."""
     if isinstance(event, list):
         return event
-    if "window" in event:
+    fields = fields_of(event)
+    if fields is None:
+        raise TypeError(f"{_EXPECTED}, not {type(event).__name__}")
+    if fields.get("window") is not None:
         raise TypeError("this event is of a tumbling window: its response has to carry a state, and this one does not")
-    if "Records" not in event:
-        raise TypeError(f"expected the event of a Kinesis event source mapping, not a mapping with {sorted(event)}")
-    return event["Records"]
+    if "Records" not in fields:
+        raise TypeError(f"{_EXPECTED}, not a mapping with {names_of(fields)}")
+    return fields["Records"]
+
+
+_EXPECTED = "expected the event of a Kinesis event source mapping"
 
 
 def _first_failed(batch: list[UserRecord], failed: list[UserRecord] | None) -> int | None:
@@ -169,10 +238,10 @@ def _first_failed(batch: list[UserRecord], failed: list[UserRecord] | None) -> i
     try:
         return min((places[id(record)] for record in failed), default=None)
     except (KeyError, TypeError):
-        raise TypeError(f"expected None or the user records that failed, not {failed!r:.100}") from None
+        raise TypeError(f"expected None or the user records that failed, not {abridged(failed)}") from None
 
 
-def _tell(on_partial: OnPartial, record: UserRecord) -> None:
+def _call_on_partial(on_partial: OnPartial, record: UserRecord) -> None:
     try:
         on_partial(record)
     except Exception:
@@ -184,14 +253,17 @@ def _tell(on_partial: OnPartial, record: UserRecord) -> None:
 
 def _log_failure(record: UserRecord, count: int = 1) -> None:
     """Log that so many user records from this one on failed, with the traceback if there is one."""
-    import logging  # noqa: PLC0415 - a function that starts cold rarely needs it
-    import sys  # noqa: PLC0415
-
-    logging.getLogger("shardpack.consume").error(
+    _log(
         "failed to handle %d user records from %s/%d of %s: Lambda retries from this Kinesis record",
         count,
         record.sequence_number,
         record.sub_sequence_number,
         record.shard_id,
-        exc_info=sys.exc_info()[0] is not None,
     )
+
+
+def _log(message: str, *values: object) -> None:
+    import logging  # noqa: PLC0415 - a function that starts cold rarely needs it
+    import sys  # noqa: PLC0415
+
+    logging.getLogger("shardpack.consume").error(message, *values, exc_info=sys.exc_info()[0] is not None)

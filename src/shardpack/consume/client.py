@@ -1,22 +1,26 @@
-"""boto3 clients whose responses arrive deaggregated, so that existing consumer loops need no change.
+"""boto3 and aiobotocore clients whose responses arrive deaggregated, so that existing consumer loops need no change.
 
-botocore tells its ``after-call`` handlers of every parsed response, and lets them change it.
+botocore tells its ``after-call`` handlers of every parsed response, and lets them change it. aiobotocore does as well,
+and takes handlers that are not async; its event streams are read with ``async for``.
 """
 
 from __future__ import annotations
 
+from ..errors import abridged
 from .deaggregation import deaggregate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from typing import Any
 
     from .._native.deaggregate import UserRecord
 
 
 def install(client: Any) -> None:
-    """Make a boto3 Kinesis client deaggregate what its ``get_records`` and ``subscribe_to_shard`` return.
+    """Make a Kinesis client deaggregate what its ``get_records`` and ``subscribe_to_shard`` return.
+
+    ``client`` is boto3's, botocore's or aiobotocore's.
 
     Records keep their shape: of a user record, ``SequenceNumber``, ``ApproximateArrivalTimestamp`` and
     ``EncryptionType`` are those of its Kinesis record, ``Data`` and ``PartitionKey`` its own, and there are
@@ -24,7 +28,8 @@ def install(client: Any) -> None:
     record comes back whole, with the reason as text in ``Error``. The rest of a response is left alone; ``Limit`` of
     ``get_records`` counts Kinesis records still.
 
-    Affects this client only; installing twice is installing once. Raises ``TypeError`` for another service's client.
+    Affects this client only; installing twice is installing once. Raises ``TypeError`` for another service's client,
+    and for what is no client.
     """
     for event, (handler, unique_id) in _handlers(client).items():
         client.meta.events.register(event, handler, unique_id=unique_id)
@@ -37,9 +42,16 @@ def uninstall(client: Any) -> None:
 
 
 def _handlers(client: Any) -> dict[str, tuple[Any, str]]:
-    service = client.meta.service_model.service_name
+    try:
+        service = client.meta.service_model.service_name
+        _ = client.meta.events
+    except AttributeError:
+        raise TypeError(
+            f"expected a Kinesis client, as boto3.client('kinesis') makes one, not {abridged(client)}; "
+            "of a resource it is resource.meta.client, and aiobotocore's is what `async with` gives"
+        ) from None
     if service != "kinesis":
-        raise TypeError(f"expected a Kinesis client, not one of {service}")
+        raise TypeError(f"expected a Kinesis client, not one of {abridged(service)}")
     return {
         "after-call.kinesis.GetRecords": (_deaggregate_response, "shardpack-get-records"),
         "after-call.kinesis.SubscribeToShard": (_deaggregate_stream, "shardpack-subscribe-to-shard"),
@@ -53,7 +65,9 @@ def _deaggregate_response(parsed: dict[str, Any], **_: Any) -> None:
 
 def _deaggregate_stream(parsed: dict[str, Any], **_: Any) -> None:
     if "EventStream" in parsed:
-        parsed["EventStream"] = _UserRecordEvents(parsed["EventStream"])
+        stream = parsed["EventStream"]
+        is_async = hasattr(type(stream), "__aiter__")
+        parsed["EventStream"] = _AsyncUserRecordEvents(stream) if is_async else _UserRecordEvents(stream)
 
 
 def _as_received(user_record: UserRecord) -> dict[str, Any]:
@@ -71,6 +85,12 @@ def _as_received(user_record: UserRecord) -> dict[str, Any]:
     return record
 
 
+def _deaggregated(event: dict[str, Any]) -> dict[str, Any]:
+    if "SubscribeToShardEvent" in event:
+        _deaggregate_response(event["SubscribeToShardEvent"])
+    return event
+
+
 class _UserRecordEvents:
     """botocore's EventStream, its events deaggregated as they are read; whatever else it offers is its own."""
 
@@ -79,9 +99,7 @@ class _UserRecordEvents:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for event in self._stream:
-            if "SubscribeToShardEvent" in event:
-                _deaggregate_response(event["SubscribeToShardEvent"])
-            yield event
+            yield _deaggregated(event)
 
     def __enter__(self) -> _UserRecordEvents:
         return self
@@ -94,3 +112,17 @@ class _UserRecordEvents:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class _AsyncUserRecordEvents(_UserRecordEvents):
+    """The same of aiobotocore's AioEventStream, whose ``close`` is not async."""
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        async for event in self._stream:
+            yield _deaggregated(event)
+
+    async def __aenter__(self) -> _AsyncUserRecordEvents:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()

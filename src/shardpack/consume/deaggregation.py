@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from itertools import islice
 
 from .._native.deaggregate import ReceivedRecord, UserRecord, deaggregate_received
-from ..errors import MalformedRecordError
-from .shapes import ONE_RECORD, received_records
+from ..errors import MalformedRecordError, abridged
+from .shapes import holds_several, received_records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from .._native.columns import Columns
+    from ..shards import Shard
+
+    HashRange: TypeAlias = Shard | tuple[int, int]
 
 BATCH = 64
 """Kinesis records that ``iter_deaggregate`` takes apart at a time, so that their checksums run together."""
@@ -27,31 +29,33 @@ class UserRecords(list[UserRecord]):
     left_out: int
 
 
-def deaggregate(records: Any, *, hash_range: tuple[int, int] | None = None, strict: bool = False) -> UserRecords:
+def deaggregate(records: Any, *, hash_range: HashRange | None = None, strict: bool = False) -> UserRecords:
     """Take Kinesis records apart into the user records they hold.
 
     ``records`` is what a consumer holds: a GetRecords response, the event of a Lambda function, of a Firehose or
-    Kinesis Analytics transformation or of SubscribeToShard, their records, one of these, amazon_kclpy's record objects,
-    raw ``bytes`` (or another buffer), or an iterable of any of them. Order is kept. A record counts as aggregated only
-    if magic, length, MD5 and a parse with all required fields hold; otherwise it comes back whole with ``aggregated``
-    false. One that parses, but has an index outside its table or a bad explicit hash key, comes back whole with
-    ``error`` set, so that nothing is lost; ``strict`` raises that ``MalformedRecordError`` instead.
+    Kinesis Analytics transformation or of SubscribeToShard, their records, one of these, Powertools' data classes and
+    models of them, amazon_kclpy's record objects, raw ``bytes`` (or another buffer of them), or an iterable of any of
+    these. In events, text is base64 and ``bytes`` are the data itself. Order is kept. A record counts as aggregated
+    only if magic, length, MD5 and a parse with all required fields hold; otherwise it comes back whole with
+    ``aggregated`` false. One that parses, but has an index outside its table or a bad explicit hash key, comes back
+    whole with ``error`` set, so that nothing is lost; ``strict`` raises that ``MalformedRecordError`` instead.
 
-    ``hash_range``, the first and last hash key of a shard, applies the KCL's rule: an aggregated record with any user
-    record outside is left out whole (it was sent again, to the right shard). The result's ``left_out`` says how many
-    user records that were, and so does a log line. Source: KCL, AggregatorUtil.deaggregate.
+    ``hash_range``, a ``Shard`` or the first and last hash key of one, applies the KCL's rule: an aggregated record with
+    any user record outside is left out whole (it was sent again, to the right shard). The result's ``left_out`` says
+    how many user records that were, and so does a log line. Source: KCL, AggregatorUtil.deaggregate.
 
-    Raises ``TypeError`` for a shape that is not known, ``ValueError`` for base64 that is not, and for a range that is
-    none. Data is copied out of the input; thread-safe.
+    Raises ``TypeError`` for a shape that is not known, ``ValueError`` for base64 that is not, both of which name the
+    record, and ``ValueError`` for a range that is none. Data is copied out of the input; thread-safe.
     """
     found = UserRecords()
-    found.left_out = deaggregate_received(list(received_records(records)), hash_range, strict, found)
-    _report(found.left_out, hash_range)
+    limits = _first_and_last(hash_range)
+    found.left_out = deaggregate_received(list(received_records(records)), limits, strict, found)
+    _log_left_out(found.left_out, limits)
     return found
 
 
 def iter_deaggregate(
-    records: Any, *, hash_range: tuple[int, int] | None = None, strict: bool = False
+    records: Any, *, hash_range: HashRange | None = None, strict: bool = False
 ) -> Iterator[UserRecord]:
     """Yield what ``deaggregate`` returns, from any iterable, holding the user records of 64 Kinesis records at most.
 
@@ -59,11 +63,12 @@ def iter_deaggregate(
     iterable, be it an event stream or a generator, an item is asked for when the user records of all before it were
     yielded. Whatever is raised comes after the user records of what is before it.
     """
-    if isinstance(records, Iterable) and not isinstance(records, (Mapping, list, tuple, *ONE_RECORD)):
-        for item in records:
-            yield from _in_batches(received_records([item]), hash_range, strict)
+    limits = _first_and_last(hash_range)
+    if holds_several(records) and not isinstance(records, (list, tuple)):
+        for place, item in enumerate(records):
+            yield from _in_batches(received_records([item], place), limits, strict)
     else:
-        yield from _in_batches(received_records(records), hash_range, strict)
+        yield from _in_batches(received_records(records), limits, strict)
 
 
 def _in_batches(
@@ -80,7 +85,7 @@ def _in_batches(
             break
         found: list[UserRecord] = []
         try:
-            _report(deaggregate_received(batch, hash_range, strict, found), hash_range)
+            _log_left_out(deaggregate_received(batch, hash_range, strict, found), hash_range)
         except MalformedRecordError as error:
             failure = error  # of the two, this one is before the other
         yield from found
@@ -88,25 +93,35 @@ def _in_batches(
         raise failure
 
 
-def deaggregate_columns(records: Any, *, hash_range: tuple[int, int] | None = None, strict: bool = False) -> Columns:
+def deaggregate_columns(records: Any, *, hash_range: HashRange | None = None, strict: bool = False) -> Columns:
     """Take Kinesis records apart into columns: one buffer of data with offsets, and arrays of what goes with it.
 
     Takes what ``deaggregate`` takes, and means the same by it; no Python object is made for a user record. For callers
     who feed Arrow, numpy or a file. See ``Columns``.
     """
-    return taken_apart(records, hash_range, strict, viewed=False)
+    return read_columns(records, hash_range, strict, viewed=False)
 
 
-def taken_apart(records: Any, hash_range: tuple[int, int] | None, strict: bool, viewed: bool) -> Columns:
+def read_columns(records: Any, hash_range: HashRange | None, strict: bool, viewed: bool) -> Columns:
     """Make the columns; where payloads are ``viewed`` they stay in their Kinesis records, and there is no ``data``."""
     from .._native.columns import columns_of_received  # noqa: PLC0415 - a function that starts cold rarely needs it
 
-    columns = columns_of_received(list(received_records(records)), hash_range, strict, viewed)
-    _report(columns.left_out, hash_range)
+    limits = _first_and_last(hash_range)
+    columns = columns_of_received(list(received_records(records)), limits, strict, viewed)
+    _log_left_out(columns.left_out, limits)
     return columns
 
 
-def _report(left_out: int, hash_range: tuple[int, int] | None) -> None:
+def _first_and_last(hash_range: HashRange | None) -> tuple[int, int] | None:
+    """Return the hash keys between which user records count, of what tells them."""
+    if hash_range is None or isinstance(hash_range, tuple):
+        return hash_range
+    if hasattr(hash_range, "starting_hash_key") and hasattr(hash_range, "ending_hash_key"):
+        return hash_range.starting_hash_key, hash_range.ending_hash_key
+    raise TypeError(f"hash_range is a Shard, or the first and the last hash key of one, not {abridged(hash_range)}")
+
+
+def _log_left_out(left_out: int, hash_range: tuple[int, int] | None) -> None:
     if left_out and hash_range is not None:
         import logging  # noqa: PLC0415 - a function that starts cold rarely needs it
 

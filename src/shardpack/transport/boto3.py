@@ -9,6 +9,7 @@ from ..limits import Limits
 from ..records import KinesisRecord
 from ..shards import ShardMap
 from . import Failed, Stored, StreamDescription
+from .list_shards import list_all_shards
 
 
 class Boto3Transport:
@@ -22,7 +23,8 @@ class Boto3Transport:
         if (stream_name is None) == (stream_arn is None):
             raise ValueError("give either stream_name or stream_arn")
         self.client = client
-        self._stream = {"StreamName": stream_name} if stream_name is not None else {"StreamARN": stream_arn}
+        names = {"StreamName": stream_name, "StreamARN": stream_arn}
+        self._stream = {name: given for name, given in names.items() if given is not None}
 
     def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
         """Send one PutRecords request. Returns an outcome for each entry, by position."""
@@ -36,15 +38,7 @@ class Boto3Transport:
 
     def list_shards(self) -> ShardMap:
         """Return the open shards as they are now; follows every page."""
-        shards: list[dict[str, Any]] = []
-        request: dict[str, Any] = {**self._stream, "ShardFilter": {"Type": "AT_LATEST"}}
-        while True:
-            page = self.client.list_shards(**request)
-            shards += page["Shards"]
-            if not page.get("NextToken"):
-                return ShardMap.from_shards(shards)
-            # a page's token stands for the stream and the filter: the service refuses them beside it
-            request = {"NextToken": page["NextToken"]}
+        return ShardMap.from_shards(list_all_shards(self.client, self._stream, {"Type": "AT_LATEST"}))
 
     def describe(self) -> StreamDescription:
         """Return the stream's limits and state, from DescribeStreamSummary."""

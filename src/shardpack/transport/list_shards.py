@@ -1,0 +1,51 @@
+"""All the shards of a stream, page by page. Needs the client only: nothing here imports boto3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+TRIES = 3
+"""How often the list is begun when the token of a page expires on the way, which it does after 300 s."""
+
+
+def list_all_shards(
+    client: Any, stream: Mapping[str, str], shard_filter: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Return what ListShards tells of every shard, as boto3 gives it; each shard once, in the service's order.
+
+    ``client`` is a boto3 Kinesis client, ``stream`` what names the stream in its calls: ``{"StreamName": …}`` or
+    ``{"StreamARN": …}``. ``shard_filter`` is ListShards' own (``{"Type": "AT_LATEST"}``: the open shards alone).
+    A list whose page token expired is begun again. Errors of the client pass through; ``RuntimeError`` for a service
+    that gives the same page token again, whose list has no end.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return _follow_pages(client, stream, shard_filter)
+        except Exception as error:
+            response = getattr(error, "response", None) or {}  # as botocore's ClientError has it
+            if response.get("Error", {}).get("Code") != "ExpiredNextTokenException":
+                raise
+    return _follow_pages(client, stream, shard_filter)
+
+
+def _follow_pages(
+    client: Any, stream: Mapping[str, str], shard_filter: Mapping[str, str] | None
+) -> list[dict[str, Any]]:
+    shards: dict[str, dict[str, Any]] = {}
+    tokens: set[str] = set()
+    request: dict[str, Any] = dict(stream) if shard_filter is None else {**stream, "ShardFilter": dict(shard_filter)}
+    while True:
+        page = client.list_shards(**request)
+        for shard in page.get("Shards", ()):
+            shards[shard["ShardId"]] = (
+                shard  # a stream that changes meanwhile may show one on two pages: the later holds
+            )
+        token = page.get("NextToken")
+        if not token:
+            return list(shards.values())
+        if token in tokens:
+            raise RuntimeError(f"ListShards gave the page token {token!r:.100} twice: its list has no end")
+        tokens.add(token)
+        # a page's token stands for the stream and the filter: the service refuses them beside it
+        request = {"NextToken": token}
