@@ -16,9 +16,11 @@ C_SOURCES = {
     "shard_table": ["shard_table.c"],
     "outputs": [],
     "aggregate": ["bucket.c"],
-    "deaggregate": ["deaggregate.c"],
+    "deaggregate": ["deaggregate.c", "wire_record.c", "contents.c", "columns.c"],
+    "dissect": [],
     "columns": [],
-    "arrow": ["arrow.c", "arrow_rows.c", "dictionary.c"],
+    "arrow_rows": ["arrow_rows.c", "dictionary.c"],
+    "arrow": ["arrow.c"],
     "compat": [],
 }
 
