@@ -483,7 +483,7 @@ def test_many_that_were_pickled_take_little_memory():
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("made", [deaggregate_columns(b"raw"), deaggregate_arrow(b"raw")], ids=lambda made: type(made))
+@pytest.mark.parametrize("made", [deaggregate_columns(b"raw"), deaggregate_arrow(b"raw")], ids=type)
 def test_columns_and_batches_do_not_pickle(made, protocol):
     with pytest.raises(TypeError, match=f"{type(made).__name__}.* not pickle"):
         pickle.dumps(made, protocol)
