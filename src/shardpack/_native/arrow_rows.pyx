@@ -1,7 +1,7 @@
 """The columns of an Arrow record batch, made of ``Columns``.
 
-What they have already is taken as it stands. Keys, and what is said of a Kinesis record, become dictionaries of distinct
-texts, because engines group by the indices. First everything is gathered that takes Python objects; then C works
+What they have already is taken as it stands. Keys, and what is said of a Kinesis record, become dictionaries of
+distinct texts, because engines group by the indices. First everything is gathered that takes Python objects; then C works
 through all rows in one go; then the columns are set.
 """
 
@@ -312,24 +312,16 @@ cdef class Buffers:
 made_inside(Buffers)
 
 
-@cython.final
-cdef class Scratch:
-    """Memory and texts that are held until the columns are made."""
-
-    cdef list held
-
-    def __cinit__(self):
-        self.held = []
-
-    cdef void *zeroed(self, size_t size) except NULL:
-        cdef bytes memory = bytes(size)
-        self.held.append(memory)
-        return PyBytes_AS_STRING(memory)
+cdef void *zeroed(list held, size_t size) except NULL:
+    """Memory of zeros, which ``held`` keeps until the columns are made."""
+    cdef bytes memory = bytes(size)
+    held.append(memory)
+    return PyBytes_AS_STRING(memory)
 
 
 cdef Buffers buffers_of_columns(Columns columns):
     cdef Buffers buffers = Buffers.__new__(Buffers)
-    cdef Scratch scratch = Scratch()
+    cdef list held = []
     cdef Work work
     cdef int column
     cdef bint done
@@ -338,7 +330,7 @@ cdef Buffers buffers_of_columns(Columns columns):
     buffers.parent_count = len(columns._received)
     for column in range(COLUMNS):
         buffers.dictionaries[column] = sp_dictionary_make(SEED)
-    gather(columns, buffers, scratch, &work)
+    gather(columns, buffers, held, &work)
     if work.rows + work.partition_keys.count + work.explicit_hash_keys.count > SMALL_WORK:
         with nogil:
             done = fill(&work)
@@ -349,21 +341,20 @@ cdef Buffers buffers_of_columns(Columns columns):
     return buffers
 
 
-cdef int gather(Columns columns, Buffers buffers, Scratch scratch, Work *work) except -1:
+cdef int gather(Columns columns, Buffers buffers, list held, Work *work) except -1:
     """Take what the origins of Kinesis records say, and memory for what comes."""
     cdef ReceivedRecord record
     cdef const sp_contents *contents
     cdef size_t n = <size_t>buffers.parent_count, rows = <size_t>buffers.rows
     cdef size_t p = 0
-    cdef sp_slice *keys = <sp_slice *>scratch.zeroed(5 * n * sizeof(sp_slice))
+    cdef sp_slice *keys = <sp_slice *>zeroed(held, 5 * n * sizeof(sp_slice))
     cdef sp_slice *hash_keys = keys + n
     cdef sp_slice *sequence_numbers = hash_keys + n
     cdef sp_slice *shard_ids = sequence_numbers + n
     cdef sp_slice *errors = shard_ids + n
-    cdef int64_t *arrivals = <int64_t *>scratch.zeroed(n * sizeof(int64_t))
-    cdef uint8_t *arrived = <uint8_t *>scratch.zeroed(2 * n)
+    cdef int64_t *arrivals = <int64_t *>zeroed(held, n * sizeof(int64_t))
+    cdef uint8_t *arrived = <uint8_t *>zeroed(held, 2 * n)
     cdef uint8_t *aggregated = arrived + n
-    cdef list held = scratch.held
     work[0] = NO_WORK
     work.contents, work.parents, work.rows = columns._contents, n, rows
     for record in columns._received:
@@ -396,18 +387,18 @@ cdef int gather(Columns columns, Buffers buffers, Scratch scratch, Work *work) e
             arrived[p] = work.some_arrived = True
         p += 1
     work.parent_of = <const int32_t *>buffers.borrow(columns.parents)
-    work.starts = <int64_t *>scratch.zeroed((n + 1) * sizeof(int64_t))
+    work.starts = <int64_t *>zeroed(held, (n + 1) * sizeof(int64_t))
     work.aggregated, work.aggregated_bits = aggregated, bitmap(buffers)
     work.arrivals, work.arrived = arrivals, arrived
     if work.some_arrived:
         work.arrivals_of_rows, work.arrived_bits = <int64_t *>buffers.allocate(8 * rows), bitmap(buffers)
     work.explicit_hash_keys.some_missing = True
-    gather_keys(buffers, scratch, &work.partition_keys, PARTITION_KEY, columns.partition_key_indices, keys)
-    gather_keys(buffers, scratch, &work.explicit_hash_keys, EXPLICIT_HASH_KEY, columns.explicit_hash_key_indices,
+    gather_keys(buffers, held, &work.partition_keys, PARTITION_KEY, columns.partition_key_indices, keys)
+    gather_keys(buffers, held, &work.explicit_hash_keys, EXPLICIT_HASH_KEY, columns.explicit_hash_key_indices,
                 hash_keys)
-    gather_texts(buffers, scratch, &work.sequence_numbers, SEQUENCE_NUMBER, sequence_numbers)
-    gather_texts(buffers, scratch, &work.shard_ids, SHARD_ID, shard_ids)
-    return gather_texts(buffers, scratch, &work.errors, ERROR, errors)
+    gather_texts(buffers, held, &work.sequence_numbers, SEQUENCE_NUMBER, sequence_numbers)
+    gather_texts(buffers, held, &work.shard_ids, SHARD_ID, shard_ids)
+    return gather_texts(buffers, held, &work.errors, ERROR, errors)
 
 
 cdef Work NO_WORK  # zeros
@@ -421,24 +412,24 @@ cdef uint8_t *bitmap(Buffers buffers) except NULL:
 
 
 cdef int gather_keys(
-    Buffers buffers, Scratch scratch, Keys *keys, int column, object indices, const sp_slice *texts
+    Buffers buffers, list held, Keys *keys, int column, object indices, const sp_slice *texts
 ) except -1:
     keys.dictionary = &buffers.dictionaries[column]
     keys.indices = <const int32_t *>buffers.borrow(indices)
     keys.texts = texts
-    keys.places = <int32_t *>scratch.zeroed((keys.count + 1) * sizeof(int32_t))
+    keys.places = <int32_t *>zeroed(held, (keys.count + 1) * sizeof(int32_t))
     keys.mapped = <int32_t *>buffers.allocate(<size_t>buffers.rows * sizeof(int32_t))
     keys.bits = bitmap(buffers)
     return 0
 
 
-cdef int gather_texts(Buffers buffers, Scratch scratch, Texts *column, int number, const sp_slice *texts) except -1:
+cdef int gather_texts(Buffers buffers, list held, Texts *column, int number, const sp_slice *texts) except -1:
     cdef size_t n = <size_t>buffers.parent_count
     column.dictionary = &buffers.dictionaries[number]
     column.texts = texts
     if column.any:
-        column.codes = <int32_t *>scratch.zeroed(n * sizeof(int32_t))
-        column.valid = <uint8_t *>scratch.zeroed(n)
+        column.codes = <int32_t *>zeroed(held, n * sizeof(int32_t))
+        column.valid = <uint8_t *>zeroed(held, n)
         column.filled = <int32_t *>buffers.allocate(<size_t>buffers.rows * sizeof(int32_t))
         column.bits = bitmap(buffers)
     return 0

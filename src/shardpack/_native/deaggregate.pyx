@@ -1,11 +1,11 @@
 """Kinesis records in, user records out.
 
-What may be read, and what an odd message means, is csrc/deaggregate; how many are verified and walked together, and what
-is kept of them, csrc/contents.
+What may be read, and what an odd message means, is csrc/deaggregate; how many are verified and walked together, and
+what is kept of them, csrc/contents.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_FromObject, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromObject
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free, malloc
 
