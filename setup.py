@@ -17,9 +17,11 @@ C_SOURCES = {
     "outputs": [],
     "intake": [],
     "aggregate": ["bucket.c", "router.c"],
-    "deaggregate": ["deaggregate.c"],
+    "deaggregate": ["deaggregate.c", "wire_record.c", "contents.c", "columns.c"],
+    "dissect": [],
     "columns": [],
-    "arrow": ["arrow.c", "arrow_rows.c", "dictionary.c"],
+    "arrow_rows": ["arrow_rows.c", "dictionary.c"],
+    "arrow": ["arrow.c"],
     "compat": [],
 }
 

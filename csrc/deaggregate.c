@@ -2,139 +2,13 @@
 
 #include <string.h>
 
-enum { MAX_DEPTH = 100 }; /* protobuf's own limit on messages and groups inside one another */
-enum { IN_MESSAGE = 0, IN_RECORD = 1, IN_TAG = 2 };
-
-#define TAG(number, wire_type) ((number) << 3 | (wire_type))
-
-/* Skip the content of an unknown field. Groups nest, so the open ones are kept on a small stack. `level` says how
- * many messages are around the field already. */
-static int skip_field(sp_cursor *in, uint32_t tag, unsigned level) {
-    uint32_t open[MAX_DEPTH];
-    unsigned depth = 0;
-    for (;;) {
-        uint64_t varint;
-        sp_slice bytes;
-        switch (tag & 7) {
-        case SP_WIRE_VARINT:
-            if (!sp_read_varint(in, &varint)) return 0;
-            break;
-        case SP_WIRE_FIXED64:
-            if (!sp_skip_bytes(in, 8)) return 0;
-            break;
-        case SP_WIRE_BYTES:
-            if (!sp_read_bytes(in, &bytes)) return 0;
-            break;
-        case SP_WIRE_GROUP:
-            if (level + depth == MAX_DEPTH) return 0;
-            open[depth++] = tag >> 3;
-            break;
-        case SP_WIRE_END_GROUP:
-            if (depth == 0 || open[--depth] != tag >> 3) return 0;
-            break;
-        case SP_WIRE_FIXED32:
-            if (!sp_skip_bytes(in, 4)) return 0;
-            break;
-        default:
-            return 0;
-        }
-        if (depth == 0) return 1;
-        if (!sp_read_tag(in, &tag)) return 0;
-    }
-}
-
-static sp_verdict read_tag_message(sp_slice content, sp_wire_tag *tag) {
-    sp_cursor in = sp_cursor_over(content);
-    int has_key = 0;
-    *tag = (sp_wire_tag){0};
-    while (in.p != in.end) {
-        uint32_t field;
-        if (!sp_read_tag(&in, &field)) return SP_BAD_FIELD;
-        switch (field) {
-        case TAG(1, SP_WIRE_BYTES):
-            if (!sp_read_bytes(&in, &tag->key)) return SP_BAD_FIELD;
-            has_key = 1;
-            break;
-        case TAG(2, SP_WIRE_BYTES):
-            if (!sp_read_bytes(&in, &tag->value)) return SP_BAD_FIELD;
-            tag->has_value = 1;
-            break;
-        default:
-            if (!skip_field(&in, field, IN_TAG)) return SP_BAD_FIELD;
-        }
-    }
-    return has_key ? SP_WELL_FORMED : SP_MISSING_TAG_KEY;
-}
-
 static inline sp_span span_in(sp_slice message, sp_slice part) {
     return (sp_span){(uint32_t)(part.data - message.data), (uint32_t)part.size};
 }
 
-/* What a record's fields say, as wide as they say it. */
-typedef struct {
-    uint64_t partition_key_index, explicit_hash_key_index;
-    sp_slice data;
-    uint32_t tag_count;
-    int has_partition_key_index, has_explicit_hash_key_index, has_data;
-} fields;
-
 /* No table has 2^31 entries: an index that does not fit in 32 bits is out of range as much as this one. */
 static inline uint32_t clamp_index(uint64_t index) {
     return index < UINT32_MAX - 1 ? (uint32_t)index : UINT32_MAX - 1;
-}
-
-/* Fields in any order, again and again, and unknown ones; `at` follows, so that it says where a bad one starts. */
-static sp_verdict read_any_record(sp_slice content, fields *found, const uint8_t **at) {
-    sp_cursor in = sp_cursor_over(content);
-    sp_wire_tag tag;
-    sp_slice bytes;
-    *found = (fields){0};
-    while (in.p != in.end) {
-        uint32_t field;
-        *at = in.p;
-        if (!sp_read_tag(&in, &field)) return SP_BAD_FIELD;
-        switch (field) {
-        case TAG(1, SP_WIRE_VARINT):
-            if (!sp_read_varint(&in, &found->partition_key_index)) return SP_BAD_FIELD;
-            found->has_partition_key_index = 1;
-            break;
-        case TAG(2, SP_WIRE_VARINT):
-            if (!sp_read_varint(&in, &found->explicit_hash_key_index)) return SP_BAD_FIELD;
-            found->has_explicit_hash_key_index = 1;
-            break;
-        case TAG(3, SP_WIRE_BYTES):
-            if (!sp_read_bytes(&in, &found->data)) return SP_BAD_FIELD;
-            found->has_data = 1;
-            break;
-        case TAG(4, SP_WIRE_BYTES):
-            if (!sp_read_bytes(&in, &bytes)) return SP_BAD_FIELD;
-            sp_verdict verdict = read_tag_message(bytes, &tag);
-            if (verdict != SP_WELL_FORMED) return verdict;
-            found->tag_count++;
-            break;
-        default:
-            if (!skip_field(&in, field, IN_RECORD)) return SP_BAD_FIELD;
-        }
-    }
-    *at = content.data;
-    if (!found->has_partition_key_index) return SP_MISSING_PARTITION_KEY_INDEX;
-    return found->has_data ? SP_WELL_FORMED : SP_MISSING_DATA;
-}
-
-void sp_record_tags(sp_slice message, const sp_wire_record *record, sp_wire_tag *tags) {
-    sp_cursor in = {message.data + record->field, message.data + message.size};
-    sp_slice bytes;
-    uint32_t field;
-    if (!sp_read_bytes(&in, &bytes)) return;
-    in = sp_cursor_over(bytes);
-    while (in.p != in.end && sp_read_tag(&in, &field)) {
-        if (field == TAG(4, SP_WIRE_BYTES)) {
-            if (!sp_read_bytes(&in, &bytes)) return;
-            read_tag_message(bytes, tags++);
-        } else if (!skip_field(&in, field, IN_RECORD)) {
-            return;
-        }
-    }
 }
 
 int sp_frame(sp_slice blob, sp_slice *message) {
@@ -292,8 +166,8 @@ static inline __attribute__((always_inline)) void put_short_rows(sp_walk *walk, 
 /* One record, whatever is in it, the long way: to the one of `records` and `columns` that is there. */
 static sp_verdict put_any_record(sp_walk *walk, sp_slice content, const uint8_t *behind_tag, sp_wire_record *records,
                                  sp_columns *columns, const uint8_t **at) {
-    fields record;
-    sp_verdict verdict = read_any_record(content, &record, at);
+    sp_wire_fields record;
+    sp_verdict verdict = sp_read_wire_fields(content, &record, at);
     if (verdict != SP_WELL_FORMED) return verdict;
     uint32_t partition_key_index = clamp_index(record.partition_key_index);
     uint32_t explicit_hash_key_index =
@@ -333,20 +207,20 @@ static sp_verdict put_any_field(sp_walk *walk, sp_wire_record *records, sp_colum
     if (!sp_read_tag(&in, &tag)) return SP_BAD_FIELD;
     const uint8_t *behind_tag = in.p;
     switch (tag) {
-    case TAG(1, SP_WIRE_BYTES):
+    case SP_FIELD_TAG(1, SP_WIRE_BYTES):
         if (!sp_read_bytes(&in, &content)) return SP_BAD_FIELD;
         walk->partition_keys[walk->found.partition_keys++] = span_in(walk->message, content);
         break;
-    case TAG(2, SP_WIRE_BYTES):
+    case SP_FIELD_TAG(2, SP_WIRE_BYTES):
         if (!sp_read_bytes(&in, &content)) return SP_BAD_FIELD;
         walk->explicit_hash_keys[walk->found.explicit_hash_keys++] = span_in(walk->message, content);
         break;
-    case TAG(3, SP_WIRE_BYTES):
+    case SP_FIELD_TAG(3, SP_WIRE_BYTES):
         if (!sp_read_bytes(&in, &content)) return SP_BAD_FIELD;
         verdict = put_any_record(walk, content, behind_tag, records, columns, at);
         break;
     default:
-        if (!skip_field(&in, tag, IN_MESSAGE)) return SP_BAD_FIELD;
+        if (!sp_skip_field(&in, tag, SP_IN_MESSAGE)) return SP_BAD_FIELD;
     }
     walked_to(walk, in.p);
     return verdict;

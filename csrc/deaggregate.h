@@ -17,48 +17,13 @@
 #include "aggregate.h"
 #include "binary_view.h"
 #include "hash_key.h"
+#include "wire_record.h"
 
 enum { SP_MIN_AGGREGATE_SIZE = SP_MAGIC_SIZE + 1 + SP_TRAILER_SIZE };
 
 typedef struct {
     uint32_t partition_keys, explicit_hash_keys, records;
 } sp_message_counts;
-
-/* Where something is in the message. Messages are shorter than 2^31, protobuf's own limit. */
-typedef struct {
-    uint32_t offset, size;
-} sp_span;
-
-static inline sp_slice sp_span_of(sp_slice message, sp_span span) {
-    return (sp_slice){message.data + span.offset, span.size};
-}
-
-/* A record of the message. */
-typedef struct {
-    sp_span data;
-    uint32_t partition_key_index;
-    uint32_t explicit_hash_key_index; /* SP_NO_INDEX without one */
-    uint32_t field;                   /* the offset of the record field, behind its tag: for its tags */
-    uint32_t tag_count;
-} sp_wire_record;
-
-typedef struct {
-    sp_slice key, value;
-    int has_value;
-} sp_wire_tag;
-
-typedef enum {
-    SP_WELL_FORMED = 0,
-    /* not a protobuf AggregatedRecord: the record is not aggregated */
-    SP_BAD_FIELD,                   /* a tag, length, varint or group that does not parse */
-    SP_MISSING_PARTITION_KEY_INDEX, /* required, absent */
-    SP_MISSING_DATA,                /* required, absent */
-    SP_MISSING_TAG_KEY,             /* required, absent */
-    /* parses, but cannot be what its writer meant: malformed */
-    SP_PARTITION_KEY_INDEX_RANGE,     /* not in the table */
-    SP_EXPLICIT_HASH_KEY_INDEX_RANGE, /* not in the table */
-    SP_BAD_EXPLICIT_HASH_KEY,         /* not a decimal number below 2^128 */
-} sp_verdict;
 
 typedef struct {
     sp_verdict verdict;
@@ -107,8 +72,5 @@ enum { SP_COPY_SLACK = 32 };
 /* Records into the rows from `columns->count` on, of which there is room for `walk->room.records`; `count` moves on
  * when all is well. On SP_FAULT, `size` is the caller's to put back, and sp_walk_records says what is wrong. */
 sp_outcome sp_walk_columns(sp_walk *walk, sp_columns *columns, sp_finding *finding);
-
-/* The tags of an indexed record, in order, into `tags[record->tag_count]`. */
-void sp_record_tags(sp_slice message, const sp_wire_record *record, sp_wire_tag *tags);
 
 #endif

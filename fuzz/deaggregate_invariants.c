@@ -3,6 +3,7 @@
  * The input is the message: behind an MD5 hardly a mutation would reach the parser. It is read once more as a whole
  * record, for the frame. Input and arrays are allocations of exactly their size, so that ASan sees one byte too many.
  */
+#include "columns.h"
 #include "whole_walk.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -190,6 +191,103 @@ static void check_columns(const sp_walk *expected, const sp_wire_record *records
     end_walk(&walk);
 }
 
+/* --- many records in one call --- */
+
+enum { MANY = 5 };
+
+/* The message in its frame, with its digest or one that is wrong. */
+static uint8_t *framed(sp_slice message, int digest_is_right) {
+    uint8_t *blob = exactly(SP_MAGIC_SIZE + message.size + SP_TRAILER_SIZE, 1);
+    memcpy(blob, SP_MAGIC, SP_MAGIC_SIZE);
+    if (message.size) memcpy(blob + SP_MAGIC_SIZE, message.data, message.size);
+    sp_md5_many_portable(&message, 1, blob + SP_MAGIC_SIZE + message.size);
+    if (!digest_is_right) blob[SP_MAGIC_SIZE + message.size] ^= 1;
+    return blob;
+}
+
+static void check_kind(const sp_contents *contents, sp_kind kind, const sp_walk *expected,
+                       const sp_wire_record *records, sp_finding finding) {
+    DEMAND(contents->kind == kind);
+    if (kind == SP_MALFORMED) {
+        DEMAND(contents->finding.verdict == finding.verdict && contents->finding.offset == finding.offset);
+        DEMAND(contents->finding.record == finding.record);
+    }
+    if (kind != SP_AGGREGATED) {
+        DEMAND(!contents->walk.partition_keys && !contents->walk.explicit_hash_keys && !contents->records);
+        return;
+    }
+    const sp_message_counts *found = &expected->found;
+    DEMAND(memcmp(&contents->walk.found, found, sizeof *found) == 0);
+    DEMAND(memcmp(contents->walk.partition_keys, expected->partition_keys, found->partition_keys * sizeof(sp_span)) ==
+           0);
+    if (!contents->records) return; /* they went into columns */
+    for (uint32_t i = 0; i < found->records; i++) {
+        DEMAND(memcmp(&contents->records[i], &records[i], sizeof records[i]) == 0);
+    }
+}
+
+static void check_data(const sp_columns *columns, size_t row, sp_slice message, const sp_wire_record *record) {
+    sp_slice data = sp_span_of(message, record->data);
+    if (columns->views) {
+        DEMAND((size_t)columns->views[row].size == data.size);
+        DEMAND(data.size <= SP_VIEW_INLINE || columns->views[row].offset == (int32_t)record->data.offset);
+    } else {
+        DEMAND((size_t)(columns->offsets[row + 1] - columns->offsets[row]) == data.size);
+        DEMAND(memcmp(columns->data + columns->offsets[row], data.data, data.size) == 0);
+    }
+}
+
+/* Records between others: as they are one by one, left out where the range has no room for them, and in columns. */
+static void check_many(const sp_walk *expected, const sp_wire_record *records, int sound, sp_finding finding) {
+    static const sp_hash_range everything = {{0, 0}, {UINT64_MAX, UINT64_MAX}};
+    sp_slice message = expected->message;
+    if (message.size == 0) return;
+    uint8_t *right = framed(message, 1), *wrong = framed(message, 0);
+    size_t size = SP_MAGIC_SIZE + message.size + SP_TRAILER_SIZE;
+    sp_received received[MANY] = {
+        {.data = {right, size}},
+        {.data = {wrong, size}, .has_explicit_hash_key = 1},
+        {.data = {right, size}, .deaggregated = 1},
+        {.data = message, .deaggregated = 1},
+        {.data = {right, size}},
+    };
+    sp_kind kind = sound ? SP_AGGREGATED : finding.verdict >= SP_PARTITION_KEY_INDEX_RANGE ? SP_MALFORMED : SP_RAW;
+    const sp_kind kinds[MANY] = {kind, SP_RAW, SP_RAW, SP_RAW, kind};
+    sp_contents contents[MANY] = {0};
+    DEMAND(sp_contents_read(received, MANY, sp_md5_many_portable, &everything, contents));
+    for (int i = 0; i < MANY; i++) {
+        check_kind(&contents[i], kinds[i], expected, records, finding);
+        sp_contents_free(&contents[i]);
+    }
+    for (int viewed = 0; viewed < 2; viewed++) {
+        sp_filling filling = {.viewed = viewed};
+        sp_contents filled[MANY] = {0};
+        const sp_hash_range *range = message.size % 2 ? &everything : NULL;
+        DEMAND(sp_columns_fill(&filling, received, MANY, sp_md5_many_portable, range, filled) == SP_FILLED);
+        size_t rows = sound ? expected->found.records : 1;
+        DEMAND(filling.columns.count == 2 * rows + 3 && filling.columns.parent == MANY);
+        if (!viewed) DEMAND((size_t)filling.columns.offsets[2 * rows + 3] == filling.columns.size);
+        for (size_t row = 0; row < rows; row++) {
+            DEMAND(filling.columns.parents[row] == 0 && filling.columns.parents[rows + 3 + row] == MANY - 1);
+            if (!sound) continue;
+            check_data(&filling.columns, row, message, &records[row]);
+            check_data(&filling.columns, rows + 3 + row, message, &records[row]);
+            DEMAND(filling.columns.partition_key_indices[row] == (int32_t)records[row].partition_key_index);
+        }
+        DEMAND(filling.columns.explicit_hash_key_indices[rows] ==
+               (sound ? (int32_t)expected->found.explicit_hash_keys : 0));
+        for (int i = 0; i < MANY; i++) {
+            DEMAND(!filled[i].records);
+            check_kind(&filled[i], kinds[i], expected, records, finding);
+            sp_contents_free(&filled[i]);
+        }
+        free(filling.rows);
+        free(filling.columns.data);
+    }
+    free(right);
+    free(wrong);
+}
+
 /* Another way to walk is checked beside check_columns. */
 static void check_message(sp_slice message) {
     sp_walk walk = begin_walk(message, 1);
@@ -212,6 +310,7 @@ static void check_message(sp_slice message) {
     DEMAND(data_size + keys_size <= message.size);
     check_columns(&walk, records, sound, data_size, 0);
     check_columns(&walk, records, sound, data_size, 1);
+    check_many(&walk, records, sound, finding);
     free(records);
     end_walk(&walk);
 }

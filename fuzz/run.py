@@ -26,7 +26,9 @@ SANITIZE = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=
 COUNT_EDGES = ["-fsanitize=fuzzer-no-link"]
 WARN = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-Icsrc"]
 COVERAGE = ["-g", "-O0", "-fprofile-instr-generate", "-fcoverage-mapping"]
-COVERED = ["csrc/deaggregate.c", "csrc/varint.h", "csrc/hash_key.h"]
+WALK = ["csrc/deaggregate.c", "csrc/wire_record.c"]
+MANY = ["csrc/contents.c", "csrc/columns.c", "csrc/md5_portable.c"]
+COVERED = [*WALK, "csrc/contents.c", "csrc/columns.c", "csrc/varint.h", "csrc/hash_key.h"]
 
 
 def run(*command: str | Path, **environment: str) -> str:
@@ -72,7 +74,7 @@ def demand_needs() -> None:
 
 
 def build_invariants() -> list[str | Path]:
-    sources = ["fuzz/deaggregate_invariants.c", "fuzz/message_mutator.c", "csrc/deaggregate.c"]
+    sources = ["fuzz/deaggregate_invariants.c", "fuzz/message_mutator.c", *WALK, *MANY]
     out = BUILD / "invariants"
     run("clang", "-std=c11", *SANITIZE, *WARN, "-fsanitize=fuzzer", *sources, "-o", out)
     return [out]
@@ -82,16 +84,17 @@ def build_protobuf() -> list[str | Path]:
     """Link our C with protoc's C++ for the format; that counts its edges too, libprotobuf itself does not."""
     generated, out = BUILD / "generated", BUILD / "protobuf"
     generated.mkdir(exist_ok=True)
-    objects = [generated / name for name in ("deaggregate.o", "message_mutator.o", "aggregated_record.o")]
+    objects = [generated / name for name in ("deaggregate.o", "wire_record.o", "message_mutator.o")]
+    schema = generated / "aggregated_record.o"
     run("protoc", "--proto_path=tests", f"--cpp_out={generated}", "tests/aggregated_record.proto")
-    for source, compiled in zip(("csrc/deaggregate.c", "fuzz/message_mutator.c"), objects, strict=False):
+    for source, compiled in zip((*WALK, "fuzz/message_mutator.c"), objects, strict=True):
         run("clang", "-std=c11", *SANITIZE, *COUNT_EDGES, *WARN, "-c", source, "-o", compiled)
     cpp = ["clang++", "-std=c++17", "-DNDEBUG", *SANITIZE]
-    run(*cpp, *COUNT_EDGES, "-c", generated / "aggregated_record.pb.cc", "-o", objects[2])
+    run(*cpp, *COUNT_EDGES, "-c", generated / "aggregated_record.pb.cc", "-o", schema)
     libraries = ["-lprotobuf", "-pthread"]
     run(
         *[*cpp, "-fsanitize=fuzzer", *WARN, "-isystem", generated],
-        *["fuzz/deaggregate_protobuf.cc", *objects, *libraries, "-o", out],
+        *["fuzz/deaggregate_protobuf.cc", *objects, schema, *libraries, "-o", out],
     )
     return [out]
 
@@ -159,7 +162,7 @@ def fuzz(name: str, command: list[str | Path], seconds: int, corpus: Path) -> bo
 def print_coverage(corpus: Path) -> None:
     """Say how much of csrc the corpus reaches: every input once through the invariants, without sanitizers."""
     target, raw, profile = BUILD / "coverage", BUILD / "coverage.profraw", BUILD / "coverage.profdata"
-    sources = ["fuzz/deaggregate_invariants.c", "csrc/deaggregate.c"]
+    sources = ["fuzz/deaggregate_invariants.c", *WALK, *MANY]
     run("clang", "-std=c11", *COVERAGE, *WARN, "-fsanitize=fuzzer", *sources, "-o", target)
     with (BUILD / "coverage.log").open("w") as log:
         command = [target, "-runs=0", corpus, BUILD / "seeds"]

@@ -392,6 +392,6 @@ def test_arrays_are_released_on_any_thread():
 
 
 def test_a_batch_is_made_by_deaggregate_arrow_alone():
-    with pytest.raises(TypeError, match="made by deaggregate_arrow"):
+    with pytest.raises(TypeError, match="made by the functions"):
         UserRecordBatch()
     assert repr(deaggregate_arrow([BLOB, b"raw"])) == "<UserRecordBatch of 3 user records from 2 Kinesis records>"

@@ -467,24 +467,48 @@ def test_a_malformed_record_equals_itself_read_again():
 @pytest.mark.parametrize(
     "item", [received(TWO), TWO, received(b"raw"), BAD_INDEX], ids=["aggregated", "bare", "raw", "malformed"]
 )
-@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_pickle(item, protocol):
     before = deaggregate(item)
     after = pickle.loads(pickle.dumps(list(before), protocol))  # noqa: S301 - our own
+    assert after == list(before)
     assert fields(after) == fields(before)
     for one, other in zip(before, after, strict=True):
-        for name in ("sequence_number", "sub_sequence_number", "approximate_arrival_timestamp", "aggregated", "source"):
+        for name in ("sequence_number", "sub_sequence_number", "approximate_arrival_timestamp", "aggregated"):
             assert getattr(one, name) == getattr(other, name)
         assert str(one.error) == str(other.error)
+        assert other.source is None
+        assert pickle.loads(pickle.dumps(other, protocol)) == one  # noqa: S301 - again
 
 
-def test_a_pickled_user_record_takes_no_more_than_itself():
+@pytest.mark.parametrize("make", [bytes, received])
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickled_user_record_takes_no_more_than_itself(make, protocol):
     """It goes to other processes without the megabyte it came in."""
     blob = wire.frame(wire.content(1, b"key") + b"".join(wire.record(0, b"d" * 100) for _ in range(5000)))
-    record = deaggregate(blob)[4000]
-    pickled = pickle.dumps(record)
+    record = deaggregate(make(blob))[4000]
+    pickled = pickle.dumps(record, protocol)
     assert len(pickled) < 1000
     assert fields([pickle.loads(pickled)]) == fields([record])  # noqa: S301 - our own
+
+
+def test_many_that_were_pickled_take_little_memory():
+    """What user records of one Kinesis record have in common they have in common again."""
+    before = deaggregate(received(aggregated(*(("key", b"%d" % i) for i in range(10_000)))))
+    pickled = pickle.dumps(list(before))
+    tracemalloc.start()
+    after = pickle.loads(pickled)  # noqa: S301 - our own
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after == list(before)
+    assert size < 420 * len(after)  # four objects each, the bytes of data one of them
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("made", [deaggregate_columns(b"raw"), deaggregate_arrow(b"raw")], ids=type)
+def test_columns_and_batches_do_not_pickle(made, protocol):
+    with pytest.raises(TypeError, match=f"{type(made).__name__}.* not pickle"):
+        pickle.dumps(made, protocol)
 
 
 def test_repr_names_what_matters():
@@ -497,6 +521,29 @@ def test_repr_names_what_matters():
     assert len(repr(raw)) < 200
     [malformed] = deaggregate(BAD_INDEX)
     assert "index" in repr(malformed)
+
+
+def test_reprs_and_errors_are_cut():
+    """Keys, sequence numbers and payloads are as long as strangers make them."""
+    many = "x" * 2_000_000
+    blob = wire.aggregate([(many, b"y" * 2_000_000, None)])
+    for record in (blob, received(blob, many), received(b"raw", many, many), received(BAD_INDEX, many)):
+        assert len(repr(deaggregate(record)[0])) < 1000
+    for call in (deaggregate, deaggregate_columns):
+        with pytest.raises(MalformedRecordError) as raised:
+            call(received(BAD_INDEX, many), strict=True)
+        assert len(str(raised.value)) < 400
+
+    class Number(int):
+        def __repr__(self):
+            return many
+
+        __str__ = __format__ = lambda *_: many
+
+    for hash_range in ((Number(6), Number(5)), (many, 5, 5), (Number(1),) * 3):
+        with pytest.raises((TypeError, ValueError)) as refused:
+            deaggregate(b"raw", hash_range=hash_range)
+        assert len(str(refused.value)) < 400
 
 
 def test_user_records_are_read_only():

@@ -1,7 +1,6 @@
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t
 
-from .deaggregate cimport sp_span
-from .keys cimport sp_slice
+from .arrow_rows cimport sp_arrow_column, sp_arrow_field
 
 
 cdef extern from "arrow_abi.h" nogil:
@@ -14,20 +13,6 @@ cdef extern from "arrow_abi.h" nogil:
 
 
 cdef extern from "arrow.h" nogil:
-    ctypedef struct sp_arrow_field:
-        const char *name
-        const char *format
-        const char *dictionary_format
-        bint nullable
-    ctypedef struct sp_arrow_rows:
-        int64_t length
-        int64_t null_count
-        int64_t n_buffers
-        const void *buffers[3]
-        const void **many
-    ctypedef struct sp_arrow_column:
-        sp_arrow_rows rows
-        sp_arrow_rows dictionary
     ctypedef struct sp_arrow_owner:
         void (*let_go)(void *keeper) noexcept nogil
         void *keeper
@@ -38,28 +23,3 @@ cdef extern from "arrow.h" nogil:
     bint sp_arrow_export_stream(
         const sp_arrow_field *fields, const sp_arrow_column *columns, size_t n, int64_t rows, sp_arrow_owner owner,
         ArrowArrayStream *out)
-
-
-cdef extern from "arrow_rows.h" nogil:
-    void sp_rows_starts(const int32_t *parent_of, size_t n, size_t parents, int64_t *starts)
-    void sp_rows_fill_int32(const int64_t *starts, const int32_t *values, size_t parents, int32_t *out)
-    void sp_rows_fill_int64(const int64_t *starts, const int64_t *values, size_t parents, int64_t *out)
-    void sp_rows_fill_bits(const int64_t *starts, const uint8_t *values, size_t parents, uint8_t *out)
-    void sp_rows_map(const int32_t *indices, size_t n, const int32_t *places, int32_t *out)
-    size_t sp_rows_validity(const int32_t *indices, size_t n, uint8_t *out)
-
-
-cdef extern from "dictionary.h" nogil:
-    ctypedef struct sp_seed:
-        uint64_t first
-        uint64_t last
-    ctypedef struct sp_dictionary:
-        int64_t *offsets
-        uint8_t *bytes
-        uint32_t count
-    sp_dictionary sp_dictionary_make(sp_seed seed)
-    bint sp_dictionary_add(sp_dictionary *dictionary, sp_slice text, int32_t *index)
-    bint sp_dictionary_add_table(
-        sp_dictionary *dictionary, sp_slice message, const sp_span *spans, uint32_t n, int32_t *indices)
-    bint sp_dictionary_close(sp_dictionary *dictionary)
-    void sp_dictionary_free(sp_dictionary *dictionary)

@@ -1,3 +1,6 @@
+from .deaggregate cimport sp_contents
+
+
 cdef class Columns:
     cdef readonly object partition_key_indices
     cdef readonly object explicit_hash_key_indices
@@ -7,7 +10,8 @@ cdef class Columns:
     cdef object _views  # of 16 bytes a row, where payloads stay in their Kinesis records; or the next two
     cdef object _data
     cdef object _offsets
-    cdef list _received
+    cdef tuple _received  # the parents
+    cdef sp_contents *_contents  # of each
     cdef list _partition_keys
     cdef list _explicit_hash_keys
 

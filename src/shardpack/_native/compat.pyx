@@ -1,16 +1,19 @@
 """The inner loops of compat/aws_kinesis_agg: user records as dictionaries, and a message that grows by user records."""
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
+from .collector cimport rest_collector, wake_collector
 from .deaggregate cimport (
-    SP_NO_INDEX, PyGC_Disable, PyGC_Enable, ReceivedRecord, index_all, index_malformed, sp_span, sp_span_of,
-    sp_wire_record, to_bytes,
+    SP_NO_INDEX, ReceivedRecord, free_contents, index_all, kinesis_records, read_unverified, room_for_contents,
+    sp_contents, sp_span, sp_span_of, sp_wire_record,
 )
 from .keys cimport sp_slice
+from .made_inside cimport made_inside
+from .slices cimport bytes_of_slice, slice_of_bytes
 
 from collections import deque
 
@@ -49,16 +52,27 @@ cdef tuple OF_EVERY_USER_RECORD = ("kinesisSchemaVersion", "sequenceNumber", "ap
 
 def index_received(list received not None):
     """Find out which of these Kinesis records are aggregated and what they hold: checksums together."""
-    index_all(received)
+    index_all(kinesis_records(received))
 
 
 @cython.final
+@cython.no_gc_clear  # a cycle goes through what the dictionaries hold
 cdef class Template:
     """An aggregated record, and the dictionaries that its user records are copies of."""
 
     cdef ReceivedRecord received
+    cdef sp_contents *odd_contents  # of a record that is malformed to all other readers
     cdef dict envelope
     cdef dict kinesis
+
+    def __dealloc__(self):
+        free_contents(self.odd_contents, 1)
+
+    cdef const sp_contents *contents(self) noexcept:
+        return self.received.contents() if self.odd_contents == NULL else self.odd_contents
+
+
+made_inside(Template)
 
 
 def template_of(ReceivedRecord received not None):
@@ -66,15 +80,18 @@ def template_of(ReceivedRecord received not None):
 
     None where it is not aggregated. An index outside its table raises the ``MalformedRecordError`` that tells where.
     """
-    cdef Template template
+    cdef Template template = Template.__new__(Template)
     cdef dict envelope = {"kinesis": None}
     cdef dict kinesis = {}
     cdef object name, value
-    if not received.aggregated:
-        if received.fault is None:
+    template.received = received
+    if not received.is_aggregated():
+        error = received.error
+        if error is None:
             return None
-        if not references_hold(received):
-            raise received.error
+        template.odd_contents = room_for_contents(1)
+        if not read_unverified(received.data, template.odd_contents) or not references_hold(template.odd_contents):
+            raise error
     inner = received.source["kinesis"]
     for name in OF_EVERY_USER_RECORD:
         if name in inner:
@@ -87,29 +104,23 @@ def template_of(ReceivedRecord received not None):
     for name, value in received.source.items():
         if name != "kinesis" and name != "data":
             envelope[name] = value
-    template = Template.__new__(Template)
-    template.received = received
     template.envelope = sharing(envelope)
     template.kinesis = sharing(kinesis)
     return template
 
 
 def append_user_records(list parts not None, list out not None):
-    """Append the user records of each template, and whatever else is among the parts as it is.
-
-    The cycle collector rests meanwhile: it would go through all that is there already, again and again, and find that
-    dictionaries by the million hold no cycle. No other code runs while it rests.
-    """
-    cdef bint collecting = PyGC_Disable()
+    """Append the user records of each template, and whatever else is among the parts as it is."""
+    cdef tuple held = tuple(parts)
+    cdef bint was_awake = rest_collector()  # dictionaries by the million hold no cycle
     try:
-        for part in parts:
+        for part in held:
             if type(part) is Template:
-                build(part, out, &collecting)
+                build(<Template>part, out, &was_awake)
             else:
                 out.append(part)
     finally:
-        if collecting:
-            PyGC_Enable()
+        wake_collector(was_awake)
 
 
 cdef dict sharing(dict fields):
@@ -133,73 +144,84 @@ cdef dict sharing(dict fields):
     return shared
 
 
-cdef bint references_hold(ReceivedRecord received) except -1:
-    """Index a malformed record again: are only its explicit hash keys odd? Those are passed on as they are."""
+cdef bint references_hold(const sp_contents *contents) noexcept:
+    """Are only the explicit hash keys of a malformed record odd? Those are passed on as they are."""
     cdef const sp_wire_record *wire
     cdef uint32_t i
-    index_malformed(received)
-    for i in range(received.walk.found.records):
-        wire = &received.records[i]
-        if wire.partition_key_index >= received.walk.found.partition_keys:
+    for i in range(contents.walk.found.records):
+        wire = &contents.records[i]
+        if wire.partition_key_index >= contents.walk.found.partition_keys:
             return False
-        if wire.explicit_hash_key_index == SP_NO_INDEX or received.walk.found.explicit_hash_keys == 0:
+        if wire.explicit_hash_key_index == SP_NO_INDEX or contents.walk.found.explicit_hash_keys == 0:
             continue
-        if wire.explicit_hash_key_index >= received.walk.found.explicit_hash_keys:
+        if wire.explicit_hash_key_index >= contents.walk.found.explicit_hash_keys:
             return False
     return True
 
 
-@cython.boundscheck(False)  # indices were checked against their tables
-@cython.wraparound(False)
-cdef int build(Template template, list out, bint *collecting) except -1:
-    """Copy both dictionaries for each user record, its own fields filled in."""
-    cdef ReceivedRecord received = template.received
-    cdef dict envelope = template.envelope, kinesis = template.kinesis
-    cdef list partition_keys = texts(received, received.walk.partition_keys, received.walk.found.partition_keys)
+cdef int build(Template template, list out, bint *was_awake) except -1:
+    """Copy both dictionaries for each user record, its own fields filled in.
+
+    They are this call's own copies: another thread may be at the same template.
+    """
+    cdef const sp_contents *contents = template.contents()
+    cdef dict envelope = template.envelope.copy(), kinesis = template.kinesis.copy()
+    cdef list partition_keys = texts(contents, contents.walk.partition_keys, contents.walk.found.partition_keys)
     cdef list explicit_hash_keys = texts(
-        received, received.walk.explicit_hash_keys, received.walk.found.explicit_hash_keys)
-    cdef list numbers = NUMBERS
-    cdef bint has_explicit_hash_keys = len(explicit_hash_keys) > 0
-    cdef const sp_wire_record *wire
-    cdef const char *encoded
-    cdef bytes batch
-    cdef Py_ssize_t start = 0, end, i
+        contents, contents.walk.explicit_hash_keys, contents.walk.found.explicit_hash_keys)
+    cdef uint32_t start = 0, end
     cdef size_t size
-    while start < received.walk.found.records:
-        end = batch_end(received, start, &size)
-        if collecting[0]:  # other threads may run
-            PyGC_Enable()
-        batch = b64encode(aligned(received, start, end, size))
-        collecting[0] = PyGC_Disable()
-        encoded = PyBytes_AS_STRING(batch)
-        for i in range(start, end):
-            wire = &received.records[i]
-            kinesis["partitionKey"] = partition_keys[<Py_ssize_t>wire.partition_key_index]
-            if has_explicit_hash_keys:
-                kinesis["explicitHashKey"] = (
-                    None if wire.explicit_hash_key_index == SP_NO_INDEX
-                    else explicit_hash_keys[<Py_ssize_t>wire.explicit_hash_key_index])
-            kinesis["subSequenceNumber"] = numbers[i] if i < MOST_NUMBERS else i
-            kinesis["data"] = cut(&encoded, sp_span_of(received.walk.message, wire.data).size)
-            envelope["kinesis"] = kinesis.copy()
-            out.append(envelope.copy())
-            if len(out) % KEEP_EVERY == 0:
-                KEPT.append(PyBytes_FromStringAndSize(NULL, 128))
+    cdef bytes batch
+    while start < contents.walk.found.records:
+        end = batch_end(contents, start, &size)
+        wake_collector(was_awake[0])  # for that is not our code
+        batch = b64encode(aligned(contents, start, end, size))
+        was_awake[0] = rest_collector()
+        if len(batch) != <Py_ssize_t>(size // 3 * 4):
+            raise ValueError(f"{size} bytes have base64 of {size // 3 * 4} characters, not of {len(batch)}")
+        build_batch(contents, start, end, batch, envelope, kinesis, partition_keys, explicit_hash_keys, out)
         start = end
     return 0
 
 
-cdef list texts(ReceivedRecord received, const sp_span *spans, uint32_t count):
+@cython.boundscheck(False)  # indices were checked against their tables
+@cython.wraparound(False)
+cdef int build_batch(
+    const sp_contents *contents, uint32_t start, uint32_t end, bytes batch, dict envelope, dict kinesis,
+    list partition_keys, list explicit_hash_keys, list out
+) except -1:
+    cdef list numbers = NUMBERS
+    cdef bint has_explicit_hash_keys = len(explicit_hash_keys) > 0
+    cdef const char *encoded = PyBytes_AS_STRING(batch)
+    cdef const sp_wire_record *wire
+    cdef uint32_t i
+    for i in range(start, end):
+        wire = &contents.records[i]
+        kinesis["partitionKey"] = partition_keys[<Py_ssize_t>wire.partition_key_index]
+        if has_explicit_hash_keys:
+            kinesis["explicitHashKey"] = (
+                None if wire.explicit_hash_key_index == SP_NO_INDEX
+                else explicit_hash_keys[<Py_ssize_t>wire.explicit_hash_key_index])
+        kinesis["subSequenceNumber"] = numbers[<Py_ssize_t>i] if i < MOST_NUMBERS else i
+        kinesis["data"] = cut(&encoded, sp_span_of(contents.walk.message, wire.data).size)
+        envelope["kinesis"] = kinesis.copy()
+        out.append(envelope.copy())
+        if len(out) % KEEP_EVERY == 0:
+            KEPT.append(PyBytes_FromStringAndSize(NULL, 128))
+    return 0
+
+
+cdef list texts(const sp_contents *contents, const sp_span *spans, uint32_t count):
     """A key table as protobuf gives it to Python: bytes where they are not UTF-8."""
     cdef list out = []
     cdef sp_slice view
     while <uint32_t>len(out) < count:
         try:
             while <uint32_t>len(out) < count:
-                view = sp_span_of(received.walk.message, spans[len(out)])
+                view = sp_span_of(contents.walk.message, spans[len(out)])
                 out.append(PyUnicode_DecodeUTF8(<const char *>view.data, <Py_ssize_t>view.size, NULL))
         except UnicodeDecodeError:
-            out.append(to_bytes(view))
+            out.append(bytes_of_slice(view))
     return out
 
 
@@ -209,12 +231,12 @@ cdef list texts(ReceivedRecord received, const sp_span *spans, uint32_t count):
 # encode to their own base64 behind one another, but for the padding: as many "=" for the last characters as zeros.
 
 
-cdef uint32_t batch_end(ReceivedRecord received, uint32_t start, size_t *size) noexcept nogil:
+cdef uint32_t batch_end(const sp_contents *contents, uint32_t start, size_t *size) noexcept nogil:
     """Where the user records end that are encoded together, and how many bytes they fill."""
     cdef size_t more
     size[0] = 0
-    while start < received.walk.found.records:
-        more = (sp_span_of(received.walk.message, received.records[start].data).size + 2) // 3 * 3
+    while start < contents.walk.found.records:
+        more = (sp_span_of(contents.walk.message, contents.records[start].data).size + 2) // 3 * 3
         if size[0] + more > ENCODE_BATCH and size[0]:
             break
         size[0] += more
@@ -222,7 +244,7 @@ cdef uint32_t batch_end(ReceivedRecord received, uint32_t start, size_t *size) n
     return start
 
 
-cdef bytes aligned(ReceivedRecord received, uint32_t start, uint32_t end, size_t size):
+cdef bytes aligned(const sp_contents *contents, uint32_t start, uint32_t end, size_t size):
     """The data of these user records, each filled up with zeros to a multiple of 3."""
     cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
     cdef char *at = PyBytes_AS_STRING(out)
@@ -230,7 +252,7 @@ cdef bytes aligned(ReceivedRecord received, uint32_t start, uint32_t end, size_t
     cdef sp_slice data
     cdef uint32_t i
     for i in range(start, end):
-        data = sp_span_of(received.walk.message, received.records[i].data)
+        data = sp_span_of(contents.walk.message, contents.records[i].data)
         memcpy(at, data.data, data.size)
         at += data.size
         zeros = (3 - data.size % 3) % 3
@@ -264,7 +286,7 @@ cdef class GrowingMessage:
     cdef list records
     cdef readonly Py_ssize_t size
 
-    def __init__(self, partition_keys=(), explicit_hash_keys=(), records=()):
+    def __cinit__(self, partition_keys=(), explicit_hash_keys=(), records=()):
         self.partition_keys = list(partition_keys)
         self.explicit_hash_keys = list(explicit_hash_keys)
         self.records = list(records)
@@ -300,7 +322,7 @@ cdef class GrowingMessage:
         if is_new_hash_key:
             self.explicit_hash_keys.append(encoded_field(SP_TAG_EXPLICIT_HASH_KEY, hash_key))
         record = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>sp_field_size(content_size))
-        sp_record_write(<uint8_t *>PyBytes_AS_STRING(record), content_size, view(data), key_index, hash_index)
+        sp_record_write(<uint8_t *>PyBytes_AS_STRING(record), content_size, slice_of_bytes(data), key_index, hash_index)
         self.records.append(record)
         self.size += <Py_ssize_t>size
         return True
@@ -312,14 +334,7 @@ def size_of_one(bytes key not None, bytes hash_key, bytes data not None):
     return sp_aggregate_size_of_one(<size_t>len(key), hash_key_size, <size_t>len(data))
 
 
-cdef inline sp_slice view(bytes content) noexcept:
-    cdef sp_slice out
-    out.data = <const uint8_t *>PyBytes_AS_STRING(content)
-    out.size = <size_t>PyBytes_GET_SIZE(content)
-    return out
-
-
 cdef bytes encoded_field(uint8_t tag, bytes content):
     cdef bytes field = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>sp_field_size(<size_t>len(content)))
-    sp_field_write(<uint8_t *>PyBytes_AS_STRING(field), tag, view(content))
+    sp_field_write(<uint8_t *>PyBytes_AS_STRING(field), tag, slice_of_bytes(content))
     return field

@@ -1,13 +1,6 @@
-from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from .keys cimport sp_hash_key, sp_slice
-
-
-cdef extern from "Python.h":
-    bint PyGC_Enable()
-    bint PyGC_Disable()
 
 
 cdef extern from "hash_key.h" nogil:
@@ -33,6 +26,7 @@ cdef extern from "deaggregate.h" nogil:
         sp_slice key
         sp_slice value
         bint has_value
+    void sp_record_tags(sp_slice message, const sp_wire_record *record, sp_wire_tag *tags)
     ctypedef enum sp_verdict:
         SP_WELL_FORMED
         SP_BAD_FIELD
@@ -49,59 +43,69 @@ cdef extern from "deaggregate.h" nogil:
     bint sp_frame(sp_slice blob, sp_slice *message)
     ctypedef struct sp_walk:
         sp_slice message
-        size_t walked
         sp_span *partition_keys
         sp_span *explicit_hash_keys
         sp_message_counts found
-        sp_message_counts room
-    ctypedef enum sp_outcome:
-        SP_WALKED
-        SP_NO_ROOM
-        SP_FAULT
-    sp_outcome sp_walk_records(sp_walk *walk, sp_wire_record *records, sp_finding *finding)
     ctypedef struct sp_binary_view:
         pass
-    sp_binary_view sp_binary_view_of(sp_slice data, int32_t buffer, size_t offset)
-    enum: SP_COPY_SLACK
     ctypedef struct sp_columns:
-        sp_binary_view *views
-        int64_t *offsets
         int32_t *partition_key_indices
-        int32_t *explicit_hash_key_indices
         int32_t *sub_sequence_numbers
         int32_t *parents
         uint8_t *data
         size_t count
         size_t size
-        int32_t first_partition_key
-        int32_t first_explicit_hash_key
-        int32_t parent
-    sp_outcome sp_walk_columns(sp_walk *walk, sp_columns *columns, sp_finding *finding)
-    void sp_record_tags(sp_slice message, const sp_wire_record *record, sp_wire_tag *tags)
+
+
+cdef extern from "contents.h" nogil:
+    ctypedef enum sp_kind:
+        SP_RAW
+        SP_MALFORMED
+        SP_AGGREGATED
+        SP_LEFT_OUT
+    ctypedef struct sp_contents:
+        sp_kind kind
+        sp_walk walk
+        sp_wire_record *records
+        sp_finding finding
+    ctypedef struct sp_received:
+        sp_slice data
+        bint deaggregated
+        bint has_explicit_hash_key
+    ctypedef struct sp_hash_range:
+        sp_hash_key low
+        sp_hash_key high
+    ctypedef void sp_md5_many_fn(const sp_slice *messages, size_t n, uint8_t *digests) noexcept nogil
+    bint sp_contents_read(
+        const sp_received *received, size_t n, sp_md5_many_fn *md5_many, const sp_hash_range *range,
+        sp_contents *contents)
+    bint sp_contents_read_message(sp_slice message, sp_contents *contents)
+    void sp_contents_free(sp_contents *contents)
+    sp_contents *sp_contents_publish(sp_contents **place, sp_contents *made)
+    sp_contents *sp_contents_at(sp_contents **place)
+
+
+cdef extern from "columns.h" nogil:
+    ctypedef enum sp_filled:
+        SP_FILLED
+        SP_NO_MEMORY
+        SP_TOO_MANY_ROWS
+        SP_TOO_MANY_KEYS
+    ctypedef struct sp_filling:
+        sp_columns columns
+        uint8_t *rows
+        size_t capacity
+        bint viewed
+    sp_filled sp_columns_fill(
+        sp_filling *filling, const sp_received *received, size_t n, sp_md5_many_fn *md5_many,
+        const sp_hash_range *range, sp_contents *contents)
+    size_t sp_where_size(const sp_filling *filling)
 
 
 cdef enum:
-    # Kinesis records whose checksums are computed together: at least two vectors of lanes, where there are as many, and
-    # then as few as it takes to find them in the second-level cache again
-    FEWEST_VERIFIED = 32
-    MOST_VERIFIED = 256
-    VERIFIED_BYTES = 1 << 20
-
-
-# Kinesis records from `start` to `stop`, and of which of them the checksum is that of an aggregated record.
-cdef struct Batch:
-    Py_ssize_t start
-    Py_ssize_t stop
-    sp_slice[MOST_VERIFIED] messages
-    bint[MOST_VERIFIED] verified
-
-
-cdef inline bytes to_bytes(sp_slice view):
-    return PyBytes_FromStringAndSize(<const char *>view.data, <Py_ssize_t>view.size)
-
-
-cdef inline str to_text(sp_slice view):
-    return PyUnicode_DecodeUTF8(<const char *>view.data, <Py_ssize_t>view.size, "surrogateescape")
+    # Bytes whose work takes less than about 0.2 ms (MD5 and a walk go through a gigabyte a second): a thread that gives
+    # the interpreter up for them may wait 5 ms to have it again.
+    SMALL_WORK = 200 << 10
 
 
 cdef class ReceivedRecord:
@@ -113,31 +117,31 @@ cdef class ReceivedRecord:
     # of the one user record, where it is all there is: a raw or malformed record, or one that was pickled
     cdef str explicit_hash_key
     cdef tuple tags
-    cdef tuple fault  # of a malformed record: what its error is made of. An error that was raised holds frames, which
-    # may hold this: kept here, neither would ever be freed
-    cdef bint aggregated
-    cdef bint is_left_out  # by a hash range
-    # of an aggregated record
-    cdef sp_walk walk
-    cdef sp_wire_record *records
+    cdef tuple error_arguments  # of one that was pickled
+    cdef bint was_aggregated  # it, too
+    cdef sp_contents *_contents  # published once, and what it points to never changes; of a raw record, NULL
     cdef list partition_keys  # text, or None until somebody asks
     cdef list explicit_hash_keys
 
-    cdef sp_slice blob(self) noexcept
-    cdef int begin(self, sp_slice message) except -1
-    cdef int make_room(self) except -1
-    cdef void forget(self) noexcept
-    cdef sp_outcome walk_into(self, sp_columns *columns, sp_finding *finding) noexcept
-    cdef int index(self, sp_slice message, sp_finding *finding) except -1
+    cdef inline const sp_contents *contents(self) noexcept:
+        return sp_contents_at(&self._contents)
+
+    cdef bint is_aggregated(self) noexcept
+    cdef int keep(self, sp_contents *contents) except -1
     cdef str partition_key_at(self, Py_ssize_t i)
     cdef str explicit_hash_key_at(self, Py_ssize_t i)
-    cdef tuple tags_at(self, Py_ssize_t i)
-    cdef bint all_in_range(self, sp_hash_key low, sp_hash_key high) except -1
 
 
-cdef object named(ReceivedRecord record)
-cdef int read_hash_range(tuple hash_range, sp_hash_key *low, sp_hash_key *high) except -1
-cdef void verify(list received, Batch *batch) noexcept
-cdef int index_record(ReceivedRecord record, sp_slice message) except -1
-cdef int index_all(list received) except -1
-cdef int index_malformed(ReceivedRecord received) except -1
+cdef tuple kinesis_records(list received)
+cdef sp_received *received_by_c(tuple held) except NULL
+cdef sp_contents *room_for_contents(size_t n) except NULL
+cdef void free_contents(sp_contents *contents, size_t n) noexcept
+cdef int read_hash_range(tuple hash_range, sp_hash_range *out) except -1
+cdef int index_all(tuple held) except -1
+cdef bint read_unverified(bytes data, sp_contents *contents) except -1
+cdef sp_filled fill_columns(
+    sp_filling *filling, const sp_received *received, size_t n, const sp_hash_range *hash_range, sp_contents *contents
+) noexcept
+cdef tuple tags_of(const sp_contents *contents, Py_ssize_t i)
+cdef tuple error_arguments_of(const sp_finding *finding)
+cdef object error_with_place(ReceivedRecord record, object error)

@@ -17,14 +17,14 @@ class ReceivedRecord:
     def origin(self) -> Origin: ...
     @property
     def error(self) -> MalformedRecordError | None: ...
-    def __init__(
-        self,
+    def __new__(
+        cls,
         data: Buffer,
         shape: Callable[[Any], Origin] | None = None,
         source: Any = None,
         deaggregated: bool = False,
         explicit_hash_key: str | None = None,
-    ) -> None: ...
+    ) -> ReceivedRecord: ...
 
 @final
 class UserRecord:
@@ -60,4 +60,3 @@ class UserRecord:
 def deaggregate_received(
     received: list[ReceivedRecord], hash_range: tuple[int, int] | None, strict: bool, out: list[UserRecord]
 ) -> int: ...
-def dissect(data: Buffer) -> dict[str, Any] | None: ...

@@ -1,22 +1,26 @@
-"""Kinesis records in, user records out: verify checksums together, then validate, index and build.
+"""Kinesis records in, user records out.
 
-What may be read, and what an odd message means, is csrc/deaggregate.
+What may be read, and what an odd message means, is csrc/deaggregate; how many are verified and walked together, and
+what is kept of them, csrc/contents.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint32_t
-from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcmp, memset
+from cpython.bytes cimport PyBytes_FromObject
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport calloc, free, malloc
 
-from .keys cimport NO_POSITION, read_explicit_hash_key, sp_hash_key_from_bytes, sp_hash_key_parse
+from .collector cimport rest_collector, wake_collector
+from .keys cimport NO_POSITION, format_hash_key, read_explicit_hash_key
+from .made_inside cimport made_inside
 from .md5 cimport md5_many
+from .slices cimport bytes_of_slice, slice_of_bytes, text_of_slice
 
 from ..errors import MalformedRecordError
 
 
 cdef enum:
-    WHOLE = -1  # the position of a user record that is all its Kinesis record holds
+    WHOLE_RECORD = -1  # the position of a user record that is all its Kinesis record holds
+    MOST_SHOWN = 100  # characters of a text, or bytes, in what is for people to read
 
 cdef dict WHAT_IS_WRONG = {
     SP_BAD_FIELD: "a field does not parse",
@@ -29,168 +33,106 @@ cdef dict WHAT_IS_WRONG = {
 }
 
 
-cdef void *more_room(void *table, size_t count, size_t size) except NULL:
-    cdef void *larger = realloc(table, count * size)
-    if larger == NULL:
-        raise MemoryError
-    return larger
-
-
 @cython.final
+@cython.no_gc_clear  # a cycle goes through the source, which is cleared; so that nothing is ever missing here
 @cython.freelist(256)
 cdef class ReceivedRecord:
     """A Kinesis record as a consumer got it, and where in it the user records are: what those share."""
 
-    def __init__(self, data, shape=None, source=None, deaggregated=False, explicit_hash_key=None):
-        self.data = data if type(data) is bytes else bytes(data)
+    def __cinit__(self, data, shape=None, source=None, bint deaggregated=False, str explicit_hash_key=None):
+        self.data = data if type(data) is bytes else PyBytes_FromObject(data)
         self.source = source
         self.shape = shape
         self.deaggregated = deaggregated
         self.explicit_hash_key = explicit_hash_key
         self.tags = ()
 
+    def __dealloc__(self):
+        if self._contents != NULL:
+            sp_contents_free(self._contents)
+            free(self._contents)
+
     @property
     def origin(self):
-        if self._origin is None:
-            self._origin = self.shape(self.source)
-        return self._origin
+        with cython.critical_section(self):
+            origin = self._origin
+        if origin is None:
+            origin = self.shape(self.source)
+            with cython.critical_section(self):  # somebody else may have been first: all get the same
+                if self._origin is None:
+                    self._origin = origin
+                origin = self._origin
+        return origin
 
     @property
     def error(self):
-        return None if self.fault is None else MalformedRecordError(*self.fault)
+        # Made each time: one that was raised holds frames, which may hold this, and neither would ever be freed.
+        cdef const sp_contents *contents = self.contents()
+        if contents != NULL and contents.kind == SP_MALFORMED:
+            return MalformedRecordError(*error_arguments_of(&contents.finding))
+        return None if self.error_arguments is None else MalformedRecordError(*self.error_arguments)
 
-    def __dealloc__(self):
-        self.forget()
+    cdef bint is_aggregated(self) noexcept:
+        cdef const sp_contents *contents = self.contents()
+        return contents != NULL and contents.kind == SP_AGGREGATED
 
-    cdef sp_slice blob(self) noexcept:
-        cdef sp_slice view
-        view.data = <const uint8_t *>PyBytes_AS_STRING(self.data)
-        view.size = <size_t>PyBytes_GET_SIZE(self.data)
-        return view
-
-    cdef int begin(self, sp_slice message) except -1:
-        """Be ready to walk a message: make tables for as many keys as there may be, and more when there are."""
-        self.forget()
-        self.walk.message = message
-        self.walk.room.partition_keys = 16 + <uint32_t>(message.size // 128)
-        self.walk.room.explicit_hash_keys = 2
-        self.walk.partition_keys = <sp_span *>more_room(NULL, self.walk.room.partition_keys, sizeof(sp_span))
-        self.walk.explicit_hash_keys = <sp_span *>more_room(NULL, self.walk.room.explicit_hash_keys, sizeof(sp_span))
+    cdef int keep(self, sp_contents *contents) except -1:
+        """Take over what was found in this record, unless it is known already."""
+        cdef sp_contents *kept = <sp_contents *>malloc(sizeof(sp_contents))
+        if kept == NULL:
+            raise MemoryError
+        kept[0] = contents[0]
+        contents.walk.partition_keys = contents.walk.explicit_hash_keys = NULL
+        contents.records = NULL
+        sp_contents_publish(&self._contents, kept)
         return 0
-
-    cdef int make_room(self) except -1:
-        """Double whatever table is full."""
-        cdef sp_walk *walk = &self.walk
-        if walk.found.partition_keys == walk.room.partition_keys:
-            walk.partition_keys = <sp_span *>more_room(
-                walk.partition_keys, 2 * walk.room.partition_keys, sizeof(sp_span))
-            walk.room.partition_keys *= 2
-        if walk.found.explicit_hash_keys == walk.room.explicit_hash_keys:
-            walk.explicit_hash_keys = <sp_span *>more_room(
-                walk.explicit_hash_keys, 2 * walk.room.explicit_hash_keys, sizeof(sp_span))
-            walk.room.explicit_hash_keys *= 2
-        if self.records != NULL and walk.found.records == walk.room.records:
-            self.records = <sp_wire_record *>more_room(self.records, 2 * walk.room.records, sizeof(sp_wire_record))
-            walk.room.records *= 2
-        return 0
-
-    cdef void forget(self) noexcept:
-        free(self.walk.partition_keys)
-        free(self.walk.explicit_hash_keys)
-        free(self.records)
-        memset(&self.walk, 0, sizeof(self.walk))
-        self.records = NULL
-
-    cdef sp_outcome walk_into(self, sp_columns *columns, sp_finding *finding) noexcept:
-        """Go on to append the user records of the message to columns."""
-        with nogil:
-            return sp_walk_columns(&self.walk, columns, finding)
-
-    cdef int index(self, sp_slice message, sp_finding *finding) except -1:
-        """Find the user records of the message, and what is wrong with it."""
-        cdef sp_outcome outcome = SP_NO_ROOM
-        finding.verdict = SP_WELL_FORMED
-        self.begin(message)
-        self.walk.room.records = 16 + <uint32_t>(message.size // 128)
-        self.records = <sp_wire_record *>more_room(NULL, self.walk.room.records, sizeof(sp_wire_record))
-        while True:
-            with nogil:
-                outcome = sp_walk_records(&self.walk, self.records, finding)
-            if outcome != SP_NO_ROOM:
-                return 0
-            self.make_room()
 
     cdef str partition_key_at(self, Py_ssize_t i):
-        if self.partition_keys is None:
-            self.partition_keys = [None] * <Py_ssize_t>self.walk.found.partition_keys
-        if self.partition_keys[i] is None:
-            self.partition_keys[i] = to_text(sp_span_of(self.walk.message, self.walk.partition_keys[i]))
-        return self.partition_keys[i]
+        cdef const sp_walk *walk = &self.contents().walk
+        cdef str key
+        with cython.critical_section(self):
+            if self.partition_keys is None:
+                self.partition_keys = [None] * <Py_ssize_t>walk.found.partition_keys
+            key = self.partition_keys[i]
+            if key is None:
+                key = text_of_slice(sp_span_of(walk.message, walk.partition_keys[i]))
+                self.partition_keys[i] = key
+        return key
 
     cdef str explicit_hash_key_at(self, Py_ssize_t i):
-        if self.explicit_hash_keys is None:
-            self.explicit_hash_keys = [None] * <Py_ssize_t>self.walk.found.explicit_hash_keys
-        if self.explicit_hash_keys[i] is None:
-            self.explicit_hash_keys[i] = to_text(sp_span_of(self.walk.message, self.walk.explicit_hash_keys[i]))
-        return self.explicit_hash_keys[i]
+        cdef const sp_walk *walk = &self.contents().walk
+        cdef str key
+        with cython.critical_section(self):
+            if self.explicit_hash_keys is None:
+                self.explicit_hash_keys = [None] * <Py_ssize_t>walk.found.explicit_hash_keys
+            key = self.explicit_hash_keys[i]
+            if key is None:
+                key = text_of_slice(sp_span_of(walk.message, walk.explicit_hash_keys[i]))
+                self.explicit_hash_keys[i] = key
+        return key
 
-    cdef tuple tags_at(self, Py_ssize_t i):
-        cdef const sp_wire_record *wire = &self.records[i]
-        cdef sp_wire_tag *tags
-        cdef list out = []
-        cdef uint32_t j
-        if wire.tag_count == 0:
-            return ()
-        tags = <sp_wire_tag *>malloc(wire.tag_count * sizeof(sp_wire_tag))
-        if tags == NULL:
-            raise MemoryError
-        try:
-            sp_record_tags(self.walk.message, wire, tags)
-            for j in range(wire.tag_count):
-                out.append((to_text(tags[j].key), to_text(tags[j].value) if tags[j].has_value else None))
-        finally:
-            free(tags)
-        return tuple(out)
 
-    cdef bint all_in_range(self, sp_hash_key low, sp_hash_key high) except -1:
-        """KCL's rule: is the hash key of every user record in the range, both ends included?"""
-        cdef size_t keys = self.walk.found.partition_keys, explicit_keys = self.walk.found.explicit_hash_keys, i
-        cdef uint8_t *digests = <uint8_t *>malloc((keys + 1) * 16)
-        cdef sp_slice *texts = <sp_slice *>malloc((keys + 1) * sizeof(sp_slice))
-        cdef sp_hash_key *explicit_hash_keys = <sp_hash_key *>malloc((explicit_keys + 1) * sizeof(sp_hash_key))
-        cdef const sp_wire_record *wire
-        cdef sp_slice text
-        cdef sp_hash_key key
-        cdef bint inside = True
-        if digests == NULL or texts == NULL or explicit_hash_keys == NULL:
-            free(digests)
-            free(texts)
-            free(explicit_hash_keys)
-            raise MemoryError
-        with nogil:
-            for i in range(keys):
-                texts[i] = sp_span_of(self.walk.message, self.walk.partition_keys[i])
-            md5_many(texts, keys, digests)
-            for i in range(explicit_keys):  # once each, however many records name it
-                text = sp_span_of(self.walk.message, self.walk.explicit_hash_keys[i])
-                explicit_hash_keys[i] = low
-                sp_hash_key_parse(text.data, text.size, &explicit_hash_keys[i])  # fails only where no record names it
-            for i in range(self.walk.found.records):
-                wire = &self.records[i]
-                if wire.explicit_hash_key_index != SP_NO_INDEX:
-                    key = explicit_hash_keys[wire.explicit_hash_key_index]
-                else:
-                    key = sp_hash_key_from_bytes(digests + 16 * wire.partition_key_index)
-                if sp_hash_key_less(key, low) or sp_hash_key_less(high, key):
-                    inside = False
-                    break
-        free(digests)
-        free(texts)
-        free(explicit_hash_keys)
-        return inside
+cdef tuple tags_of(const sp_contents *contents, Py_ssize_t i):
+    cdef const sp_wire_record *wire = &contents.records[i]
+    cdef sp_wire_tag *tags
+    cdef list out = []
+    cdef uint32_t j
+    if wire.tag_count == 0:
+        return ()
+    tags = <sp_wire_tag *>malloc(wire.tag_count * sizeof(sp_wire_tag))
+    if tags == NULL:
+        raise MemoryError
+    try:
+        sp_record_tags(contents.walk.message, wire, tags)
+        for j in range(wire.tag_count):
+            out.append((text_of_slice(tags[j].key), text_of_slice(tags[j].value) if tags[j].has_value else None))
+    finally:
+        free(tags)
+    return tuple(out)
 
 
 @cython.final
+@cython.no_gc_clear  # as above
 @cython.freelist(131072)  # a GetRecords response of 10 MB in records of 100 B; fresh memory costs more than they do
 cdef class UserRecord:
     """A user record as its producer put it, and where it came from.
@@ -200,54 +142,61 @@ cdef class UserRecord:
     it came back whole), ``tags`` (pairs of key and value or None), ``error`` (why a malformed aggregated record came
     back whole). Of the Kinesis record, as far as its shape carries it: ``sequence_number``,
     ``approximate_arrival_timestamp`` (an aware datetime), ``shard_id``, ``encryption_type``, ``record_id``
-    (Firehose's), and ``source``, the record as it was given. Immutable; compares by value. Fields are made when they
-    are asked for, from the Kinesis record, which a user record keeps alive.
+    (Firehose's), and ``source``, the record as it was given. Immutable; compares by value, ``source`` not among them.
+    Fields are made when they are asked for, from the Kinesis record, which a user record keeps alive. Pickled, it takes
+    its values along and leaves the Kinesis record behind: ``source`` is None then.
     """
 
     cdef ReceivedRecord _received
     cdef bytes _data
     cdef Py_ssize_t _position
 
-    def __init__(self):
-        raise TypeError("UserRecord objects are made by deaggregate()")
+    cdef inline const sp_wire_record *wire(self) noexcept:
+        return &self._received.contents().records[self._position]
 
     @property
     def data(self):
-        if self._position == WHOLE:
+        cdef bytes data
+        if self._position == WHOLE_RECORD:
             return self._received.data
-        if self._data is None:
-            self._data = to_bytes(sp_span_of(self._received.walk.message, self._received.records[self._position].data))
-        return self._data
+        with cython.critical_section(self):
+            data = self._data
+            if data is None:
+                data = bytes_of_slice(sp_span_of(self._received.contents().walk.message, self.wire().data))
+                self._data = data
+        return data
 
     @property
     def partition_key(self):
-        if self._position == WHOLE:
+        if self._position == WHOLE_RECORD:
             return self._received.origin.partition_key
-        return self._received.partition_key_at(self._received.records[self._position].partition_key_index)
+        return self._received.partition_key_at(self.wire().partition_key_index)
 
     @property
     def explicit_hash_key(self):
         cdef uint32_t index
-        if self._position == WHOLE:
+        if self._position == WHOLE_RECORD:
             return self._received.explicit_hash_key
-        index = self._received.records[self._position].explicit_hash_key_index
+        index = self.wire().explicit_hash_key_index
         return None if index == SP_NO_INDEX else self._received.explicit_hash_key_at(index)
 
     @property
     def tags(self):
-        return self._received.tags if self._position == WHOLE else self._received.tags_at(self._position)
+        if self._position == WHOLE_RECORD:
+            return self._received.tags
+        return tags_of(self._received.contents(), self._position)
 
     @property
     def error(self):
-        return self._received.error if self._position == WHOLE else None
+        return self._received.error if self._position == WHOLE_RECORD else None
 
     @property
     def sub_sequence_number(self):
-        return self._received.origin.sub_sequence_number if self._position == WHOLE else self._position
+        return self._received.origin.sub_sequence_number if self._position == WHOLE_RECORD else self._position
 
     @property
     def aggregated(self):
-        return self._received.aggregated or self._received.deaggregated
+        return self._position != WHOLE_RECORD or self._received.deaggregated or self._received.was_aggregated
 
     @property
     def sequence_number(self):
@@ -273,174 +222,235 @@ cdef class UserRecord:
     def source(self):
         return self._received.source
 
-    def _values(self):
-        origin = (self.partition_key, *self._received.origin.values()[1:6], self.sub_sequence_number)
-        return self.data, origin, self.source, self.explicit_hash_key, self.tags, self.aggregated
+    cdef tuple own_values(self):
+        return self.data, self.explicit_hash_key, self.tags, self.aggregated
+
+    cdef tuple origin_values(self):
+        """What makes an origin of this user record alone."""
+        return self.partition_key, *self._received.origin.values()[1:6], self.sub_sequence_number
 
     def __eq__(self, other):
         if not isinstance(other, UserRecord):
             return NotImplemented
-        return self._values() == (<UserRecord>other)._values() and str(self.error) == str(other.error)
+        return (
+            self.own_values() == (<UserRecord>other).own_values()
+            and self.origin_values() == (<UserRecord>other).origin_values()
+            and str(self.error) == str(other.error))
 
     def __hash__(self):
         return hash((self.data, self.partition_key, self.explicit_hash_key, self.sub_sequence_number))
 
     def __reduce__(self):
-        data, origin, *rest = self._values()
-        return _user_record, (data, type(self._received.origin)(*origin), *rest, self.error)
+        return _user_record, (*self.own_values(), self.error, type(self._received.origin), self.origin_values())
 
     def __repr__(self):
         data = self.data if len(self.data) <= 40 else self.data[:40] + b"..."
         return (
-            f"<UserRecord {self.partition_key!r} {data!r} sequence_number={self.sequence_number!r} "
-            f"sub_sequence_number={self.sub_sequence_number}{'' if self.aggregated else ' raw'}"
-            f"{'' if self.error is None else f' error={self.error}'}>"
+            f"<UserRecord {shown(self.partition_key)} {data!r} sequence_number={shown(self.sequence_number)} "
+            f"sub_sequence_number={shown(self.sub_sequence_number)}{'' if self.aggregated else ' raw'}"
+            f"{'' if self.error is None else f' error={str(self.error):.200}'}>"
         )
 
 
-def _user_record(data, origin, source, explicit_hash_key, tags, aggregated, error):
+made_inside(UserRecord)
+
+
+cdef str shown(value):
+    """A value for people to read, however long it is: a key may be a megabyte."""
+    if isinstance(value, (str, bytes)) and len(value) > MOST_SHOWN:
+        return f"{value[:MOST_SHOWN]!r:.{2 * MOST_SHOWN}}..."
+    return f"{value!r:.{2 * MOST_SHOWN}}"
+
+
+def _user_record(
+    data, str explicit_hash_key, tuple tags not None, bint aggregated, error, origin_type, tuple origin_values not None
+):
     """Make a user record of its values: one that was pickled, and left the Kinesis record it came in behind."""
-    cdef ReceivedRecord received = ReceivedRecord(data, None, source)
-    received._origin, received.explicit_hash_key, received.tags = origin, explicit_hash_key, tags
-    received.aggregated, received.fault = aggregated, None if error is None else error.args
-    return whole(received)
+    cdef ReceivedRecord received = ReceivedRecord(data, explicit_hash_key=explicit_hash_key)
+    received._origin = origin_type(*origin_values)
+    received.tags, received.was_aggregated = tags, aggregated
+    received.error_arguments = None if error is None else error.args
+    return user_record_at(received, WHOLE_RECORD)
 
 
-cdef int read_hash_range(tuple hash_range, sp_hash_key *low, sp_hash_key *high) except -1:
-    if len(hash_range) != 2:
-        raise TypeError(f"hash_range is the first and the last hash key of a shard, not {hash_range!r:.100}")
-    read_explicit_hash_key(hash_range[0], low, NO_POSITION)
-    read_explicit_hash_key(hash_range[1], high, NO_POSITION)
-    if sp_hash_key_less(high[0], low[0]):
-        raise ValueError(f"the hash range from {hash_range[0]} to {hash_range[1]} holds no hash key")
+cdef inline UserRecord user_record_at(ReceivedRecord received, Py_ssize_t position):
+    cdef UserRecord record = UserRecord.__new__(UserRecord)
+    record._received = received
+    record._position = position
+    return record
+
+
+# --- what C reads, and what it found ---
+
+
+cdef tuple kinesis_records(list received):
+    """A list of Kinesis records as it is now. Others may change it while it is read; a tuple holds what is in it."""
+    cdef tuple held = tuple(received)
+    for record in held:
+        if type(record) is not ReceivedRecord:
+            raise TypeError(f"expected ReceivedRecord, not {type(record).__name__:.100}")
+    return held
+
+
+cdef sp_received *received_by_c(tuple held) except NULL:
+    cdef Py_ssize_t n = len(held), i
+    cdef sp_received *received = <sp_received *>malloc((<size_t>n + 1) * sizeof(sp_received))
+    cdef ReceivedRecord record
+    if received == NULL:
+        raise MemoryError
+    for i in range(n):
+        record = <ReceivedRecord>held[i]
+        received[i].data = slice_of_bytes(record.data)
+        received[i].deaggregated = record.deaggregated
+        received[i].has_explicit_hash_key = record.explicit_hash_key is not None
+    return received
+
+
+cdef sp_contents *room_for_contents(size_t n) except NULL:
+    cdef sp_contents *contents = <sp_contents *>calloc(n + 1, sizeof(sp_contents))
+    if contents == NULL:
+        raise MemoryError
+    return contents
+
+
+cdef void free_contents(sp_contents *contents, size_t n) noexcept:
+    cdef size_t i
+    if contents != NULL:
+        for i in range(n):
+            sp_contents_free(&contents[i])
+        free(contents)
+
+
+cdef bint is_large(const sp_received *received, size_t n) noexcept nogil:
+    cdef size_t i, size = 0
+    for i in range(n):
+        size += received[i].data.size
+        if size > SMALL_WORK:
+            return True
+    return False
+
+
+cdef int read_contents(tuple held, const sp_hash_range *hash_range, sp_contents *contents) except -1:
+    """Find out what each of these records holds: all of them in one go, without the interpreter where it takes long."""
+    cdef sp_received *received = received_by_c(held)
+    cdef size_t n = <size_t>len(held)
+    cdef bint done
+    if is_large(received, n):
+        with nogil:
+            done = sp_contents_read(received, n, md5_many, hash_range, contents)
+    else:
+        done = sp_contents_read(received, n, md5_many, hash_range, contents)
+    free(received)
+    if not done:
+        raise MemoryError
     return 0
 
 
-def deaggregate_received(list received, tuple hash_range, bint strict, out not None):
+cdef sp_filled fill_columns(
+    sp_filling *filling, const sp_received *received, size_t n, const sp_hash_range *hash_range, sp_contents *contents
+) noexcept:
+    """The same, into columns."""
+    cdef sp_filled filled
+    if is_large(received, n):
+        with nogil:
+            filled = sp_columns_fill(filling, received, n, md5_many, hash_range, contents)
+    else:
+        filled = sp_columns_fill(filling, received, n, md5_many, hash_range, contents)
+    return filled
+
+
+cdef bint read_unverified(bytes data, sp_contents *contents) except -1:
+    """Read what has the frame of an aggregated record, whatever its checksum: its references may lead nowhere.
+
+    False without a frame. ``contents`` is zero before, and the caller's to free.
+    """
+    cdef sp_slice message
+    if not sp_frame(slice_of_bytes(data), &message):
+        return False
+    if not sp_contents_read_message(message, contents):
+        raise MemoryError
+    return True
+
+
+cdef int read_hash_range(tuple hash_range, sp_hash_range *out) except -1:
+    if len(hash_range) != 2:
+        raise TypeError(f"hash_range is the first and the last hash key of a shard, not {hash_range!r:.100}")
+    read_explicit_hash_key(hash_range[0], &out.low, NO_POSITION)
+    read_explicit_hash_key(hash_range[1], &out.high, NO_POSITION)
+    if sp_hash_key_less(out.high, out.low):
+        raise ValueError(
+            f"the hash range from {format_hash_key(out.low)} to {format_hash_key(out.high)} holds no hash key")
+    return 0
+
+
+# --- many records ---
+
+
+def deaggregate_received(list received not None, tuple hash_range, bint strict, out not None):
     """Append the user records of Kinesis records to ``out``. Returns how many the hash range left out.
 
     When ``strict`` raises, ``out`` has the user records of all Kinesis records before the malformed one.
     """
-    cdef Py_ssize_t i, left_out = 0, stop = len(received)
-    cdef sp_hash_key low, high
-    cdef ReceivedRecord record
-    cdef Batch batch
-    failure = None
+    cdef tuple held = kinesis_records(received)
+    cdef Py_ssize_t i, left_out = 0, n = len(held), stop = n
+    cdef sp_hash_range bounds
+    cdef sp_contents *contents
     if not isinstance(out, list):
-        raise TypeError(f"out is a list, not {type(out).__name__}")
+        raise TypeError(f"out is a list, not {type(out).__name__:.100}")
     if hash_range is not None:
-        read_hash_range(hash_range, &low, &high)
-    batch.stop = 0
-    while batch.stop < stop:
-        verify(received, &batch)
-        for i in range(batch.start, batch.stop):
-            record = received[i]
-            if batch.verified[i - batch.start]:
-                index_record(record, batch.messages[i - batch.start])
-            if record.fault is not None and strict:
-                failure, stop = named(record), i
-                break
-            if record.aggregated and hash_range is not None and not record.all_in_range(low, high):
-                record.is_left_out = True
-                left_out += record.walk.found.records
-    append_user_records(received, stop, <list>out)
-    if failure is not None:
-        raise failure
+        read_hash_range(hash_range, &bounds)
+    contents = room_for_contents(<size_t>n)
+    try:
+        read_contents(held, NULL if hash_range is None else &bounds, contents)
+        for i in range(n):
+            if contents[i].kind == SP_LEFT_OUT:
+                left_out += contents[i].walk.found.records
+            elif contents[i].kind != SP_RAW:
+                (<ReceivedRecord>held[i]).keep(&contents[i])
+                if strict and contents[i].kind == SP_MALFORMED:
+                    stop = i
+                    break
+        append_user_records(held, contents, stop, <list>out)
+    finally:
+        free_contents(contents, <size_t>n)
+    if stop < n:
+        raise error_with_place(<ReceivedRecord>held[stop], (<ReceivedRecord>held[stop]).error)
     return left_out
 
 
-cdef int index_all(list received) except -1:
-    """Find out which Kinesis records are aggregated, which malformed, and what they hold."""
-    cdef Batch batch
-    cdef Py_ssize_t i
-    batch.stop = 0
-    while batch.stop < len(received):
-        verify(received, &batch)
-        for i in range(batch.start, batch.stop):
-            if batch.verified[i - batch.start]:
-                index_record(received[i], batch.messages[i - batch.start])
-    return 0
-
-
-cdef int index_malformed(ReceivedRecord received) except -1:
-    """Index a record with an error once more, for a reader with a rule of its own: its references may lead nowhere."""
-    cdef sp_slice message
-    cdef sp_finding finding
-    sp_frame(received.blob(), &message)
-    return received.index(message, &finding)
-
-
-cdef void verify(list received, Batch *batch) noexcept:
-    """Take the next Kinesis records, and compare the MD5 of every framed message with the digest behind it."""
-    cdef sp_slice[MOST_VERIFIED] framed
-    cdef Py_ssize_t[MOST_VERIFIED] owner
-    cdef uint8_t[MOST_VERIFIED * 16] digests
+cdef int append_user_records(tuple held, const sp_contents *contents, Py_ssize_t stop, list out) except -1:
+    """Append the user records of the first ``stop`` Kinesis records."""
     cdef ReceivedRecord record
-    cdef Py_ssize_t i = 0, n = 0
-    cdef size_t size = 0
-    batch.start = batch.stop
-    while batch.stop < len(received) and i < MOST_VERIFIED and (n < FEWEST_VERIFIED or size < VERIFIED_BYTES):
-        batch.verified[i] = False
-        record = received[batch.stop]
-        if not record.deaggregated and sp_frame(record.blob(), &batch.messages[i]):
-            framed[n] = batch.messages[i]
-            owner[n] = i
-            size += framed[n].size
-            n += 1
-        i += 1
-        batch.stop += 1
-    with nogil:
-        md5_many(framed, <size_t>n, digests)
-        for i in range(n):
-            batch.verified[owner[i]] = memcmp(framed[i].data + framed[i].size, digests + 16 * i, 16) == 0
-
-
-cdef int index_record(ReceivedRecord record, sp_slice message) except -1:
-    """Find out whether a verified message is an aggregated record or a malformed one, and what it holds."""
-    cdef sp_finding finding
-    record.index(message, &finding)
-    record.aggregated = finding.verdict == SP_WELL_FORMED
-    if finding.verdict >= SP_PARTITION_KEY_INDEX_RANGE:
-        record.fault = fault_of(&finding)
-    if not record.aggregated:
-        record.forget()
-    return 0
-
-
-cdef int append_user_records(list received, Py_ssize_t stop, list out) except -1:
-    """Append the user records of the first ``stop`` Kinesis records.
-
-    The cycle collector rests meanwhile, or it would go through all there are again and again. No other code runs.
-    """
-    cdef ReceivedRecord record
-    cdef UserRecord user_record
     cdef Py_ssize_t i, p
-    cdef bint collecting = PyGC_Disable()
+    cdef bint was_awake = rest_collector()
     try:
         for p in range(stop):
-            record = received[p]
-            if not record.aggregated:
-                out.append(whole(record))
-            elif not record.is_left_out:
-                for i in range(record.walk.found.records):
-                    user_record = UserRecord.__new__(UserRecord)
-                    user_record._received = record
-                    user_record._position = i
-                    out.append(user_record)
+            record = <ReceivedRecord>held[p]
+            if contents[p].kind == SP_AGGREGATED:
+                for i in range(contents[p].walk.found.records):
+                    out.append(user_record_at(record, i))
+            elif contents[p].kind != SP_LEFT_OUT:
+                out.append(user_record_at(record, WHOLE_RECORD))
     finally:
-        if collecting:
-            PyGC_Enable()
+        wake_collector(was_awake)
     return 0
 
 
-cdef UserRecord whole(ReceivedRecord received):
-    cdef UserRecord record = UserRecord.__new__(UserRecord)
-    record._received = received
-    record._position = WHOLE
-    return record
+cdef int index_all(tuple held) except -1:
+    """Find out which Kinesis records are aggregated, which malformed, and what they hold."""
+    cdef Py_ssize_t i, n = len(held)
+    cdef sp_contents *contents = room_for_contents(<size_t>n)
+    try:
+        read_contents(held, NULL, contents)
+        for i in range(n):
+            if contents[i].kind != SP_RAW:
+                (<ReceivedRecord>held[i]).keep(&contents[i])
+    finally:
+        free_contents(contents, <size_t>n)
+    return 0
 
 
-cdef tuple fault_of(const sp_finding *finding):
+cdef tuple error_arguments_of(const sp_finding *finding):
     """The finding as the arguments of an exception; its offset counts from the start of the data."""
     offset = SP_MAGIC_SIZE + finding.offset
     return (
@@ -448,47 +458,10 @@ cdef tuple fault_of(const sp_finding *finding):
         offset, finding.record)
 
 
-cdef object named(ReceivedRecord record):
+cdef object error_with_place(ReceivedRecord record, object error):
     """The error of a record for who has many: it says which one."""
-    error = record.error
     if record.origin.sequence_number is not None:
-        where = f"{error}, in the Kinesis record {record.origin.sequence_number}"
+        where = f"{error}, in the Kinesis record {record.origin.sequence_number!s:.100}"
         error = MalformedRecordError(where, error.offset, error.record_index)
     error.source = record.source
     return error
-
-
-def dissect(data):
-    """Return what an aggregated record holds and how it fares, for `shardpack inspect`; None without its frame."""
-    cdef ReceivedRecord received = ReceivedRecord(data)
-    cdef sp_slice message
-    cdef sp_finding finding
-    cdef const sp_wire_record *wire
-    cdef uint8_t[16] digest
-    if not sp_frame(received.blob(), &message):
-        return None
-    md5_many(&message, 1, digest)
-    received.index(message, &finding)
-    found = {
-        "message_size": message.size,
-        "stored_digest": (<const char *>message.data + message.size)[:16],
-        "computed_digest": (<char *>digest)[:16],
-        "error": None if finding.verdict == SP_WELL_FORMED else MalformedRecordError(*fault_of(&finding)),
-        "partition_keys": [],
-        "explicit_hash_keys": [],
-        "records": [],
-    }
-    if finding.verdict == SP_WELL_FORMED or finding.verdict >= SP_PARTITION_KEY_INDEX_RANGE:
-        for i in range(received.walk.found.partition_keys):
-            found["partition_keys"].append(to_text(sp_span_of(message, received.walk.partition_keys[i])))
-        for i in range(received.walk.found.explicit_hash_keys):
-            found["explicit_hash_keys"].append(to_text(sp_span_of(message, received.walk.explicit_hash_keys[i])))
-        for i in range(received.walk.found.records):
-            wire = &received.records[i]
-            found["records"].append((
-                wire.partition_key_index,
-                None if wire.explicit_hash_key_index == SP_NO_INDEX else wire.explicit_hash_key_index,
-                to_bytes(sp_span_of(message, wire.data)),
-                received.tags_at(<Py_ssize_t>i),
-            ))
-    return found

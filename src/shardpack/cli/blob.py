@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._native.deaggregate import dissect
+from .._native.dissect import dissect
 from ..consume import deaggregate
 from ..errors import MalformedRecordError
 

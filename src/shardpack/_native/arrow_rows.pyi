@@ -1,0 +1,1 @@
+# What is exported has no Python names; arrow reaches it by cimport.
