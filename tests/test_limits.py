@@ -55,6 +55,25 @@ def test_limits_at_their_ends(options):
     assert {name: getattr(limits, name) for name in options} == options
 
 
+@pytest.mark.parametrize("value", [1e6, "1000000", None, b"x" * 10**6])
+def test_limits_are_whole_numbers(value):
+    for name in ("max_record_bytes", "max_request_bytes", "max_request_records"):
+        with pytest.raises(TypeError, match=f"{name} is a whole number, not ") as raised:
+            Limits(**{name: value})
+        assert len(str(raised.value)) < 250
+
+
+def test_a_limit_beyond_all_numbers():
+    with pytest.raises(ValueError, match="max_record_bytes of a number of 16,610 bits is not between 1 and") as raised:
+        Limits(max_record_bytes=10**5000)
+    assert len(str(raised.value)) < 250
+
+
+def test_what_a_request_is_filled_with():
+    assert Limits().packed_request_bytes == 5 * MIB - 80 * 1024
+    assert Limits(max_request_bytes=10 * MIB).packed_request_bytes == 10 * MIB - 160 * 1024
+
+
 def test_limits_are_keyword_only_and_frozen():
     with pytest.raises(TypeError):
         Limits(5)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import index
 from typing import Any
+
+from .errors import abridged
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -25,6 +28,13 @@ MAX_REQUEST_BYTES = 5 * MIB
 LARGEST_REQUEST_BYTES = 10 * MIB
 """What PutRecords takes where the stream's record limit is raised, or where asked for."""
 
+REQUEST_MARGIN = 64
+"""Of a request of several records one byte in so many is left free: 80 KiB of 5 MiB, 160 bytes for each of 500 records.
+
+Producers report requests that the service refused as too large and that they had counted as exactly its limit. That is
+documented as data and partition keys; what else is counted is not. A record alone in its request needs no margin.
+"""
+
 MAX_REQUEST_RECORDS = 500
 """Kinesis records in one PutRecords call."""
 
@@ -34,9 +44,9 @@ PUT_PAYLOAD_UNIT_BYTES = 25 * KIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Sizes that hold for one stream. Everything in bytes counts data and UTF-8 partition keys.
+    """Sizes that hold for one stream, as the service documents them; in bytes of data and UTF-8 partition keys.
 
-    Raises ``ValueError`` for a limit the service does not have.
+    Raises ``ValueError`` for a limit the service does not have, ``TypeError`` for one that is no whole number.
     """
 
     max_record_bytes: int = MAX_RECORD_BYTES
@@ -49,14 +59,20 @@ class Limits:
             ("max_request_bytes", LARGEST_REQUEST_BYTES),
             ("max_request_records", MAX_REQUEST_RECORDS),
         ):
-            value = getattr(self, name)
+            value = whole_number(name, getattr(self, name))
             if not 1 <= value <= largest:
-                raise ValueError(f"{name} of {value:,} is not between 1 and {largest:,}")
+                raise ValueError(f"{name} of {abridged(value)} is not between 1 and {largest:,}")
+            object.__setattr__(self, name, value)
         if self.max_request_bytes < self.max_record_bytes:
             raise ValueError(
                 f"max_request_bytes of {self.max_request_bytes:,} is less than max_record_bytes of "
                 f"{self.max_record_bytes:,}: such a record would fit no request"
             )
+
+    @property
+    def packed_request_bytes(self) -> int:
+        """What ``pack`` fills a request of several records with: ``max_request_bytes`` less its 64th part."""
+        return self.max_request_bytes - self.max_request_bytes // REQUEST_MARGIN
 
     @classmethod
     def for_stream(cls, summary: Mapping[str, Any]) -> Limits:
@@ -76,3 +92,11 @@ class Limits:
 def put_payload_units(size: int) -> int:
     """PUT payload units of a Kinesis record of ``size`` bytes (data and partition key)."""
     return max(1, -(-size // PUT_PAYLOAD_UNIT_BYTES))
+
+
+def whole_number(name: str, value: Any) -> int:
+    """Return what counts as an ``int``, numpy's among them, as one. Raises ``TypeError`` that names it."""
+    try:
+        return index(value)
+    except TypeError:
+        raise TypeError(f"{name} is a whole number, not {abridged(value)}") from None

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 
-from .errors import RecordTooLargeError
-from .limits import Limits
+from .errors import RecordTooLargeError, abridged
+from .limits import Limits, whole_number
 from .records import KinesisRecord
 
 MAX_MISFITS = 64
@@ -20,7 +20,10 @@ def pack(
     *,
     max_entries_per_shard: int | None = None,
 ) -> list[list[KinesisRecord]]:
-    """Group Kinesis records into requests, each within the limits to the byte.
+    """Group Kinesis records into requests, each within the limits.
+
+    A request is counted with data, partition keys and explicit hash keys, and filled to
+    ``limits.packed_request_bytes``, a 64th less than ``max_request_bytes``. A record that is larger goes alone.
 
     Records of one shard keep their order, over the requests and inside each. A request takes one record of every shard
     before it takes a second. ``max_entries_per_shard`` caps a shard's records in one request: 1 keeps a shard's order
@@ -28,15 +31,22 @@ def pack(
     come first, so that long queues do not become a tail of nearly empty requests.
 
     Raises ``RecordTooLargeError`` for a record that exceeds ``limits.max_record_bytes``; nothing is returned then.
+    ``TypeError`` for what is no ``KinesisRecord``, and for limits that are no ``Limits``, which alone are checked.
     """
     limits = Limits() if limits is None else limits
-    if max_entries_per_shard is not None and max_entries_per_shard < 1:
-        raise ValueError(f"max_entries_per_shard of {max_entries_per_shard} is less than 1")
+    if not isinstance(limits, Limits):
+        raise TypeError(f"limits are Limits, not {abridged(limits)}")
+    if max_entries_per_shard is not None:
+        max_entries_per_shard = whole_number("max_entries_per_shard", max_entries_per_shard)
+        if max_entries_per_shard < 1:
+            raise ValueError(f"max_entries_per_shard of {abridged(max_entries_per_shard)} is less than 1")
     queues: dict[int, deque[KinesisRecord]] = {}
     for record in kinesis_records:
+        if not isinstance(record, KinesisRecord):
+            raise TypeError(f"pack takes KinesisRecords, as Aggregator.flush() returns them, not {abridged(record)}")
         if record.size > limits.max_record_bytes:
             raise RecordTooLargeError(
-                f"Kinesis record of {record.size:,} bytes (key {record.partition_key!r}) exceeds the stream's "
+                f"Kinesis record of {record.size:,} bytes (key {abridged(record.partition_key)}) exceeds the stream's "
                 f"{limits.max_record_bytes:,}"
             )
         queues.setdefault(record.shard_index, deque()).append(record)
@@ -57,7 +67,7 @@ def _next_request(
 ) -> list[KinesisRecord]:
     """Take one request's records off the queues. ``longest_first`` is a heap of (-length, shard) of those not empty."""
     request: list[KinesisRecord] = []
-    room = limits.max_request_bytes
+    room = limits.packed_request_bytes
     entries: dict[int, int] = {}  # of each shard in this request
     again: list[tuple[int, int, int]] = []  # heap of (round, -length, shard): shards that are in this request already
     done: list[int] = []  # shards with records left that this request takes no more of
@@ -70,13 +80,14 @@ def _next_request(
         else:
             break
         queue = queues[shard]
-        if queue[0].size > room:
+        size = queue[0].request_size
+        if size > room and request:
             misfits += 1
             done.append(shard)
             continue
         record = queue.popleft()
         request.append(record)
-        room -= record.size
+        room -= size
         entries[shard] = entries.get(shard, 0) + 1
         if queue and entries[shard] != max_entries_per_shard:
             # with a cap, a long queue is what makes more requests necessary, so it goes before a fair round
