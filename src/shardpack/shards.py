@@ -31,7 +31,8 @@ class ShardMap:
     """The open shards of a stream in the order of their hash ranges; immutable, safe to share between threads.
 
     Raises ``ShardMapError`` unless the ranges cover every hash key exactly once; the error names the shards between
-    which a gap or an overlap lies; ``TypeError`` for what is no ``Shard``. ``from_shards`` takes what ListShards returns.
+    which a gap or an overlap lies; ``TypeError`` for what is no ``Shard``. ``from_shards`` takes what ListShards
+    returns.
     """
 
     __slots__ = ("_shards", "_table")
