@@ -1,8 +1,8 @@
 """The columns of an Arrow record batch, made of ``Columns``.
 
 What they have already is taken as it stands. Keys, and what is said of a Kinesis record, become dictionaries of
-distinct texts, because engines group by the indices. First everything is gathered that takes Python objects; then C works
-through all rows in one go; then the columns are set.
+distinct texts, because engines group by the indices. First everything is gathered that takes Python objects; then C
+works through all rows in one go; then the columns are set.
 """
 
 cimport cython
