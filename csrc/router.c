@@ -2,7 +2,7 @@
 
 enum {
     MIN_STACK = 32,
-    LOOK_AHEAD = 16, /* records, before their turn: slots of their keys, then the keys; payloads last */
+    LOOK_AHEAD = 8, /* records, before their turn: slots of their keys, then the keys */
 };
 
 static int reserve(sp_bucket_stack *stack, size_t more) {
@@ -76,9 +76,6 @@ static inline void look_ahead(const sp_router *router, uint32_t i) {
     if (far < stage->count) {
         const sp_bucket *bucket = &router->buckets[stage->shards[far]];
         sp_text_prefetch_slot(&bucket->partition_key_table, stage->key_texts[far].hash);
-        if (stage->datas[far].size <= SP_COPIED_PAYLOAD) {
-            for (size_t at = 0; at < stage->datas[far].size; at += 64) __builtin_prefetch(stage->datas[far].data + at);
-        }
     }
     if (near < stage->count) {
         const sp_bucket *bucket = &router->buckets[stage->shards[near]];
@@ -100,9 +97,7 @@ uint32_t sp_router_route(sp_router *router) {
             .has_explicit_hash_key = stage->has_explicit_hash_key[i],
             .owner = stage->owners[i],
         };
-        sp_added added = add(router, &router->buckets[stage->shards[i]], &record);
-        if (added == SP_NO_MEMORY) return i;
-        if (added == SP_HELD) stage->owners[i] = NULL;
+        if (add(router, &router->buckets[stage->shards[i]], &record) == SP_NO_MEMORY) return i;
     }
     return stage->count;
 }

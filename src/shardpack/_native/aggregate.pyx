@@ -5,6 +5,7 @@ What is accepted is intake.pyx; routing, buckets, sizes and bytes are csrc/route
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
@@ -14,7 +15,7 @@ import os
 
 from .intake cimport Intake, sp_seed, sp_stage
 from .keys cimport (
-    SHORT_WORK, demand_one_for_one, format_hash_key, sequence_of, sp_hash_key, sp_slice,
+    PREFETCHED, SHORT_WORK, demand_one_for_one, format_hash_key, prefetch_object, sequence_of, sp_hash_key, sp_slice,
 )
 from .md5 cimport md5_many
 from .outputs cimport Outputs
@@ -26,12 +27,11 @@ from ..shards import ShardMap
 
 
 cdef extern from "router.h" nogil:
-    ctypedef struct sp_payload:
+    ctypedef struct sp_held_record:
         void *owner
     ctypedef struct sp_bucket:
-        sp_payload *payloads
-        size_t payload_count
-        uint32_t record_count
+        sp_held_record *records
+        size_t record_count
         uint32_t shard_index
         sp_hash_key first_hash_key
     ctypedef struct sp_bucket_limits:
@@ -48,7 +48,6 @@ cdef extern from "router.h" nogil:
         sp_stage stage
     bint sp_bucket_has_explicit_hash_key(const sp_bucket *bucket)
     sp_slice sp_bucket_first_key(const sp_bucket *bucket)
-    sp_slice sp_bucket_first_data(const sp_bucket *bucket)
     bint sp_bucket_is_aggregate(const sp_bucket *bucket)
     size_t sp_bucket_sealed_size(const sp_bucket *bucket)
     bint sp_router_init(
@@ -95,8 +94,10 @@ memcpy(&SEED, PyBytes_AS_STRING(entropy), sizeof(SEED))
 
 cdef void give_owners_back(const sp_bucket *bucket) noexcept:
     cdef size_t i
-    for i in range(bucket.payload_count):
-        Py_DECREF(<object>bucket.payloads[i].owner)
+    for i in range(bucket.record_count):
+        if i + PREFETCHED < bucket.record_count:
+            prefetch_object(<PyObject *>bucket.records[i + PREFETCHED].owner)
+        Py_DECREF(<object>bucket.records[i].owner)
 
 
 cdef object kinesis_record(const sp_bucket *bucket, bytes data):
@@ -107,14 +108,6 @@ cdef object kinesis_record(const sp_bucket *bucket, bytes data):
     return KinesisRecord(
         key.data[:key.size].decode(), explicit_hash_key, data, bucket.shard_index, bucket.record_count,
         PyBytes_GET_SIZE(data) + <Py_ssize_t>key.size)
-
-
-cdef bytes raw_data(const sp_bucket *bucket):
-    """The data of a bucket of one user record: the very object, or a copy of a short one."""
-    cdef sp_slice data = sp_bucket_first_data(bucket)
-    if bucket.payload_count:
-        return <bytes>bucket.payloads[0].owner
-    return PyBytes_FromStringAndSize(<const char *>data.data, <Py_ssize_t>data.size)
 
 
 cdef object demand_limits(limits):
@@ -141,9 +134,8 @@ cdef class Aggregator:
 
     ``max_bytes`` (default ``limits.max_record_bytes``, but 1 MiB at most: consumers such as Lambda take no larger ones)
     and ``max_records`` (no limit) bound an aggregated record. Up to 32,768 user records or 16 MiB wait by reference (a
-    ``bytearray`` or ``memoryview`` is copied at once) to be hashed and routed together. In their buckets, short
-    payloads are copies and others references, until up to 32 MiB of full buckets are sealed together. Memory serves
-    again, that of Kinesis records once the caller has dropped them: 128 MiB at most are kept, however many user records
+    ``bytearray`` or ``memoryview`` is copied at once) to be hashed and routed together, and in their buckets,
+    until up to 32 MiB of full buckets are sealed together. Memory serves again, that of Kinesis records once the caller has dropped them: 128 MiB at most are kept, however many user records
     there were.
     Not to be shared between threads: a call that meets another one at work raises ``RuntimeError``.
 
@@ -331,7 +323,7 @@ cdef class Aggregator:
                     routed = self._seal_and_route(sealing, outs)
         finally:
             free(outs)
-            self._intake.let_go()
+            self._intake.forget_routed()
         self._collect(datas)
         if not routed:
             raise MemoryError
@@ -340,7 +332,7 @@ cdef class Aggregator:
     cdef bytes _output(self, const sp_bucket *bucket):
         if sp_bucket_is_aggregate(bucket):
             return self._outputs.take(<Py_ssize_t>sp_bucket_sealed_size(bucket))
-        return raw_data(bucket)
+        return <bytes>bucket.records[0].owner  # raw: the very bytes
 
     cdef bint _seal_and_route(self, size_t sealing, uint8_t **outs) noexcept nogil:
         """False when memory ran out."""
