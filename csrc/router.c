@@ -134,6 +134,7 @@ void sp_router_recycle(sp_router *router, size_t count) {
         }
     }
     router->full.count -= count;
+    if (!router->full.count) return;
     memmove(router->full.buckets, router->full.buckets + count, router->full.count * sizeof *router->full.buckets);
 }
 

@@ -4,7 +4,7 @@ What is accepted is intake.pyx; routing, buckets, sizes and bytes are csrc/route
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t
@@ -134,9 +134,9 @@ cdef class Aggregator:
 
     ``max_bytes`` (default ``limits.max_record_bytes``, but 1 MiB at most: consumers such as Lambda take no larger ones)
     and ``max_records`` (no limit) bound an aggregated record. Up to 32,768 user records or 16 MiB wait by reference (a
-    ``bytearray`` or ``memoryview`` is copied at once) to be hashed and routed together, and in their buckets,
-    until up to 32 MiB of full buckets are sealed together. Memory serves again, that of Kinesis records once the caller has dropped them: 128 MiB at most are kept, however many user records
-    there were.
+    ``bytearray`` or ``memoryview`` is copied at once) to be hashed and routed together, and in their buckets until up
+    to 32 MiB of full ones are sealed together. Memory serves again, that of Kinesis records once the caller has dropped
+    them: 128 MiB at most are kept, however many user records there were.
     Not to be shared between threads: a call that meets another one at work raises ``RuntimeError``.
 
     Raises ``TypeError`` for a shard map or limits that are none, ``ValueError`` for bounds that the limits exclude.

@@ -8,11 +8,11 @@ from libc.string cimport memmove, memset
 
 from .keys cimport (
     NO_POSITION, PREFETCHED, SP_HASH_KEY_MAX_DIGITS, KeyBytes, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE,
-    PySequence_Fast_ITEMS, append_key, cut, demand_length, name_record, prefetch_object, read_explicit_hash_key,
+    PySequence_Fast_ITEMS, append_key, demand_length, name_record, prefetch_object, read_explicit_hash_key,
     is_plain_key, sp_copy_short, sp_hash_key_format, take_partition_key, view_bytes, view_key,
 )
 
-from ..errors import RecordTooLargeError
+from ..errors import RecordTooLargeError, abridged
 
 
 cdef extern from "growth.h" nogil:
@@ -86,7 +86,6 @@ cdef class Intake:
         cdef PyObject *key
         cdef PyObject *data
         cdef object key_held, data_held, hash_key = None
-        cdef size_t keys_size = self.keys.size
         self.reserve(n)
         try:
             for i in range(n):
@@ -179,8 +178,8 @@ cdef class Intake:
             )
             size = wrapped
         raise RecordTooLargeError(
-            f"{name_record(position)}record of {size:,} bytes (key {cut(key.data[:key.size].decode())}) exceeds the "
-            f"stream's {self.max_record_bytes:,}{why}"
+            f"{name_record(position)}record of {size:,} bytes (key {abridged(key.data[:key.size].decode())}) exceeds "
+            f"the stream's {self.max_record_bytes:,}{why}"
         )
 
     # --- memory ---

@@ -74,7 +74,6 @@ cdef inline object take_partition_key(object key, Py_ssize_t position):
 cdef object encode_partition_key(object key, Py_ssize_t position)
 cdef int read_explicit_hash_key(object value, sp_hash_key *hash_key, Py_ssize_t position) except -1
 cdef str name_record(Py_ssize_t position)
-cdef str cut(object text)
 cdef str format_hash_key(sp_hash_key hash_key)
 cdef object sequence_of(object items, str names, str one)
 cdef int demand_one_for_one(object first, object second, str names) except -1

@@ -10,7 +10,7 @@ from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_Check, PyUnicode_
 from libc.stdlib cimport free
 from libc.string cimport memmove
 
-from ..errors import InvalidHashKeyError, InvalidPartitionKeyError
+from ..errors import InvalidHashKeyError, InvalidPartitionKeyError, abridged
 
 
 cdef extern from "Python.h":
@@ -67,11 +67,6 @@ cdef str name_record(Py_ssize_t position):
     return "" if position == NO_POSITION else f"record {position}: "
 
 
-cdef str cut(object text):
-    """The start of a text that a caller gave: errors are read by people."""
-    return repr(text) if len(text) <= 40 else f"{text[:40]!r}…"
-
-
 cdef object encode_partition_key(object key, Py_ssize_t position):
     """The key's UTF-8 as bytes of its own, or itself where it is bytes already."""
     cdef object encoded
@@ -82,7 +77,7 @@ cdef object encode_partition_key(object key, Py_ssize_t position):
             encoded = PyUnicode_AsUTF8String(PyUnicode_FromObject(key))  # of a subclass, what it holds
         except UnicodeEncodeError as error:
             raise InvalidPartitionKeyError(
-                f"{name_record(position)}partition key {cut(error.object)} has a lone surrogate at character "
+                f"{name_record(position)}partition key {abridged(error.object)} has a lone surrogate at character "
                 f"{error.start}"
             ) from None
     elif PyBytes_Check(key):
@@ -94,7 +89,7 @@ cdef object encode_partition_key(object key, Py_ssize_t position):
                 str(encoded, "utf-8")
             except UnicodeDecodeError as error:
                 raise InvalidPartitionKeyError(
-                    f"{name_record(position)}partition key {cut(encoded)} is not UTF-8: {error.reason} at byte "
+                    f"{name_record(position)}partition key {abridged(encoded)} is not UTF-8: {error.reason} at byte "
                     f"{error.start}"
                 ) from None
     else:
@@ -106,7 +101,7 @@ cdef object encode_partition_key(object key, Py_ssize_t position):
     if characters > MAX_PARTITION_KEY_CHARACTERS:
         raise InvalidPartitionKeyError(
             f"{name_record(position)}partition key of {characters} characters "
-            f"({cut(encoded[:164].decode(errors='ignore'))}) exceeds {MAX_PARTITION_KEY_CHARACTERS}"
+            f"({abridged(encoded[:164].decode(errors='ignore'))}) exceeds {MAX_PARTITION_KEY_CHARACTERS}"
         )
     return encoded
 
@@ -117,10 +112,10 @@ cdef int read_explicit_hash_key(object value, sp_hash_key *hash_key, Py_ssize_t 
     if PyUnicode_Check(value):
         digits = PyUnicode_FromObject(value).encode("utf-8", "replace")
         if len(digits) > 1 and digits[0] == c"0":
-            raise InvalidHashKeyError(f"{name_record(position)}explicit hash key {cut(value)} has a leading zero")
+            raise InvalidHashKeyError(f"{name_record(position)}explicit hash key {abridged(value)} has a leading zero")
         if sp_hash_key_parse(<const uint8_t *>PyBytes_AS_STRING(digits), <size_t>len(digits), hash_key) < 0:
             raise InvalidHashKeyError(
-                f"{name_record(position)}explicit hash key {cut(value)} is not a decimal number in 0 … 2**128 - 1"
+                f"{name_record(position)}explicit hash key {abridged(value)} is not a decimal number in 0 … 2**128 - 1"
             )
         return 0
     if PyBool_Check(value) or not (PyLong_Check(value) or PyIndex_Check(value)):
@@ -177,7 +172,7 @@ cdef class KeyBytes:
         self.drop()
 
     cdef Py_ssize_t fill(self, object keys, Py_ssize_t start, Py_ssize_t n) except -1:
-        """Replace what is here by the next keys of a list or tuple of n: as many as a run has. Returns where it ends."""
+        """Replace what is here by the next keys of a list or tuple of n: a run of them. Returns where it ends."""
         cdef Py_ssize_t i, stop = min(n, start + KEY_RUN)
         self.count, self.size = 0, 0
         self.reserve(stop - start)
@@ -232,8 +227,8 @@ cdef class KeyBytes:
         self.count, self.size, self.capacity, self.sizes_capacity = 0, 0, 0, 0
 
 
-# One, for the next call: fresh memory costs as much in page faults as hashing what is put there. Whoever takes it has it
-# alone.
+# One, for the next call: fresh memory costs as much in page faults as hashing what is put there. Whoever takes it has
+# it alone.
 cdef list KEPT = [KeyBytes()]
 
 
