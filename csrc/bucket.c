@@ -17,8 +17,8 @@ static int reserve(sp_section *section, size_t more) {
 
 static int reserve_record(sp_bucket *bucket) {
     if (bucket->record_count < bucket->record_capacity) return 1;
-    sp_held_record *records = sp_grown(bucket->records, &bucket->record_capacity, bucket->record_count + 1,
-                                       sizeof *records, MIN_RECORDS);
+    sp_held_record *records =
+        sp_grown(bucket->records, &bucket->record_capacity, bucket->record_count + 1, sizeof *records, MIN_RECORDS);
     if (!records) return 0;
     bucket->records = records;
     return 1;
