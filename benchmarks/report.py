@@ -130,7 +130,7 @@ def docs_section(results: Mapping[str, Any]) -> str:
     groups: dict[str, dict[str, dict[Any, str]]] = {}
     units: dict[str, str] = {}
     for benchmark in results["suite"]:
-        cells = groups.setdefault(benchmark["group"], {}).setdefault(benchmark["way"], {})
+        cells = groups.setdefault(benchmark["group"], {}).setdefault(benchmark["contender"], {})
         rate = benchmark["amount"] / benchmark["min"]
         cells[benchmark["at"]], units[benchmark["group"]] = {
             "bytes": (few_digits(rate / 1e9), "GB/s"),
@@ -143,14 +143,17 @@ def docs_section(results: Mapping[str, Any]) -> str:
         ("md5", "MD5 by kernel"),
     ):
         lines += [f"![{alternative}](img/{name}.svg)", ""]
-    for group, ways in groups.items():
-        places = list(dict.fromkeys(at for cells in ways.values() for at in cells))
+    for group, contenders in groups.items():
+        places = list(dict.fromkeys(at for cells in contenders.values() for at in cells))
         lines += [
             f"**{group[0].upper()}{group[1:]}**, {units[group]}",
             "",
             f"| | {' | '.join(f'{at:,}' if isinstance(at, int) else at for at in places)} |",
             f"|---{'|---:' * len(places)}|",
-            *(f"| {way} | {' | '.join(cells.get(at, '') for at in places)} |" for way, cells in ways.items()),
+            *(
+                f"| {contender} | {' | '.join(cells.get(at, '') for at in places)} |"
+                for contender, cells in contenders.items()
+            ),
             "",
         ]
     return "\n".join(lines).rstrip()
