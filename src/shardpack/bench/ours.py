@@ -30,6 +30,15 @@ def add_many_in_batches(aggregator: Aggregator, batches: Iterable[tuple[list[str
     return sealed + len(aggregator.flush())
 
 
+def add_many_and_take(aggregator: Aggregator, batches: Iterable[tuple[list[str], list[bytes]]]) -> list[KinesisRecord]:
+    """Aggregate batch by batch, and keep what is full after each."""
+    sealed = []
+    for keys, datas in batches:
+        aggregator.add_many(keys, datas)
+        sealed += aggregator.take()
+    return sealed + aggregator.flush()
+
+
 def add(aggregator: Aggregator, corpus: Corpus) -> list[KinesisRecord]:
     """Aggregate record by record."""
     add_one = aggregator.add

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import TracebackType
 
-from .interleave import one_core, take_turn
+from .interleave import one_core
 from .peers import NotInstalledError
 from .rows import OURS, ROWS, CannotMeasureError, Scale, WrongResultError
 
@@ -60,18 +60,15 @@ class ContenderProcess:
         return float(self._connection.recv())
 
 
-def _serve(connection: Connection, name: str, scale: Scale, contender: str) -> None:
+def _serve(connection: Connection, row_name: str, scale: Scale, contender: str) -> None:
     try:
-        row = ROWS[name](scale)
-        run = row.proved(contender)
+        row = ROWS[row_name](scale)
+        turn = row.turn(contender)
     except (CannotMeasureError, NotInstalledError, WrongResultError) as why:
         connection.send(why)
         return
-    connection.send(
-        RowSummary(
-            row.title, row.detail, row.unit, {contender: row.amount_of(contender) for contender in row.contenders}
-        )
-    )
+    amounts = {name: row.amount_of(name) for name in row.contenders}
+    connection.send(RowSummary(row.title, row.detail, row.unit, amounts))
     with one_core(), suppress(EOFError):
         while True:
-            connection.send(take_turn(run, connection.recv()))
+            connection.send(turn(connection.recv()))

@@ -10,7 +10,8 @@ import importlib.util
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,13 +20,15 @@ import shardpack
 from .. import Aggregator, ShardMap, deaggregate, hash_keys
 from .._native.md5 import _md5_many
 from . import cold_start, ours, pairs, peers, received
+from .busy_thread import beside_busy_thread
 from .corpus import Corpus, flights, synthetic
-from .interleave import CORES
+from .interleave import CORES, Turn, take_turn
 from .peers import AIOKPL, AWS
 from .received import MIB
 
 OURS = "shardpack"
 FLOOR = "memcpy + MD5"
+ALONE, BESIDE = "alone", "beside a busy thread"
 
 
 class CannotMeasureError(Exception):
@@ -47,6 +50,8 @@ class Contender:
     is_right: Callable[[Any], bool] = lambda _: True
     amount: float | None = None
     """What a run moves, where that is not what ours does."""
+    beside_busy_thread: bool = False
+    """Whether another thread of the process computes in plain Python all the while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,20 @@ class Row:
         run = contender.make()
         _prove(contender.is_right(run()), f"{self.title}: {name}")
         return run
+
+    def turn(self, name: str) -> Turn:
+        """Return what times runs of a proved contender, under its conditions. Raises as ``proved`` does."""
+        run = self.proved(name)
+
+        def turn(times: int) -> float:
+            with self.conditions(name):
+                return take_turn(run, times)
+
+        return turn
+
+    def conditions(self, name: str) -> AbstractContextManager[object]:
+        """Return the context in which a contender is timed."""
+        return beside_busy_thread() if self.contenders[name].beside_busy_thread else nullcontext()
 
     def amount_of(self, name: str) -> float:
         amount = self.contenders[name].amount
@@ -184,6 +203,32 @@ def many_shards_row(scale: Scale) -> Row:
     )
 
 
+def aggregate_beside_busy_thread_row(scale: Scale) -> Row:
+    corpus = synthetic(scale(100_000), 100)
+    return _beside_busy_thread_row(
+        "`add_many` + `flush`, beside a busy thread",
+        "100 B, 8 shards",
+        corpus,
+        Contender(lambda: partial(ours.add_many, Aggregator(ShardMap.uniform(8)), corpus), _holds(corpus)),
+        Contender(lambda: partial(peers.aws_aggregate(), corpus), _holds(corpus)),
+    )
+
+
+def _beside_busy_thread_row(title: str, detail: str, corpus: Corpus, call: Contender, peer: Contender) -> Row:
+    """Ours and the peer's call, each beside a thread in a loop of plain Python; and ours with nobody beside it."""
+    return Row(
+        title,
+        detail,
+        "user records",
+        len(corpus),
+        {
+            OURS: replace(call, beside_busy_thread=True),
+            AWS: replace(peer, beside_busy_thread=True),
+            ALONE: call,
+        },
+    )
+
+
 def floor_row(scale: Scale) -> Row:
     corpus = synthetic(scale(32 * 1024), 1024)
     return Row(
@@ -276,6 +321,17 @@ def read_row(scale: Scale) -> Row:
             AWS: Contender(lambda: partial(peers.aws_read("Boto3"), records)),
             AIOKPL: Contender(lambda: partial(peers.aiokpl_read(), records)),
         },
+    )
+
+
+def deaggregate_beside_busy_thread_row(scale: Scale) -> Row:
+    corpus, records = _received(scale)
+    return _beside_busy_thread_row(
+        "`deaggregate`, beside a busy thread",
+        "to `UserRecord`s, 100 B, GetRecords with KPL aggregates",
+        corpus,
+        Contender(lambda: partial(deaggregate, records), lambda found: pairs.of_user_records(found) == corpus.pairs()),
+        _readers(corpus, records)[AWS],
     )
 
 
@@ -411,12 +467,14 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "md5": md5_row,
     "aggregate": aggregate_row,
     "threads": two_threads_row,
+    "aggregate-busy-thread": aggregate_beside_busy_thread_row,
     "aggregate-singly": aggregate_singly_row,
     "aggregate-flights": aggregate_flights_row,
     "shards": many_shards_row,
     "floor": floor_row,
     "deaggregate": deaggregate_row,
     "deaggregate-read": read_row,
+    "deaggregate-busy-thread": deaggregate_beside_busy_thread_row,
     "deaggregate-columns": columns_row,
     "deaggregate-arrow": arrow_row,
     "deaggregate-pyarrow": pyarrow_row,
