@@ -206,7 +206,6 @@ def many_shards_row(scale: Scale) -> Row:
 def aggregate_beside_busy_thread_row(scale: Scale) -> Row:
     corpus = synthetic(scale(100_000), 100)
     return _beside_busy_thread_row(
-        "`add_many` + `flush`, beside a busy thread",
         "100 B, 8 shards",
         corpus,
         Contender(lambda: partial(ours.add_many, Aggregator(ShardMap.uniform(8)), corpus), _holds(corpus)),
@@ -214,10 +213,10 @@ def aggregate_beside_busy_thread_row(scale: Scale) -> Row:
     )
 
 
-def _beside_busy_thread_row(title: str, detail: str, corpus: Corpus, call: Contender, peer: Contender) -> Row:
+def _beside_busy_thread_row(detail: str, corpus: Corpus, call: Contender, peer: Contender) -> Row:
     """Ours and the peer's call, each beside a thread in a loop of plain Python; and ours with nobody beside it."""
     return Row(
-        title,
+        f"… {BESIDE}",
         detail,
         "user records",
         len(corpus),
@@ -327,7 +326,6 @@ def read_row(scale: Scale) -> Row:
 def deaggregate_beside_busy_thread_row(scale: Scale) -> Row:
     corpus, records = _received(scale)
     return _beside_busy_thread_row(
-        "`deaggregate`, beside a busy thread",
         "to `UserRecord`s, 100 B, GetRecords with KPL aggregates",
         corpus,
         Contender(lambda: partial(deaggregate, records), lambda found: pairs.of_user_records(found) == corpus.pairs()),
@@ -473,8 +471,8 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "shards": many_shards_row,
     "floor": floor_row,
     "deaggregate": deaggregate_row,
-    "deaggregate-read": read_row,
     "deaggregate-busy-thread": deaggregate_beside_busy_thread_row,
+    "deaggregate-read": read_row,
     "deaggregate-columns": columns_row,
     "deaggregate-arrow": arrow_row,
     "deaggregate-pyarrow": pyarrow_row,
