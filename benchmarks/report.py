@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from shardpack.bench.headline import Finding, few_digits, rate_text, ratio_text
+from shardpack.bench.peers import AIOKPL, AWS
 from shardpack.bench.rows import ALONE, BESIDE
 
 ROOT = Path(__file__).resolve().parents[1]
 LATEST = ROOT / "benchmarks" / "results" / "latest.json"
+LIBRARIES = (AWS, AIOKPL, "hashlib")
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
@@ -95,7 +97,7 @@ def readme_section(results: Mapping[str, Any]) -> str:
         cells = (
             f"{finding.title}, {finding.detail}" if first else "",
             rate_text(finding.rate or 0, finding.unit) if first else "",
-            finding.against if " " in finding.against else f"`{finding.against}`",
+            f"`{finding.against}`" if finding.against in LIBRARIES else finding.against,
             rate_text(finding.peer_rate or 0, finding.unit),
             f"**{ratio_text(finding)}".replace(" ", "** ", 1),
         )

@@ -207,6 +207,7 @@ FINDINGS = [
     Finding("aggregate", "`add_many`", "100 B", "user records", 10, "aws_kinesis_agg", 8e6, 2e5, Ratio(40, 39, 42), 9),
     Finding("aggregate", "`add_many`", "100 B", "user records", 10, "aiokpl", 8e6, missing="pip install aiokpl"),
     Finding("floor", "`add_many`", "1 KiB", "bytes", 10, "memcpy + MD5", 2e9, 6e9, Ratio(0.33, 0.3, 0.36), 9),
+    Finding("aggregate-busy-thread", "…", "100 B", "user records", 10, "alone", 4e6, 8e6, Ratio(0.5, 0.49, 0.51), 9),
     Finding("columns", "columns", "", "", 0, "", missing="not here"),
 ]
 RESULTS = {
@@ -284,6 +285,7 @@ def test_table_has_what_was_measured(report):
     assert table[2:] == [
         "| `add_many`, 100 B | 8.0 M/s | `aws_kinesis_agg` | 0.20 M/s | **40×** (39 to 42) |",  # noqa: RUF001
         "| `add_many`, 1 KiB | 2.0 GB/s | memcpy + MD5 | 6.0 GB/s | **33%** (30% to 36%) |",
+        "| …, 100 B | 4.0 M/s | alone | 8.0 M/s | **0.50×** (0.49 to 0.51) |",  # noqa: RUF001
     ]
 
 
