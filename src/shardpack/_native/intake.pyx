@@ -1,5 +1,7 @@
 cimport cython
-from cpython.bytes cimport PyBytes_CheckExact
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_Check, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
+)
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_Check
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
@@ -41,10 +43,18 @@ cdef bytes copy_data(object data, Py_ssize_t position):
     """A copy of data that is no bytes object, and so may change."""
     if PyUnicode_Check(data):
         raise TypeError(f"{name_record(position)}data is bytes, not str: encode it")
+    if PyBytes_Check(data):  # of a subclass, what it holds
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
     try:
-        return bytes(memoryview(data))
+        view = memoryview(data)
+        codes = "".join(view.format.split(":")[::2])  # without the names of fields
+        if "O" not in codes:  # addresses of objects, as numpy has them
+            return bytes(view)
     except TypeError:
-        raise TypeError(f"{name_record(position)}data is bytes or a buffer, not {type(data).__name__}") from None
+        pass
+    except (BufferError, ValueError) as error:  # closed, or released
+        raise ValueError(f"{name_record(position)}data cannot be read: {cut(str(error))}") from None
+    raise TypeError(f"{name_record(position)}data is bytes or a buffer of them, not {type(data).__name__}")
 
 
 @cython.final
@@ -108,7 +118,7 @@ cdef class Intake:
         key_view, data_view = view_key(<PyObject *>key), view_bytes(<PyObject *>data)
         if key_view.size + data_view.size > self.max_record_bytes or sp_starts_with_magic(data_view):
             self.check_size(key_view, data_view, hash_key_or_none, position)
-        if hash_key_or_none != NULL or self.has_explicit_hash_key != NULL:
+        if hash_key_or_none != NULL or self.explicit_capacity:
             self.reserve_explicit()
             self.has_explicit_hash_key[i] = hash_key_or_none != NULL
             if hash_key_or_none != NULL:
@@ -212,7 +222,7 @@ cdef class Intake:
             key += self.key_sizes[at]
             stage.datas[i] = view_bytes(self.datas[at])
             stage.owners[i] = self.datas[at]
-        if self.explicit_hash_keys == NULL:
+        if self.explicit_capacity == 0:
             memset(stage.has_explicit_hash_key, 0, <size_t>n)
         else:
             for i in range(n):
@@ -240,7 +250,7 @@ cdef class Intake:
             memmove(self.keys, self.keys + self.routed_keys_size, self.keys_size - self.routed_keys_size)
             memmove(self.key_sizes, &self.key_sizes[self.routed], <size_t>left * sizeof(uint16_t))
             memmove(self.datas, &self.datas[self.routed], <size_t>left * sizeof(PyObject *))
-            if self.has_explicit_hash_key != NULL:
+            if self.explicit_capacity:
                 memmove(self.has_explicit_hash_key, &self.has_explicit_hash_key[self.routed], <size_t>left)
                 memmove(
                     self.explicit_hash_keys, &self.explicit_hash_keys[self.routed], <size_t>left * sizeof(sp_hash_key))

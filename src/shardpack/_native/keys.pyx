@@ -105,7 +105,8 @@ cdef int read_explicit_hash_key(object value, sp_hash_key *hash_key, Py_ssize_t 
     cdef unsigned char[16] number
     cdef bytes digits
     if PyUnicode_Check(value):
-        digits = PyUnicode_FromObject(value).encode("utf-8", "replace")
+        value = PyUnicode_FromObject(value)  # of a subclass, what it holds
+        digits = value.encode("utf-8", "replace")
         if len(digits) > 1 and digits[0] == c"0":
             raise InvalidHashKeyError(f"{name_record(position)}explicit hash key {cut(value)} has a leading zero")
         if sp_hash_key_parse(<const uint8_t *>PyBytes_AS_STRING(digits), <size_t>len(digits), hash_key) < 0:
@@ -120,6 +121,7 @@ cdef int read_explicit_hash_key(object value, sp_hash_key *hash_key, Py_ssize_t 
     try:
         long_as_bytes(value, number)
     except OverflowError:
+        value = int(hex(value), 16)  # of a subclass, what it holds
         shown = f"{value:#x}" if value.bit_length() < 256 else f"of {value.bit_length():,} bits"
         raise InvalidHashKeyError(
             f"{name_record(position)}explicit hash key {shown} is not in 0 … 2**128 - 1") from None
