@@ -4,7 +4,7 @@ from cpython.bytes cimport (
 from cpython.list cimport PyList_CheckExact
 from cpython.long cimport PyLong_Check
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.number cimport PyIndex_Check, PyNumber_Index
+from cpython.number cimport PyNumber_Index
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_CheckExact
 from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_Check, PyUnicode_FromObject
@@ -59,7 +59,8 @@ cdef str name_record(Py_ssize_t position):
 
 cdef str cut(object text):
     """The start of a text that a caller gave: errors are read by people."""
-    return repr(text) if len(text) <= 40 else f"{text[:40]!r}…"
+    cdef str shown = repr(text[:40])
+    return shown if len(text) <= 40 and len(shown) <= 160 else f"{shown[:160]}…"
 
 
 cdef object encode_partition_key(object key, Py_ssize_t position):
@@ -114,10 +115,12 @@ cdef int read_explicit_hash_key(object value, sp_hash_key *hash_key, Py_ssize_t 
                 f"{name_record(position)}explicit hash key {cut(value)} is not a decimal number in 0 … 2**128 - 1"
             )
         return 0
-    if PyBool_Check(value) or not (PyLong_Check(value) or PyIndex_Check(value)):
-        raise TypeError(f"{name_record(position)}an explicit hash key is int or str, not {type(value).__name__}")
-    if not PyLong_Check(value):
-        value = PyNumber_Index(value)  # numpy's
+    if not PyLong_Check(value) or PyBool_Check(value):
+        try:
+            value = PyNumber_Index(None if PyBool_Check(value) else value)  # numpy's
+        except TypeError:
+            raise TypeError(
+                f"{name_record(position)}an explicit hash key is int or str, not {type(value).__name__}") from None
     try:
         long_as_bytes(value, number)
     except OverflowError:
