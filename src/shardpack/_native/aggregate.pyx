@@ -365,7 +365,10 @@ cdef class Aggregator:
         """Make Kinesis records of the first full buckets, which were sealed into these, and empty them."""
         cdef size_t count = <size_t>len(datas), i
         cdef list records = [kinesis_record(&self._router.full.buckets[i], datas[i]) for i in range(count)]
-        self._ready += records
+        if self._ready:
+            self._ready += records
+        else:  # an empty list that cannot grow would leak them: CPython 3.11's extend
+            self._ready = records
         for i in range(count):
             give_owners_back(&self._router.full.buckets[i])
         sp_router_recycle(self._router, count)
