@@ -123,7 +123,7 @@ cdef int read_explicit_hash_key(object value, sp_hash_key *hash_key, Py_ssize_t 
                 f"{name_record(position)}an explicit hash key is int or str, not {type(value).__name__}") from None
     try:
         long_as_bytes(value, number)
-    except OverflowError:
+    except (OverflowError, ValueError):  # too large, or negative (3.13)
         value = int(hex(value), 16)  # of a subclass, what it holds
         shown = f"{value:#x}" if value.bit_length() < 256 else f"of {value.bit_length():,} bits"
         raise InvalidHashKeyError(
