@@ -143,6 +143,7 @@ void sp_router_recycle(sp_router *router, size_t count) {
         }
     }
     router->full.count -= count;
+    if (router->full.count == 0) return; /* there may be no array at all */
     memmove(router->full.buckets, router->full.buckets + count, router->full.count * sizeof *router->full.buckets);
 }
 
