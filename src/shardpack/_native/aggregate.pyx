@@ -21,7 +21,8 @@ from .md5 cimport md5_many
 from .outputs cimport Outputs
 from .shard_table cimport ShardTable, sp_shard_table
 
-from ..limits import LARGEST_RECORD_BYTES, MAX_RECORD_BYTES, Limits
+from ..errors import abridged
+from ..limits import LARGEST_RECORD_BYTES, MAX_RECORD_BYTES, Limits, whole_number
 from ..records import KinesisRecord
 from ..shards import ShardMap
 
@@ -110,16 +111,17 @@ cdef object kinesis_record(const sp_bucket *bucket, bytes data):
         PyBytes_GET_SIZE(data) + <Py_ssize_t>key.size)
 
 
-cdef object demand_limits(limits):
-    """What a caller gave as limits, as long as they are limits of the service."""
-    if limits is None:
-        return Limits()
-    if not isinstance(limits, Limits):
-        raise TypeError(f"limits are a Limits, not {type(limits).__name__}")
-    if not 1 <= limits.max_record_bytes <= LARGEST_RECORD_BYTES:
-        raise ValueError(f"max_record_bytes of {limits.max_record_bytes:,} is not between 1 and "
-                         f"{LARGEST_RECORD_BYTES:,}")
-    return limits
+cdef Py_ssize_t bounded(str name, given, Py_ssize_t largest) except -1:
+    """A bound that a caller gave, read once: a subclass of int may say what it likes."""
+    cdef Py_ssize_t value = 0
+    try:
+        value = whole_number(name, given)
+    except OverflowError:
+        pass
+    if not 1 <= value <= largest:
+        shown = f"{value:,}" if value else abridged(given)
+        raise ValueError(f"{name} of {shown} is not between 1 and {largest:,}")
+    return value
 
 
 @cython.final
@@ -156,20 +158,20 @@ cdef class Aggregator:
 
     def __cinit__(self, shard_map, *, limits=None, max_bytes=None, max_records=None):
         cdef sp_bucket_limits bounds
+        cdef Py_ssize_t largest
         if not isinstance(shard_map, ShardMap):
             raise TypeError(
                 f"an Aggregator is made for a ShardMap, not {type(shard_map).__name__}: ShardMap(shards), "
                 "ShardMap.from_shards(client.list_shards(…)) or transport.list_shards()")
-        self.limits = demand_limits(limits)
+        if not (limits is None or isinstance(limits, Limits)):
+            raise TypeError(f"limits are a Limits, not {type(limits).__name__}")
+        self.limits = Limits() if limits is None else limits
+        largest = bounded("max_record_bytes", self.limits.max_record_bytes, LARGEST_RECORD_BYTES)
         self.shard_map = shard_map
         self._table = <ShardTable?>shard_map._table
-        largest = self.limits.max_record_bytes
-        self.max_bytes = min(largest, MAX_RECORD_BYTES) if max_bytes is None else max_bytes
-        self.max_records = UINT32_MAX if max_records is None else max_records
-        if not 1 <= self.max_bytes <= largest:
-            raise ValueError(f"max_bytes of {max_bytes:,} is not between 1 and {largest:,}")
-        if not 1 <= self.max_records <= UINT32_MAX:
-            raise ValueError(f"max_records of {max_records:,} is not between 1 and {UINT32_MAX:,}")
+        most = min(largest, MAX_RECORD_BYTES)
+        self.max_bytes = most if max_bytes is None else bounded("max_bytes", max_bytes, largest)
+        self.max_records = UINT32_MAX if max_records is None else bounded("max_records", max_records, UINT32_MAX)
         bounds.max_size, bounds.max_records, bounds.seed = <size_t>self.max_bytes, <uint32_t>self.max_records, SEED
         self._ready = []
         self._outputs = Outputs()
@@ -356,7 +358,10 @@ cdef class Aggregator:
         """Make Kinesis records of the first full buckets, which were sealed into these, and empty them."""
         cdef size_t count = <size_t>len(datas), i
         cdef list records = [kinesis_record(&self._router.full.buckets[i], datas[i]) for i in range(count)]
-        self._ready += records
+        if self._ready:
+            self._ready += records
+        else:  # an empty list that cannot grow would leak them: CPython 3.11's extend
+            self._ready = records
         for i in range(count):
             give_owners_back(&self._router.full.buckets[i])
         sp_router_recycle(self._router, count)

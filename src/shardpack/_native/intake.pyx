@@ -1,5 +1,7 @@
 cimport cython
-from cpython.bytes cimport PyBytes_CheckExact
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_Check, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
+)
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.unicode cimport PyUnicode_Check
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
@@ -51,13 +53,22 @@ cdef bytes copy_data(object data, Py_ssize_t position):
     """A copy of data that is no bytes object, and so may change."""
     if PyUnicode_Check(data):
         raise TypeError(f"{name_record(position)}data is bytes, not str: encode it")
+    if PyBytes_Check(data):  # of a subclass, what it holds
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
     try:
-        return bytes(memoryview(data))
+        view = memoryview(data)
+        codes = "".join(view.format.split(":")[::2])  # without the names of fields
+        if "O" not in codes:  # addresses of objects, as numpy has them
+            return bytes(view)
     except TypeError:
-        raise TypeError(f"{name_record(position)}data is bytes or a buffer, not {type(data).__name__}") from None
+        pass
+    except (BufferError, ValueError) as error:  # closed, or released
+        raise ValueError(f"{name_record(position)}data cannot be read: {abridged(str(error))}") from None
+    raise TypeError(f"{name_record(position)}data is bytes or a buffer of them, not {type(data).__name__}")
 
 
 @cython.final
+@cython.no_gc  # it refers to bytes alone, and reads what it holds to the end
 cdef class Intake:
     """User records that wait: the bytes of their keys, and a reference to their data.
 
@@ -114,7 +125,7 @@ cdef class Intake:
         cdef Py_ssize_t i = self.count
         cdef sp_slice view
         cdef size_t size
-        if not is_plain_key(key) or not PyBytes_CheckExact(<object>data) or self.has_explicit_hash_key != NULL:
+        if not is_plain_key(key) or not PyBytes_CheckExact(<object>data) or self.explicit_capacity:
             return False
         view, size = view_key(key), view_bytes(data).size
         if view.size + size + MOST_AROUND_ONE > self.max_record_bytes or view.size > keys.capacity - keys.size:
@@ -144,7 +155,7 @@ cdef class Intake:
         key_view, data_view = view_key(<PyObject *>key), view_bytes(<PyObject *>data)
         if key_view.size + data_view.size + MOST_AROUND_ONE > self.max_record_bytes:
             self.check_size(key_view, data_view, hash_key_or_none, position)
-        if hash_key_or_none != NULL or self.has_explicit_hash_key != NULL:
+        if hash_key_or_none != NULL or self.explicit_capacity:
             self.reserve_explicit()
             self.has_explicit_hash_key[i] = hash_key_or_none != NULL
             if hash_key_or_none != NULL:
@@ -178,8 +189,8 @@ cdef class Intake:
             )
             size = wrapped
         raise RecordTooLargeError(
-            f"{name_record(position)}record of {size:,} bytes (key {abridged(key.data[:key.size].decode())}) exceeds "
-            f"the stream's {self.max_record_bytes:,}{why}"
+            f"{name_record(position)}record of {size:,} bytes (key {abridged(key.data[:key.size].decode(), 40)}) "
+            f"exceeds the stream's {self.max_record_bytes:,}{why}"
         )
 
     # --- memory ---
@@ -235,7 +246,7 @@ cdef class Intake:
             stage.datas[i].data = <const uint8_t *>bytes_start(self.datas[at])
             stage.datas[i].size = self.data_sizes[at]
             stage.owners[i] = self.datas[at]
-        if self.explicit_hash_keys == NULL:
+        if self.explicit_capacity == 0:
             memset(stage.has_explicit_hash_key, 0, <size_t>n)
         else:
             for i in range(n):
@@ -257,7 +268,7 @@ cdef class Intake:
         if left:
             memmove(self.data_sizes, &self.data_sizes[self.routed], <size_t>left * sizeof(uint32_t))
             memmove(self.datas, &self.datas[self.routed], <size_t>left * sizeof(PyObject *))
-            if self.has_explicit_hash_key != NULL:
+            if self.explicit_capacity:
                 memmove(self.has_explicit_hash_key, &self.has_explicit_hash_key[self.routed], <size_t>left)
                 memmove(
                     self.explicit_hash_keys, &self.explicit_hash_keys[self.routed], <size_t>left * sizeof(sp_hash_key))

@@ -4,7 +4,7 @@ from cpython.bytes cimport (
 )
 from cpython.list cimport PyList_CheckExact
 from cpython.long cimport PyLong_Check
-from cpython.number cimport PyIndex_Check, PyNumber_Index
+from cpython.number cimport PyNumber_Index
 from cpython.tuple cimport PyTuple_CheckExact
 from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_Check, PyUnicode_FromObject
 from libc.stdlib cimport free
@@ -77,7 +77,7 @@ cdef object encode_partition_key(object key, Py_ssize_t position):
             encoded = PyUnicode_AsUTF8String(PyUnicode_FromObject(key))  # of a subclass, what it holds
         except UnicodeEncodeError as error:
             raise InvalidPartitionKeyError(
-                f"{name_record(position)}partition key {abridged(error.object)} has a lone surrogate at character "
+                f"{name_record(position)}partition key {abridged(error.object, 24)} has a lone surrogate at character "
                 f"{error.start}"
             ) from None
     elif PyBytes_Check(key):
@@ -89,8 +89,8 @@ cdef object encode_partition_key(object key, Py_ssize_t position):
                 str(encoded, "utf-8")
             except UnicodeDecodeError as error:
                 raise InvalidPartitionKeyError(
-                    f"{name_record(position)}partition key {abridged(encoded)} is not UTF-8: {error.reason} at byte "
-                    f"{error.start}"
+                    f"{name_record(position)}partition key {abridged(encoded, 40)} is not UTF-8: {error.reason} at "
+                    f"byte {error.start}"
                 ) from None
     else:
         raise TypeError(f"{name_record(position)}a partition key is str or UTF-8 bytes, not {type(key).__name__}")
@@ -101,7 +101,7 @@ cdef object encode_partition_key(object key, Py_ssize_t position):
     if characters > MAX_PARTITION_KEY_CHARACTERS:
         raise InvalidPartitionKeyError(
             f"{name_record(position)}partition key of {characters} characters "
-            f"({abridged(encoded[:164].decode(errors='ignore'))}) exceeds {MAX_PARTITION_KEY_CHARACTERS}"
+            f"({abridged(encoded[:164].decode(errors='ignore'), 40)}) exceeds {MAX_PARTITION_KEY_CHARACTERS}"
         )
     return encoded
 
@@ -110,21 +110,27 @@ cdef int read_explicit_hash_key(object value, sp_hash_key *hash_key, Py_ssize_t 
     cdef unsigned char[16] number
     cdef bytes digits
     if PyUnicode_Check(value):
-        digits = PyUnicode_FromObject(value).encode("utf-8", "replace")
+        value = PyUnicode_FromObject(value)  # of a subclass, what it holds
+        digits = value.encode("utf-8", "replace")
         if len(digits) > 1 and digits[0] == c"0":
-            raise InvalidHashKeyError(f"{name_record(position)}explicit hash key {abridged(value)} has a leading zero")
+            raise InvalidHashKeyError(
+                f"{name_record(position)}explicit hash key {abridged(value, 40)} has a leading zero")
         if sp_hash_key_parse(<const uint8_t *>PyBytes_AS_STRING(digits), <size_t>len(digits), hash_key) < 0:
             raise InvalidHashKeyError(
-                f"{name_record(position)}explicit hash key {abridged(value)} is not a decimal number in 0 … 2**128 - 1"
+                f"{name_record(position)}explicit hash key {abridged(value, 40)} is not a decimal number in "
+                "0 … 2**128 - 1"
             )
         return 0
-    if PyBool_Check(value) or not (PyLong_Check(value) or PyIndex_Check(value)):
-        raise TypeError(f"{name_record(position)}an explicit hash key is int or str, not {type(value).__name__}")
-    if not PyLong_Check(value):
-        value = PyNumber_Index(value)  # numpy's
+    if not PyLong_Check(value) or PyBool_Check(value):
+        try:
+            value = PyNumber_Index(None if PyBool_Check(value) else value)  # numpy's
+        except TypeError:
+            raise TypeError(
+                f"{name_record(position)}an explicit hash key is int or str, not {type(value).__name__}") from None
     try:
         long_as_bytes(value, number)
-    except OverflowError:
+    except (OverflowError, ValueError):  # too large, or negative (3.13)
+        value = int(hex(value), 16)  # of a subclass, what it holds
         shown = f"{value:#x}" if value.bit_length() < 256 else f"of {value.bit_length():,} bits"
         raise InvalidHashKeyError(
             f"{name_record(position)}explicit hash key {shown} is not in 0 … 2**128 - 1") from None
