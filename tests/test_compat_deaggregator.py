@@ -19,6 +19,7 @@ import wire
 from aws_lambda_powertools.utilities.data_classes import KinesisStreamEvent
 from hypothesis import given
 from hypothesis import strategies as st
+from in_threads import in_threads
 
 from shardpack.compat.aws_kinesis_agg import deaggregator as ours
 
@@ -309,6 +310,20 @@ def test_a_cycle_through_a_generator_is_collected():
     del record, canary
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("shapes", [1, 30])
+def test_many_threads_at_once(shapes):
+    blob = wire.aggregate([(f"key-{i % 7}", bytes(i), i % 11) for i in range(100)])
+    records = [lambda_record(blob) | {f"field-{shapes}-{i % shapes}": i} for i in range(40)]
+    records[7] = records[15] = lambda_record(b"plain")
+    expected = original.deaggregate_records(records)
+
+    def call():
+        return ours.deaggregate_records(records), list(ours.iter_deaggregate_records(iter(records)))
+
+    for found, one_by_one in in_threads(4, call):
+        assert found == one_by_one == expected
 
 
 def test_they_travel_as_json_and_pickle():

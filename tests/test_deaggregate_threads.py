@@ -13,6 +13,7 @@ from pathlib import Path
 import isolated
 import pytest
 import wire
+from in_threads import in_threads
 
 from shardpack import UserRecord, deaggregate, deaggregate_arrow, deaggregate_columns
 from shardpack._native.arrow import UserRecordBatch, batch_of_columns
@@ -170,23 +171,6 @@ def test_what_was_found_stays_where_it_is_when_the_record_is_read_again():
 
 
 # --- many threads ---
-
-
-def in_threads(count, call):
-    """What ``call`` returned in each; they start together."""
-    barrier, out = threading.Barrier(count), []
-
-    def run():
-        barrier.wait()
-        out.append(call())
-
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(out) == count
-    return out
 
 
 def test_one_record_taken_apart_by_many_threads():

@@ -35,7 +35,6 @@ cdef dict WHAT_IS_WRONG = {
 
 @cython.final
 @cython.no_gc_clear  # a cycle goes through the source, which is cleared; so that nothing is ever missing here
-@cython.freelist(256)
 cdef class ReceivedRecord:
     """A Kinesis record as a consumer got it, and where in it the user records are: what those share."""
 
@@ -133,7 +132,9 @@ cdef tuple tags_of(const sp_contents *contents, Py_ssize_t i):
 
 @cython.final
 @cython.no_gc_clear  # as above
-@cython.freelist(131072)  # a GetRecords response of 10 MB in records of 100 B; fresh memory costs more than they do
+# Room for the user records of a GetRecords response of 10 MB in records of 100 B, 8 MiB at most. Fresh memory costs
+# more than they do: without, `deaggregate` of 100 B takes 1.8 times as long, and with all fields read 1.3 times.
+@cython.freelist(131072)
 cdef class UserRecord:
     """A user record as its producer put it, and where it came from.
 
