@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 
 from .columns cimport Columns
 from .deaggregate cimport SP_AGGREGATED, SP_MALFORMED, ReceivedRecord, error_arguments_of, sp_contents, sp_span
-from .keys cimport sp_slice
+from .keys cimport SHORT_WORK, sp_slice
 from .made_inside cimport made_inside
 from .slices cimport slice_of_bytes
 
@@ -28,7 +28,9 @@ import_datetime()
 
 
 cdef enum:
-    SMALL_WORK = 10_000  # rows and keys: some 0.2 ms
+    # Nanoseconds, about: to go through a row, and to look a key up.
+    ROW = 1
+    KEY = 10
 
 # Texts have offsets of 64 bits, for the keys of strangers have no bound but the input's.
 cdef sp_arrow_field[COLUMNS] FIELDS
@@ -327,7 +329,7 @@ cdef Buffers buffers_of_columns(Columns columns):
     for column in range(COLUMNS):
         buffers.dictionaries[column] = sp_dictionary_make(SEED)
     gather(columns, buffers, held, &work)
-    if work.rows + work.partition_keys.count + work.explicit_hash_keys.count > SMALL_WORK:
+    if work.rows * ROW + (work.partition_keys.count + work.explicit_hash_keys.count) * KEY >= SHORT_WORK:
         with nogil:
             done = fill(&work)
     else:

@@ -309,6 +309,7 @@ cdef class GrowingMessage:
     def __reduce__(self):
         return GrowingMessage, (self.partition_keys, self.explicit_hash_keys, self.records)
 
+    @cython.critical_section
     def add(
         self, bytes data not None, bytes key not None, uint32_t key_index, bint is_new_key, bytes hash_key=None,
         uint32_t hash_key_index=0, bint is_new_hash_key=False, *, Py_ssize_t max_size
