@@ -40,7 +40,9 @@ cdef extern from *:
     #if PY_VERSION_HEX >= 0x030D0000
         Py_ssize_t size = PyLong_AsNativeBytes(value, bytes, 16, Py_ASNATIVEBYTES_BIG_ENDIAN |
                                                Py_ASNATIVEBYTES_UNSIGNED_BUFFER | Py_ASNATIVEBYTES_REJECT_NEGATIVE);
-        if (size > 16) PyErr_SetString(PyExc_OverflowError, "too large");
+        if (size > 16 || (size < 0 && PyErr_ExceptionMatches(PyExc_ValueError))) { /* which it says of negative ones */
+            PyErr_SetString(PyExc_OverflowError, "out of range");
+        }
         return size < 0 || size > 16 ? -1 : 0;
     #else
         return _PyLong_AsByteArray((PyLongObject *)value, bytes, 16, 0, 0);
