@@ -16,7 +16,7 @@ import pytest
 import typer
 from conftest import SHARDPACK, Shardpack
 
-from shardpack import Aggregator, Boto3Transport, ShardMap, deaggregate
+from shardpack import Aggregator, ShardMap, deaggregate
 from shardpack.cli.inspect import Form
 from shardpack.cli.inspect import inspect as inspect_command
 from shardpack.consume.stream.reader import read_stream
@@ -332,74 +332,6 @@ def test_follow_reads_what_comes_through_a_split_and_a_merge(stream, shardpack, 
         finally:
             process.kill()
     assert sorted(seen) == sorted(f"{i}:{step}" for i in range(32) for step in range(3))
-
-
-def test_parents_are_read_before_their_children(local_kinesis, stream):
-    client = local_kinesis.client()
-    sent = []
-    for step in range(4):
-        for i in range(20):
-            client.put_records(
-                StreamName=stream, Records=[{"PartitionKey": f"key-{i}", "Data": f"{i} {step}".encode()}]
-            )
-            sent.append((f"key-{i}", f"{i} {step}".encode()))
-        shards = list(Boto3Transport(client, stream).list_shards())
-        if step % 2 == 0:
-            middle = (shards[0].starting_hash_key + shards[0].ending_hash_key) // 2
-            client.split_shard(StreamName=stream, ShardToSplit=shards[0].shard_id, NewStartingHashKey=str(middle))
-        else:
-            client.merge_shards(
-                StreamName=stream, ShardToMerge=shards[1].shard_id, AdjacentShardToMerge=shards[2].shard_id
-            )
-        wait_until_active(client, stream)
-    found: dict[str, list[bytes]] = {}
-    for read in read_stream(client, stream, follow=False):
-        for record in read.records:
-            found.setdefault(record["PartitionKey"], []).append(record["Data"])
-    assert found == {f"key-{i}": [data for key, data in sent if key == f"key-{i}"] for i in range(20)}
-
-
-class Reluctant:
-    """A client whose first read of a shard is throttled, whose second iterator has expired."""
-
-    def __init__(self, client) -> None:
-        self._client = client
-        self._refusals = [
-            "ProvisionedThroughputExceededException",
-            "ExpiredIteratorException",
-            None,
-            "ExpiredIteratorException",
-        ]
-        self.iterators: list[dict[str, object]] = []
-
-    def __getattr__(self, name):
-        return getattr(self._client, name)
-
-    def get_shard_iterator(self, **request):
-        self.iterators.append(request)
-        return self._client.get_shard_iterator(**request)
-
-    def get_records(self, **request):
-        code = self._refusals.pop(0) if self._refusals else None
-        if code is not None:
-            raise self._client.exceptions.ClientError({"Error": {"Code": code, "Message": "not now"}}, "GetRecords")
-        return self._client.get_records(**request, Limit=2)
-
-
-def test_throttled_reads_are_repeated_and_expired_iterators_renewed(local_kinesis):
-    name = f"cli-{next(STREAM_NUMBERS)}"
-    local_kinesis.create_stream(name, 1)
-    client = local_kinesis.client()
-    datas = [str(i).encode() for i in range(5)]
-    client.put_records(StreamName=name, Records=[{"PartitionKey": "k", "Data": data} for data in datas])
-    reluctant = Reluctant(client)
-    found = [record["Data"] for read in read_stream(reluctant, name, follow=False) for record in read.records]
-    assert found == datas
-    assert [request["ShardIteratorType"] for request in reluctant.iterators] == [
-        "TRIM_HORIZON",
-        "TRIM_HORIZON",
-        "AFTER_SEQUENCE_NUMBER",
-    ]
 
 
 def test_reader_that_has_seen_enough_ends_tail(stream, shardpack):
