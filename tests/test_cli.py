@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import gzip
 import hashlib
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import zstandard
 from conftest import SHARDPACK, Shardpack
 
 from shardpack import Aggregator, ShardMap, deaggregate
@@ -76,12 +78,12 @@ def expected_by_key(lines: list[str], field: str = "id") -> dict[object, list[ob
 # --- put, and back through tail ---
 
 
-@pytest.mark.parametrize("form", ["plain", "gz", "xz", "stdin"])
+@pytest.mark.parametrize("form", ["plain", "gz", "bz2", "xz", "zst", "stdin"])
 def test_lines_come_back_whole_and_in_the_order_of_their_keys(shardpack, stream, tmp_path, form):
     lines = event_lines(5000)
     content = "\n".join(lines).encode()  # the last line has no newline
-    opened = {"plain": open, "gz": gzip.open, "xz": lzma.open, "stdin": open}[form]
-    file = tmp_path / f"events.ndjson{'.' + form if form in {'gz', 'xz'} else ''}"
+    opened = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open, "zst": zstandard.open}.get(form, open)
+    file = tmp_path / f"events.ndjson{'' if opened is open else '.' + form}"
     with opened(file, "wb") as out:
         out.write(content)
     done = (
@@ -501,6 +503,20 @@ def test_inspect_agrees_with_the_vectors(vector, tmp_path, capsysbinary):
         assert found["reason"].startswith("no aggregated record: ")
 
 
+def test_inspect_says_what_it_wants(shardpack, tmp_path):
+    done = shardpack("inspect", "nosuch")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "shardpack: nosuch: no such file; FILE is a file of raw bytes, base64 or hex text, or - for standard input\n"
+    )
+    done = shardpack("inspect", tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"shardpack: {tmp_path}: Is a directory\n")
+    done = shardpack("inspect", "-", "--format", "hex", stdin=b"xyz")
+    assert done.returncode == 2
+    assert done.stderr.startswith("shardpack: standard input: not hex: ")
+    assert done.stderr.endswith("; --format takes auto, raw, base64, hex\n")
+
+
 def test_inspect_reads_raw_bytes_base64_and_hex(shardpack, tmp_path):
     blob = bytes.fromhex(next(vector for vector in VECTORS if vector["name"] == "kpl/keys-0")["blob"])
     text = base64.b64encode(blob)
@@ -523,7 +539,6 @@ def test_inspect_reads_raw_bytes_base64_and_hex(shardpack, tmp_path):
     assert "--all shows them" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("A well-formed aggregated record of ")
     assert "--all shows them" not in shardpack("inspect", file, "--all").stdout
-    assert shardpack("inspect", "-", "--format", "hex", stdin=b"xyz").returncode == 2
 
 
 @pytest.mark.parametrize(

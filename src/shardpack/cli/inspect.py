@@ -50,11 +50,12 @@ def inspect(
         --query 'Records[0].Data' | shardpack inspect -
     """
     with exit_on_error():
-        content = _content(file)
+        name = "standard input" if file == "-" else file
+        content = _content(file, name)
         try:
             blob, read_as = read_blob(content, form.value)
         except ValueError as error:
-            raise BadInputError(f"{file}: not {form.value}: {error}; --format takes {', '.join(Form)}") from None
+            raise BadInputError(f"{name}: not {form.value}: {error}; --format takes {', '.join(Form)}") from None
         dissection = dissect_blob(blob)
         with until_reader_leaves():  # the exit code is the verdict all the same
             if as_json:
@@ -66,8 +67,7 @@ def inspect(
             raise typer.Exit(FAILED)
 
 
-def _content(file: str) -> bytes:
-    name = "standard input" if file == "-" else file
+def _content(file: str, name: str) -> bytes:
     try:
         if file == "-":
             content = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)

@@ -27,6 +27,7 @@ class Source:
                 else Path(file).open("rb", buffering=0)  # noqa: SIM115
             )
             status = os.fstat(self._raw.fileno())
+            os.read(self._raw.fileno(), 0)  # what cannot be read is an error now
         except OSError as error:
             raise BadInputError(f"{self.name}: {os_error_text(error)}") from None
         self.live = not stat.S_ISREG(status.st_mode)
