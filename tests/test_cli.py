@@ -22,7 +22,8 @@ from shardpack import Aggregator, ShardMap, deaggregate
 from shardpack.cli.inspect import Form
 from shardpack.cli.inspect import inspect as inspect_command
 from shardpack.consume.stream.reader import read_stream
-from shardpack.testing.local_kinesis import LocalKinesis, LocalKinesisError, find_server, wait_until_active
+from shardpack.testing import LocalKinesis
+from shardpack.testing.local_kinesis import wait_until_active
 
 VECTORS = [json.loads(line) for line in (Path(__file__).parent / "data" / "kpl.jsonl").read_text().splitlines()]
 STREAM_NUMBERS = count(1)
@@ -438,27 +439,6 @@ def test_missing_extra_is_named(missing, command_environment):
     )
     assert done.returncode == 2
     assert done.stderr.decode() == f"shardpack: {missing} is not installed: pip install 'shardpack[cli]'\n"
-
-
-def test_missing_server_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(LocalKinesisError, match=r"pip install 'shardpack\[demo\]'"):
-        find_server()
-
-
-def test_local_kinesis_ignores_the_users_aws_environment(monkeypatch, local_kinesis):
-    for name, value in {
-        "AWS_PROFILE": "absent",
-        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
-        "AWS_CONFIG_FILE": "/no/such/file",
-        "AWS_CA_BUNDLE": "/no/such/file",
-        "AWS_USE_FIPS_ENDPOINT": "true",
-        "HTTP_PROXY": "http://127.0.0.1:1",
-        "http_proxy": "http://127.0.0.1:1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    assert "StreamNames" in local_kinesis.client().list_streams()
 
 
 # --- inspect ---
