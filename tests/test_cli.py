@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import gzip
 import hashlib
 import json
@@ -14,13 +15,15 @@ from pathlib import Path
 
 import pytest
 import typer
+import zstandard
 from conftest import SHARDPACK, Shardpack
 
-from shardpack import Aggregator, Boto3Transport, ShardMap, deaggregate
+from shardpack import Aggregator, ShardMap, deaggregate
 from shardpack.cli.inspect import Form
 from shardpack.cli.inspect import inspect as inspect_command
 from shardpack.consume.stream.reader import read_stream
-from shardpack.testing.local_kinesis import LocalKinesis, LocalKinesisError, find_server, wait_until_active
+from shardpack.testing import LocalKinesis
+from shardpack.testing.local_kinesis import wait_until_active
 
 VECTORS = [json.loads(line) for line in (Path(__file__).parent / "data" / "kpl.jsonl").read_text().splitlines()]
 STREAM_NUMBERS = count(1)
@@ -76,12 +79,12 @@ def expected_by_key(lines: list[str], field: str = "id") -> dict[object, list[ob
 # --- put, and back through tail ---
 
 
-@pytest.mark.parametrize("form", ["plain", "gz", "xz", "stdin"])
+@pytest.mark.parametrize("form", ["plain", "gz", "bz2", "xz", "zst", "stdin"])
 def test_lines_come_back_whole_and_in_the_order_of_their_keys(shardpack, stream, tmp_path, form):
     lines = event_lines(5000)
     content = "\n".join(lines).encode()  # the last line has no newline
-    opened = {"plain": open, "gz": gzip.open, "xz": lzma.open, "stdin": open}[form]
-    file = tmp_path / f"events.ndjson{'.' + form if form in {'gz', 'xz'} else ''}"
+    opened = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open, "zst": zstandard.open}.get(form, open)
+    file = tmp_path / f"events.ndjson{'' if opened is open else '.' + form}"
     with opened(file, "wb") as out:
         out.write(content)
     done = (
@@ -334,74 +337,6 @@ def test_follow_reads_what_comes_through_a_split_and_a_merge(stream, shardpack, 
     assert sorted(seen) == sorted(f"{i}:{step}" for i in range(32) for step in range(3))
 
 
-def test_parents_are_read_before_their_children(local_kinesis, stream):
-    client = local_kinesis.client()
-    sent = []
-    for step in range(4):
-        for i in range(20):
-            client.put_records(
-                StreamName=stream, Records=[{"PartitionKey": f"key-{i}", "Data": f"{i} {step}".encode()}]
-            )
-            sent.append((f"key-{i}", f"{i} {step}".encode()))
-        shards = list(Boto3Transport(client, stream).list_shards())
-        if step % 2 == 0:
-            middle = (shards[0].starting_hash_key + shards[0].ending_hash_key) // 2
-            client.split_shard(StreamName=stream, ShardToSplit=shards[0].shard_id, NewStartingHashKey=str(middle))
-        else:
-            client.merge_shards(
-                StreamName=stream, ShardToMerge=shards[1].shard_id, AdjacentShardToMerge=shards[2].shard_id
-            )
-        wait_until_active(client, stream)
-    found: dict[str, list[bytes]] = {}
-    for read in read_stream(client, stream, follow=False):
-        for record in read.records:
-            found.setdefault(record["PartitionKey"], []).append(record["Data"])
-    assert found == {f"key-{i}": [data for key, data in sent if key == f"key-{i}"] for i in range(20)}
-
-
-class Reluctant:
-    """A client whose first read of a shard is throttled, whose second iterator has expired."""
-
-    def __init__(self, client) -> None:
-        self._client = client
-        self._refusals = [
-            "ProvisionedThroughputExceededException",
-            "ExpiredIteratorException",
-            None,
-            "ExpiredIteratorException",
-        ]
-        self.iterators: list[dict[str, object]] = []
-
-    def __getattr__(self, name):
-        return getattr(self._client, name)
-
-    def get_shard_iterator(self, **request):
-        self.iterators.append(request)
-        return self._client.get_shard_iterator(**request)
-
-    def get_records(self, **request):
-        code = self._refusals.pop(0) if self._refusals else None
-        if code is not None:
-            raise self._client.exceptions.ClientError({"Error": {"Code": code, "Message": "not now"}}, "GetRecords")
-        return self._client.get_records(**request, Limit=2)
-
-
-def test_throttled_reads_are_repeated_and_expired_iterators_renewed(local_kinesis):
-    name = f"cli-{next(STREAM_NUMBERS)}"
-    local_kinesis.create_stream(name, 1)
-    client = local_kinesis.client()
-    datas = [str(i).encode() for i in range(5)]
-    client.put_records(StreamName=name, Records=[{"PartitionKey": "k", "Data": data} for data in datas])
-    reluctant = Reluctant(client)
-    found = [record["Data"] for read in read_stream(reluctant, name, follow=False) for record in read.records]
-    assert found == datas
-    assert [request["ShardIteratorType"] for request in reluctant.iterators] == [
-        "TRIM_HORIZON",
-        "TRIM_HORIZON",
-        "AFTER_SEQUENCE_NUMBER",
-    ]
-
-
 def test_reader_that_has_seen_enough_ends_tail(stream, shardpack):
     shardpack("put", stream, "-", "--key", "id", stdin="\n".join(event_lines(20_000)).encode())
     command = [*INTERRUPTIBLE, "tail", stream, "--endpoint-url", shardpack.endpoint_url]
@@ -506,27 +441,6 @@ def test_missing_extra_is_named(missing, command_environment):
     assert done.stderr.decode() == f"shardpack: {missing} is not installed: pip install 'shardpack[cli]'\n"
 
 
-def test_missing_server_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(LocalKinesisError, match=r"pip install 'shardpack\[demo\]'"):
-        find_server()
-
-
-def test_local_kinesis_ignores_the_users_aws_environment(monkeypatch, local_kinesis):
-    for name, value in {
-        "AWS_PROFILE": "absent",
-        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
-        "AWS_CONFIG_FILE": "/no/such/file",
-        "AWS_CA_BUNDLE": "/no/such/file",
-        "AWS_USE_FIPS_ENDPOINT": "true",
-        "HTTP_PROXY": "http://127.0.0.1:1",
-        "http_proxy": "http://127.0.0.1:1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    assert "StreamNames" in local_kinesis.client().list_streams()
-
-
 # --- inspect ---
 
 
@@ -569,6 +483,20 @@ def test_inspect_agrees_with_the_vectors(vector, tmp_path, capsysbinary):
         assert found["reason"].startswith("no aggregated record: ")
 
 
+def test_inspect_says_what_it_wants(shardpack, tmp_path):
+    done = shardpack("inspect", "nosuch")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "shardpack: nosuch: no such file; FILE is a file of raw bytes, base64 or hex text, or - for standard input\n"
+    )
+    done = shardpack("inspect", tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"shardpack: {tmp_path}: Is a directory\n")
+    done = shardpack("inspect", "-", "--format", "hex", stdin=b"xyz")
+    assert done.returncode == 2
+    assert done.stderr.startswith("shardpack: standard input: not hex: ")
+    assert done.stderr.endswith("; --format takes auto, raw, base64, hex\n")
+
+
 def test_inspect_reads_raw_bytes_base64_and_hex(shardpack, tmp_path):
     blob = bytes.fromhex(next(vector for vector in VECTORS if vector["name"] == "kpl/keys-0")["blob"])
     text = base64.b64encode(blob)
@@ -591,7 +519,6 @@ def test_inspect_reads_raw_bytes_base64_and_hex(shardpack, tmp_path):
     assert "--all shows them" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("A well-formed aggregated record of ")
     assert "--all shows them" not in shardpack("inspect", file, "--all").stdout
-    assert shardpack("inspect", "-", "--format", "hex", stdin=b"xyz").returncode == 2
 
 
 @pytest.mark.parametrize(

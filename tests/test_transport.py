@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
+from faulty_kinesis import CUT, FaultyKinesis
 
 from shardpack import Boto3Transport, KinesisRecord, Limits, Shard, ShardMap, ShardMapError
-from shardpack.transport import Failed, Stored
+from shardpack.transport import BrokenAnswerError, Failed, Stored
 from shardpack.transport.list_shards import list_all_shards
 
 END = 2**128
@@ -224,6 +225,19 @@ def test_a_list_without_an_end(stubbed):
         stubber.add_response("list_shards", {"Shards": [], "NextToken": token})
     with pytest.raises(RuntimeError, match="page token 'one' twice"):
         list_all_shards(client, {"StreamName": "s"})
+
+
+def test_answers_that_were_cut_off_are_errors(local_kinesis, stream):
+    """boto3 takes half an answer for one that has nothing in it."""
+    operations = ["PutRecords", "ListShards", "DescribeStreamSummary"]
+    with FaultyKinesis(local_kinesis.endpoint_url) as faulty:
+        transport = Boto3Transport(faulty.client(), stream)
+        for operation in operations:
+            faulty.fail(operation, CUT)
+        calls = [lambda: transport.put_records([record("a")]), transport.list_shards, transport.describe]
+        for operation, call in zip(operations, calls, strict=True):
+            with pytest.raises(BrokenAnswerError, match=f"{operation}: the answer was cut off"):
+                call()
 
 
 def test_half_a_list_of_shards_is_no_map(stubbed):

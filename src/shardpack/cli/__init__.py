@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 NEEDED = ("typer", "rich", "boto3", "botocore")
@@ -9,8 +10,9 @@ NEEDED = ("typer", "rich", "boto3", "botocore")
 
 def main() -> None:
     """Run the command line; the entry point of the ``shardpack`` script."""
+    _replace_closed_streams()
     try:
-        from .app import app  # noqa: PLC0415 (only the command needs typer, rich and boto3)
+        from .app import run  # noqa: PLC0415 (only the command needs typer, rich and boto3)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in NEEDED:
@@ -19,4 +21,15 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    app()
+    run()
+
+
+def _replace_closed_streams() -> None:
+    """Keep the numbers of standard streams that the shell closed from files and sockets that are opened later.
+
+    To read such an input or to write such an output is an ``OSError``, as it is in C; what goes to stderr is dropped.
+    """
+    for name, flags, mode in (("stdin", os.O_WRONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w")):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, flags)  # the lowest that is free: the one that was closed
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 (until the exit)

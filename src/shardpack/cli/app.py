@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.metadata import version
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from .bench import bench
 from .demo import demo
 from .inspect import inspect
-from .outcome import EXIT_CODES
+from .outcome import EXIT_CODES, exit_on_error
 from .put import put
 from .tail import tail
 
@@ -49,3 +50,10 @@ def shardpack(
 
 for command in (demo, put, tail, inspect, bench):
     app.command(epilog=EXIT_CODES)(command)
+
+
+def run() -> None:
+    """Run the command that the arguments name, and end the process."""
+    logging.basicConfig(format="shardpack: %(message)s")  # warnings, to stderr
+    with exit_on_error():  # of help and usage; each command does so itself
+        app()

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..bench.headline import Finding, environment, measure, rate_text, ratio_text
 from ..bench.rows import ROWS, Scale
-from .outcome import answered, stderr
+from .outcome import exit_on_error, stderr
 
 
 def bench(
@@ -34,7 +34,7 @@ def bench(
       shardpack bench
       pip install aws_kinesis_agg six && shardpack bench --json
     """
-    with answered():
+    with exit_on_error():
         console = Console(highlight=False)
         findings: list[Finding] = []
         with stderr.status("Measuring") as status:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.bar import Bar
-from rich.console import Console, Group
+from rich.console import Group
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -25,10 +25,11 @@ from ..producer.delivery import Delivery
 from ..producer.send import DeliveryReport
 from ..testing.local_kinesis import LocalKinesis
 from .cost import Cost, WireMeter, cost_unaggregated
-from .ndjson import KeyFields, Source
-from .outcome import FAILED, answered, stderr
+from .ndjson import KeyFields
+from .outcome import FAILED, Stdout, exit_on_error, stderr
 from .proof import prove
 from .put_lines import put_lines
+from .source import Source
 
 STREAM = "flights"
 EVENTS = 120_000
@@ -70,8 +71,8 @@ def demo(
       shardpack demo
       shardpack demo --key carrier
     """
-    with answered():
-        console = Console(highlight=False)
+    with exit_on_error():
+        console = Stdout()
         with LocalKinesis() as kinesis:
             kinesis.create_stream(STREAM, shards)
             console.print(

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .blob import DIGEST_BYTES, MAGIC, Dissection, dissect_blob, read_blob
-from .outcome import FAILED, BadInputError, answered
+from .outcome import FAILED, BadInputError, Stdout, exit_on_error, os_error_text, until_reader_leaves
 
 SHOWN = 20
 PREVIEW_BYTES = 64
@@ -49,32 +49,39 @@ def inspect(
       aws kinesis get-records --shard-iterator "$IT" \\
         --query 'Records[0].Data' | shardpack inspect -
     """
-    with answered():
+    with exit_on_error():
+        name = "standard input" if file == "-" else file
+        content = _content(file, name)
         try:
-            blob, read_as = read_blob(_content(file), form.value)
+            blob, read_as = read_blob(content, form.value)
         except ValueError as error:
-            raise BadInputError(f"{file}: not {form.value}: {error}") from None
+            raise BadInputError(f"{name}: not {form.value}: {error}; --format takes {', '.join(Form)}") from None
         dissection = dissect_blob(blob)
-        if as_json:
-            sys.stdout.buffer.write(json.dumps(_as_json(dissection, read_as), ensure_ascii=True).encode() + b"\n")
-            sys.stdout.buffer.flush()
-        else:
-            _show(dissection, read_as, None if show_all else SHOWN)
+        with until_reader_leaves():  # the exit code is the verdict all the same
+            if as_json:
+                sys.stdout.buffer.write(json.dumps(_as_json(dissection, read_as), ensure_ascii=True).encode() + b"\n")
+                sys.stdout.buffer.flush()
+            else:
+                _show(dissection, read_as, None if show_all else SHOWN)
         if dissection.reason is not None:
             raise typer.Exit(FAILED)
 
 
-def _content(file: str) -> bytes:
+def _content(file: str, name: str) -> bytes:
     try:
         if file == "-":
             content = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
         else:
             with Path(file).open("rb") as stream:
                 content = stream.read(MAX_INPUT_BYTES + 1)
+    except FileNotFoundError:
+        raise BadInputError(
+            f"{file}: no such file; FILE is a file of raw bytes, base64 or hex text, or - for standard input"
+        ) from None
     except OSError as error:
-        raise BadInputError(f"{file}: {error.strerror}") from None
+        raise BadInputError(f"{name}: {os_error_text(error)}") from None
     if len(content) > MAX_INPUT_BYTES:
-        raise BadInputError(f"{file}: larger than {MAX_INPUT_BYTES:,} bytes; a Kinesis record has 10 MiB at most")
+        raise BadInputError(f"{name}: larger than {MAX_INPUT_BYTES:,} bytes; a Kinesis record has 10 MiB at most")
     return content
 
 
@@ -115,7 +122,7 @@ def _data(data: bytes) -> dict[str, str]:
 
 
 def _show(dissection: Dissection, read_as: str, shown: int | None) -> None:
-    console = Console(highlight=False)
+    console = Stdout()
     console.print(_summary(dissection, read_as))
     _show_keys(console, dissection, shown)
     _show_records(console, dissection, shown)
@@ -192,9 +199,9 @@ def _show_records(console: Console, dissection: Dissection, shown: int | None) -
         table.add_column("tags", justify="right")
     table.add_column("data", ratio=1, no_wrap=True, overflow="ellipsis")
     for i, record in enumerate(dissection.records[:shown]):
-        row = [Text(str(i)), _named(record.partition_key_index, record.partition_key)]
+        row = [Text(str(i)), _key_text(record.partition_key_index, record.partition_key)]
         if with_hash_keys:
-            row.append(_named(record.explicit_hash_key_index, record.explicit_hash_key))
+            row.append(_key_text(record.explicit_hash_key_index, record.explicit_hash_key))
         row.append(Text(f"{len(record.data):,}"))
         if with_tags:
             row.append(Text(str(len(record.tags))))
@@ -215,7 +222,7 @@ def _print_table(console: Console, table: Table, count: int, shown: int | None) 
         console.print(f"… and {count - shown:,} more: --all shows them", style="dim")
 
 
-def _named(index: int | None, entry: str | None) -> Text:
+def _key_text(index: int | None, entry: str | None) -> Text:
     if index is None:
         return Text()
     return Text(f"{index}: not in the table", "red") if entry is None else Text(_visible(entry))

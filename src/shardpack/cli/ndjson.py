@@ -1,23 +1,14 @@
-"""Lines of JSON from a file or a pipe, each with its partition key."""
+"""Lines of JSON, each with its partition key."""
 
 from __future__ import annotations
 
-import gzip
+import codecs
 import json
-import lzma
-import os
-import select
-import stat
-import sys
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from .outcome import BadInputError
-
-CHUNK_BYTES = 256 * 1024
 
 
 class BadLineError(BadInputError):
@@ -25,49 +16,6 @@ class BadLineError(BadInputError):
 
     def __init__(self, line_number: int, reason: str) -> None:
         super().__init__(f"line {line_number:,}: {reason}")
-
-
-class Source:
-    """Bytes of a file (``.gz`` and ``.xz`` are unpacked) or of standard input (``-``)."""
-
-    def __init__(self, file: str) -> None:
-        self.name = "standard input" if file == "-" else file
-        try:
-            self._raw: IO[bytes] = (
-                open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115 (closed by close)
-                if file == "-"
-                else Path(file).open("rb", buffering=0)  # noqa: SIM115
-            )
-            status = os.fstat(self._raw.fileno())
-        except OSError as error:
-            raise BadInputError(f"{self.name}: {error.strerror}") from None
-        self.live = not stat.S_ISREG(status.st_mode)
-        """Whether there may be a wait for more: a pipe or a terminal."""
-        self.size = None if self.live else status.st_size
-        suffix = Path(file).suffix.lower()
-        self._stream: IO[bytes] = self._raw
-        if suffix == ".gz":
-            self._stream = cast("IO[bytes]", gzip.GzipFile(fileobj=self._raw))
-        elif suffix == ".xz":
-            self._stream = lzma.LZMAFile(self._raw)  # noqa: SIM115 (closed by close)
-
-    @property
-    def position(self) -> int:
-        """How much of ``size`` was read."""
-        return self._raw.tell() if self.size is not None else 0
-
-    def read(self, timeout_s: float) -> bytes | None:
-        """Return the next bytes, ``b""`` at the end, or ``None`` when nothing came in time."""
-        if self.live and not select.select([self._raw], [], [], timeout_s)[0]:
-            return None
-        try:
-            return self._stream.read(CHUNK_BYTES)
-        except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-            raise BadInputError(f"{self.name}: {error}") from None
-
-    def close(self) -> None:
-        self._stream.close()
-        self._raw.close()
 
 
 class Lines:
@@ -85,10 +33,10 @@ class Lines:
         if not newline:
             self._hold(chunk)
             return []
-        whole = b"".join([*self._held, head])
+        ended = b"".join([*self._held, head])
         self._held, self._held_size = [], 0
         self._hold(rest)
-        return self._number(whole.split(b"\n"))
+        return self._number(ended.split(b"\n"))
 
     def finish(self) -> list[tuple[int, bytes]]:
         """Return the last line, when no newline ended it."""
@@ -107,7 +55,8 @@ class Lines:
 
     def _number(self, lines: list[bytes]) -> list[tuple[int, bytes]]:
         first, self._next_number = self._next_number, self._next_number + len(lines)
-        numbered = enumerate((line.removesuffix(b"\r") for line in lines), first)
+        # a byte order mark, which files of several can have in between, is no part of the JSON
+        numbered = enumerate((line.removeprefix(codecs.BOM_UTF8).removesuffix(b"\r") for line in lines), first)
         return [(number, line) for number, line in numbered if line and not line.isspace()]
 
 
@@ -131,6 +80,10 @@ class KeyFields:
         """Return partition key and explicit hash key of a line. Raises ``BadLineError``."""
         try:
             event = _decode(line.decode())
+        except UnicodeDecodeError as error:
+            if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise BadLineError(line_number, "not JSON: this is UTF-16, where UTF-8 is needed") from None
+            raise BadLineError(line_number, f"not JSON: {error}") from None
         except json.JSONDecodeError as error:
             raise BadLineError(line_number, f"not JSON: {error.msg} at column {error.colno}") from None
         except (ValueError, RecursionError) as error:

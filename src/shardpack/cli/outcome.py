@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
-import typer
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -17,7 +17,7 @@ from botocore.exceptions import (
     ParamValidationError,
     ProfileNotFound,
 )
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from ..errors import ShardpackError
@@ -31,40 +31,80 @@ EXIT_CODES = "Exit codes: 0 fine · 1 not delivered, missing or refused · 2 wro
 stderr = Console(stderr=True, highlight=False)
 
 
+class Stdout(Console):
+    """Prints to standard output; a reader that is gone is for ``until_reader_leaves`` to notice."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 class BadInputError(ShardpackError, ValueError):
     """What the user gave cannot be used."""
 
 
 @contextmanager
-def answered() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """Turn the errors a user may expect into one line on stderr and an exit code."""
     try:
-        yield
+        with until_reader_leaves():
+            yield
     except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit from None
+        raise SystemExit(INTERRUPTED) from None
     except (BadInputError, ParamValidationError, ProfileNotFound) as error:
-        raise failed(str(error), WRONG_USAGE) from None
+        fail(str(error), WRONG_USAGE)
     except NoRegionError:
-        raise failed("no region: give --region, or set AWS_DEFAULT_REGION", WRONG_USAGE) from None
+        fail("no region: give --region, or set AWS_DEFAULT_REGION", WRONG_USAGE)
     except NoCredentialsError:
-        raise failed("no AWS credentials: give --profile, or configure some (`aws configure`)") from None
+        fail("no AWS credentials: give --profile, or configure some (`aws configure`)")
     except ClientError as error:
-        raise failed(refusal(error)) from None
+        fail(client_error_text(error))
     except (ShardpackError, BotoCoreError, TimeoutError) as error:
-        raise failed(str(error)) from None
+        fail(str(error))
+    except OSError as error:  # who reads a file or a connection names it: what is left is our output
+        _discard(sys.stdout)
+        fail(f"{error.filename or 'standard output'}: {os_error_text(error)}")
 
 
-def failed(message: str, exit_code: int = FAILED) -> typer.Exit:
-    """Say why on stderr; returns what is to be raised."""
-    stderr.print(Text.assemble(("shardpack: ", "bold red"), " ".join(message.split())), soft_wrap=True)
-    return typer.Exit(exit_code)
+@contextmanager
+def until_reader_leaves() -> Iterator[None]:
+    """End quietly what is printed to a reader who has seen enough: ``shardpack tail … | head``."""
+    try:
+        yield
+    except BrokenPipeError:
+        _discard(sys.stdout)
 
 
-def refusal(error: ClientError) -> str:
+def fail(message: str, exit_code: int = FAILED) -> NoReturn:
+    """Say on one line of stderr why the command ends, and end it."""
+    tell(Text.assemble(("shardpack: ", "bold red"), " ".join(message.split())), soft_wrap=True)
+    raise SystemExit(exit_code) from None
+
+
+def tell(what: RenderableType, **options: Any) -> None:
+    """Print to stderr. That it is closed or full changes nothing about what the command did."""
+    try:
+        stderr.print(what, **options)
+    except OSError:
+        _discard(sys.stderr)
+
+
+def client_error_text(error: ClientError) -> str:
     """Say in one line what the service refused, and why."""
     response: Any = error.response
     what = response.get("Error", {})
     return f"{error.operation_name}: {what.get('Code', 'refused')}: {what.get('Message') or 'no reason given'}"
+
+
+def os_error_text(error: OSError) -> str:
+    """Say what went wrong with a file or a standard stream, without its name."""
+    return "closed" if error.errno == errno.EBADF else error.strerror or str(error)
+
+
+def _discard(stream: TextIO) -> None:
+    """Drop what the stream still holds, which the interpreter would try to write at its end, and what comes."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)

@@ -15,15 +15,19 @@ from rich.table import Table
 from ..producer.delivery import Delivery
 from ..producer.send import DeliveryReport
 from .client import EndpointUrl, Profile, Region, make_client
-from .ndjson import KeyFields, Source
-from .outcome import INTERRUPTED, BadInputError, answered, failed, stderr
+from .ndjson import KeyFields
+from .outcome import INTERRUPTED, BadInputError, exit_on_error, fail, stderr, tell
 from .put_lines import put_lines
+from .source import Source
 
 
 def put(  # noqa: PLR0917 (typer calls it)
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.")],
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="One JSON object a line; .gz and .xz are unpacked; - is stdin.")
+        str,
+        typer.Argument(
+            metavar="FILE", help="One JSON object a line; gzip, bzip2, xz and zstd are unpacked; - is stdin."
+        ),
     ],
     key: Annotated[str, typer.Option("--key", metavar="FIELD", help="Field that holds the partition key.")],
     default_key: Annotated[
@@ -53,7 +57,7 @@ def put(  # noqa: PLR0917 (typer calls it)
       tail -f app.log | shardpack put logs - --key host --linger-ms 500
       shardpack put flights a.ndjson --key id --endpoint-url http://127.0.0.1:5070
     """
-    with answered():
+    with exit_on_error():
         fields = KeyFields(key, default_key, explicit_hash_key)
         source = Source(file)
         try:
@@ -77,7 +81,7 @@ def _put(client: Any, stream: str, source: Source, fields: KeyFields, linger_s: 
     if bad_input is not None:
         raise BadInputError(f"{bad_input} ({delivery.report.user_records:,} events before it are stored)")
     if interrupted():
-        raise failed("interrupted: what was read is stored, the rest was not read", INTERRUPTED)
+        fail("interrupted: what was read is stored, the rest was not read", INTERRUPTED)
 
 
 @contextmanager
@@ -136,4 +140,4 @@ def _show_report(report: DeliveryReport) -> None:
         ("resent entries", report.resent_entries),
     ):
         table.add_row(what, f"{figure:,}")
-    stderr.print(table)
+    tell(table)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from ..errors import InvalidRecordError
 from ..producer.delivery import Delivery
-from .ndjson import BadLineError, KeyFields, Lines, Source, keys_of
+from .ndjson import BadLineError, KeyFields, Lines, keys_of
 from .outcome import BadInputError
+from .source import Source
 
 LONGEST_WAIT_SECONDS = 0.1
 """How long a wait for input may keep us from noticing that we are to stop."""

@@ -10,12 +10,13 @@ from datetime import datetime, timezone
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from .._native.deaggregate import UserRecord
 from ..consume import deaggregate
 from ..consume.stream.reader import ShardRecords, read_stream
 from .client import EndpointUrl, Profile, Region, make_client
-from .outcome import BadInputError, answered, stderr
+from .outcome import BadInputError, exit_on_error, stderr, tell
 
 # what would end a line or steer a terminal, shown as \x..
 _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != ord("\t")}
@@ -51,11 +52,11 @@ def tail(  # noqa: PLR0917 (typer calls it)
       shardpack tail flights --from latest --json | jq .partition_key
       shardpack tail flights --from 2026-01-31T12:00:00Z --no-follow > day.txt
     """
-    with answered():
+    with exit_on_error():
         position = starting_position(start)
         client = make_client(region, endpoint_url, profile)
         if follow and stderr.is_terminal:
-            stderr.print(f"Reading {stream}; Ctrl-C stops.", style="dim", markup=False)
+            tell(Text(f"Reading {stream}; Ctrl-C stops.", "dim"))
         line_of = as_json_line if as_json else as_plain_line
         for read in read_stream(client, stream, position, follow=follow):
             printed = _print(read, line_of, limit)

@@ -49,8 +49,12 @@ class LocalKinesisError(ShardpackError):
 class LocalKinesis:
     """Run a local Kinesis while the ``with`` block lasts; it keeps everything in memory and listens on loopback only.
 
-    The server is stopped at the end of the block, at interpreter exit, and on Linux when this process is killed. Start
-    it from a thread that lasts: Linux takes that thread's end for its parent's.
+    It needs boto3 and roto-server (``pip install 'shardpack[demo]'``), which it starts on a free port; no AWS account,
+    no network, no container. Ports and processes of others are left alone: it stops what it started, by its process
+    id, at the end of the block, at interpreter exit, and on Linux when this process is killed. Start it from a thread
+    that lasts: Linux takes that thread's end for its parent's. Its clients may be used from any thread.
+
+    Raises ``LocalKinesisError`` where the server is not installed or does not start.
     """
 
     def __init__(self) -> None:
@@ -58,7 +62,8 @@ class LocalKinesis:
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
         self._clients: list[Any] = []
-        self.endpoint_url = ""
+        self.endpoint_url: str = ""
+        """Where it listens, for clients of your own: ``http://127.0.0.1:`` and the port."""
 
     @property
     def pid(self) -> int | None:
@@ -97,7 +102,7 @@ class LocalKinesis:
         return client
 
     def create_stream(self, stream_name: str, shard_count: int) -> None:
-        """Create a stream and wait until it is active."""
+        """Create a stream of ``shard_count`` open shards; return when it is active."""
         client = self.client()
         client.create_stream(StreamName=stream_name, ShardCount=shard_count)
         wait_until_active(client, stream_name)

@@ -6,9 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..errors import ShardpackError
 from ..limits import Limits
 from ..records import KinesisRecord
 from ..shards import ShardMap
+
+
+class BrokenAnswerError(ShardpackError):
+    """An answer without what it must have: cut off on its way, which boto3 takes for an answer that has nothing."""
+
+    def __init__(self, operation: str, missing: str) -> None:
+        super().__init__(f"{operation}: the answer was cut off on its way: {missing} is missing")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 from ..limits import Limits
 from ..records import KinesisRecord
 from ..shards import ShardMap
-from . import Failed, Stored, StreamDescription
+from . import BrokenAnswerError, Failed, Stored, StreamDescription
 from .list_shards import list_all_shards
 
 
@@ -16,7 +16,8 @@ class Boto3Transport:
     """Reach one stream through a boto3 Kinesis client.
 
     Give either ``stream_name`` or ``stream_arn`` (which also reaches streams of other accounts). Safe from any thread,
-    as boto3 clients are. Calls raise ``botocore.exceptions.ClientError`` and its kin when a whole call fails.
+    as boto3 clients are. Calls raise ``botocore.exceptions.ClientError`` and its kin when a whole call fails,
+    ``BrokenAnswerError`` when the answer was cut off: whether entries are stored is not known then.
     """
 
     def __init__(self, client: Any, stream_name: str | None = None, *, stream_arn: str | None = None) -> None:
@@ -29,6 +30,8 @@ class Boto3Transport:
     def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
         """Send one PutRecords request. Returns an outcome for each entry, by position."""
         response = self.client.put_records(Records=[entry.to_boto3() for entry in entries], **self._stream)
+        if "Records" not in response:
+            raise BrokenAnswerError("PutRecords", "Records")
         return [
             Failed(result["ErrorCode"], result.get("ErrorMessage", ""))
             if result.get("ErrorCode")
@@ -42,7 +45,10 @@ class Boto3Transport:
 
     def describe(self) -> StreamDescription:
         """Return the stream's limits and state, from DescribeStreamSummary."""
-        summary = self.client.describe_stream_summary(**self._stream)["StreamDescriptionSummary"]
+        response = self.client.describe_stream_summary(**self._stream)
+        if "StreamDescriptionSummary" not in response:
+            raise BrokenAnswerError("DescribeStreamSummary", "StreamDescriptionSummary")
+        summary = response["StreamDescriptionSummary"]
         return StreamDescription(
             stream_name=summary["StreamName"],
             stream_arn=summary["StreamARN"],

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import ShardpackError
+from . import BrokenAnswerError
+
 TRIES = 3
 """How often the list is begun when the token of a page expires on the way, which it does after 300 s."""
+
+
+class EndlessListError(ShardpackError, RuntimeError):
+    """ListShards gave the same page token again."""
 
 
 def list_all_shards(
@@ -16,8 +23,9 @@ def list_all_shards(
 
     ``client`` is a boto3 Kinesis client, ``stream`` what names the stream in its calls: ``{"StreamName": …}`` or
     ``{"StreamARN": …}``. ``shard_filter`` is ListShards' own (``{"Type": "AT_LATEST"}``: the open shards alone).
-    A list whose page token expired is begun again. Errors of the client pass through; ``RuntimeError`` for a service
-    that gives the same page token again, whose list has no end.
+    A list whose page token expired is begun again. Errors of the client pass through; ``EndlessListError``
+    for a service that gives the same page token again, whose list has no end; ``BrokenAnswerError`` for a page that
+    was cut off.
     """
     for _ in range(TRIES - 1):
         try:
@@ -37,6 +45,8 @@ def _follow_pages(
     request: dict[str, Any] = dict(stream) if shard_filter is None else {**stream, "ShardFilter": dict(shard_filter)}
     while True:
         page = client.list_shards(**request)
+        if "Shards" not in page and not page.get("NextToken"):
+            raise BrokenAnswerError("ListShards", "Shards")
         for shard in page.get("Shards", ()):
             shards[shard["ShardId"]] = (
                 shard  # a stream that changes meanwhile may show one on two pages: the later holds
@@ -45,7 +55,7 @@ def _follow_pages(
         if not token:
             return list(shards.values())
         if token in tokens:
-            raise RuntimeError(f"ListShards gave the page token {token!r:.100} twice: its list has no end")
+            raise EndlessListError(f"ListShards gave the page token {token!r:.100} twice: its list has no end")
         tokens.add(token)
         # a page's token stands for the stream and the filter: the service refuses them beside it
         request = {"NextToken": token}

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from ...shards import Shard
+from ...transport import BrokenAnswerError
+from ...transport.list_shards import list_all_shards
+from ...transport.transient import error_code, is_transient, is_unreachable
+
+logger = logging.getLogger("shardpack.consume")
 
 BUSY_SECONDS = 0.2
 """Between reads of one shard that has more: the service answers five GetRecords a second and shard."""
 IDLE_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 10.0
+GIVE_UP_SECONDS = 300.0
+FIRST_ANSWER_SECONDS = 5.0
+"""How long a service is tried that has never answered: its name may be wrong. The client tries several times itself."""
 CHILDREN_TRIES = 10
 """How often the shards are listed again, a second apart, for the children of one that ended."""
-
-THROTTLED = frozenset({"ProvisionedThroughputExceededException", "LimitExceededException", "KMSThrottlingException"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,28 @@ class ShardRecords:
 
 
 @dataclass(slots=True)
+class _Due:
+    """When a call is to be made again; how often, and since when, it has failed in a row."""
+
+    at: float = 0.0
+    failures: int = 0
+    failing_since: float = 0.0
+
+    def after_success(self, seconds: float) -> None:
+        self.at, self.failures = time.monotonic() + seconds, 0
+
+    def after_failure(self, patience_s: float) -> bool:
+        """Put the call off, twice as long each time, with jitter. Returns whether there is to be another try."""
+        now = time.monotonic()
+        if not self.failures:
+            self.failing_since = now
+        longest = min(LONGEST_BACKOFF_SECONDS, IDLE_SECONDS * 2**self.failures)
+        self.failures += 1
+        self.at = now + random.uniform(longest / 2, longest)
+        return now - self.failing_since <= patience_s
+
+
+@dataclass(slots=True)
 class _Reading:
     """Where the reading of one shard stands."""
 
@@ -39,75 +69,114 @@ class _Reading:
     start: dict[str, Any]
     iterator: str | None = None
     last_sequence_number: str | None = None
-    not_before: float = 0.0
-    failures: int = 0
+    due: _Due = field(default_factory=_Due)
 
 
 def read_stream(
-    client: Any, stream_name: str, start: datetime | str = "TRIM_HORIZON", *, follow: bool = True
+    client: Any,
+    stream_name: str,
+    start: datetime | str = "TRIM_HORIZON",
+    *,
+    follow: bool = True,
+    give_up_after_s: float = GIVE_UP_SECONDS,
 ) -> Iterator[ShardRecords]:
     """Yield what every shard holds and, with ``follow``, what comes; a shard's records in order.
 
     ``start`` is ``"TRIM_HORIZON"``, ``"LATEST"`` or a time. The children of a split or merged shard are read once all
     their parents are, so that the order of each key holds. Without ``follow`` it ends when every shard is caught up.
-    Expired iterators are renewed and throttled reads repeated; other errors of the client pass through.
+
+    Expired iterators are renewed where the reading stood. Calls that are throttled, that meet a fault of the service
+    or a broken connection are made again, ever more slowly, until one has failed for ``give_up_after_s`` seconds in a
+    row (a service that never answered at all is given up after 5 s). That error, and every other of the client,
+    is raised.
     """
     position: dict[str, Any] = (
         {"ShardIteratorType": start}
         if isinstance(start, str)
         else {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": start}
     )
-    return iter(_StreamReader(client, stream_name, position, follow=follow))
+    return iter(_StreamReader(client, stream_name, position, follow=follow, give_up_after_s=give_up_after_s))
 
 
 class _StreamReader:
-    def __init__(self, client: Any, stream_name: str, position: dict[str, Any], *, follow: bool) -> None:
+    def __init__(
+        self, client: Any, stream_name: str, position: dict[str, Any], *, follow: bool, give_up_after_s: float
+    ) -> None:
         self._client = client
         self._stream_name = stream_name
         self._position = position
         self._follow = follow
+        self._give_up_after_s = give_up_after_s
+        self._answered = False  # whether the service ever was
+        self._unreachable = False  # and is, as far as the last call tells
         self._reading: dict[str, _Reading] = {}
         self._ended: set[str] = set()
         self._caught_up: set[str] = set()  # left alone, without follow
         self._childless: dict[str, int] = {}  # ended shards whose children are not listed yet: tries left
-        self._list_at = 0.0  # when to look for them
+        self._listed = False
+        self._list_due = _Due()
         self._began_at = time.time()
 
     def __iter__(self) -> Iterator[ShardRecords]:
-        self._start()
-        while self._reading or self._childless:
-            if self._childless and self._list_at <= time.monotonic():
-                self._discover()
+        while not self._listed or self._reading or self._childless:
+            if (self._childless or not self._listed) and self._list_due.at <= time.monotonic():
+                self._list()
             if not self._reading:
-                time.sleep(max(0.0, self._list_at - time.monotonic()))
+                time.sleep(max(0.0, self._list_due.at - time.monotonic()))
                 continue
-            reading = min(self._reading.values(), key=lambda reading: reading.not_before)
-            time.sleep(max(0.0, reading.not_before - time.monotonic()))
+            reading = min(self._reading.values(), key=lambda reading: reading.due.at)
+            time.sleep(max(0.0, reading.due.at - time.monotonic()))
             records = self._read(reading)
             if records:
                 yield ShardRecords(reading.shard, records)
 
+    # --- calls that fail ---
+
+    def _note_answer(self) -> None:
+        self._answered = True
+        if self._unreachable:
+            self._unreachable = False
+            logger.warning("%s is reached again", self._stream_name)
+
+    def _put_off(self, due: _Due, error: Exception) -> None:
+        """Make the call again later, or raise its error again when it cannot succeed, or has failed for too long."""
+        if error_code(error) != "ExpiredIteratorException" and not is_transient(error):
+            raise error
+        unreachable = is_unreachable(error)
+        if not unreachable:
+            self._note_answer()
+        patience_s = self._give_up_after_s if self._answered else min(FIRST_ANSWER_SECONDS, self._give_up_after_s)
+        if not due.after_failure(patience_s):
+            raise error
+        if unreachable and self._answered and not self._unreachable:
+            self._unreachable = True
+            logger.warning("%s is not reached, trying again for %g s: %s", self._stream_name, patience_s, error)
+        else:
+            logger.info("%s: trying again: %s", self._stream_name, error)
+
     # --- which shards ---
 
-    def _start(self) -> None:
-        shards = self._list_shards()
-        if self._position["ShardIteratorType"] == "LATEST":
+    def _list(self) -> None:
+        """Begin to read the shards whose parents are read to the end."""
+        try:
+            shards = list_all_shards(self._client, {"StreamName": self._stream_name})
+        except (ClientError, BotoCoreError, BrokenAnswerError) as error:
+            self._put_off(self._list_due, error)
+            return
+        self._note_answer()
+        self._list_due.after_success(IDLE_SECONDS)
+        if not self._listed and self._position["ShardIteratorType"] == "LATEST":
             self._ended.update(
                 shard["ShardId"] for shard in shards if "EndingSequenceNumber" in shard["SequenceNumberRange"]
             )
-        self._begin(shards)
-        if self._position["ShardIteratorType"] == "LATEST":
-            self._position = {"ShardIteratorType": "TRIM_HORIZON"}  # all of a shard that comes later is new
-
-    def _discover(self) -> None:
-        """Begin to read shards whose parents are read to the end."""
-        shards = self._list_shards()
         parents = {parent for shard in shards for parent in _parents(shard)}
         self._childless = {
             shard_id: tries - 1 for shard_id, tries in self._childless.items() if shard_id not in parents and tries > 0
         }
-        self._list_at = time.monotonic() + IDLE_SECONDS
         self._begin(shards)
+        self._listed = True
+        if self._position["ShardIteratorType"] == "LATEST":
+            self._position = {"ShardIteratorType": "TRIM_HORIZON"}  # all of a shard that comes later is new
 
     def _begin(self, shards: list[dict[str, Any]]) -> None:
         listed = {shard["ShardId"] for shard in shards}
@@ -121,16 +190,6 @@ class _StreamReader:
                 Shard(shard_id, int(hash_range["StartingHashKey"]), int(hash_range["EndingHashKey"])), self._position
             )
 
-    def _list_shards(self) -> list[dict[str, Any]]:
-        shards: list[dict[str, Any]] = []
-        request: dict[str, Any] = {"StreamName": self._stream_name}
-        while True:
-            page = self._client.list_shards(**request)
-            shards += page["Shards"]
-            if not page.get("NextToken"):
-                return shards
-            request = {"NextToken": page["NextToken"]}
-
     # --- one shard ---
 
     def _read(self, reading: _Reading) -> list[dict[str, Any]]:
@@ -139,17 +198,21 @@ class _StreamReader:
             if reading.iterator is None:
                 reading.iterator = self._iterator(reading)
             response = self._client.get_records(ShardIterator=reading.iterator)
-        except ClientError as error:
-            self._recover(reading, error)
+            if "Records" not in response:
+                raise BrokenAnswerError("GetRecords", "Records")  # noqa: TRY301 (put off as other errors are)
+        except (ClientError, BotoCoreError, BrokenAnswerError) as error:
+            if error_code(error) == "ExpiredIteratorException":
+                reading.iterator = None
+            self._put_off(reading.due, error)
             return []
-        reading.failures = 0
+        self._note_answer()
         records: list[dict[str, Any]] = response["Records"]
         if records:
             reading.last_sequence_number = records[-1]["SequenceNumber"]
         reading.iterator = response.get("NextShardIterator")
         at_tip = not response.get("MillisBehindLatest")
         idle = at_tip and not records
-        reading.not_before = time.monotonic() + (IDLE_SECONDS if idle else BUSY_SECONDS)
+        reading.due.after_success(IDLE_SECONDS if idle else BUSY_SECONDS)
         if reading.iterator is None:
             self._end(reading)
         elif not self._follow and (idle or (at_tip and self._is_new(records[-1]))):
@@ -168,29 +231,31 @@ class _StreamReader:
                 "ShardIteratorType": "AFTER_SEQUENCE_NUMBER",
                 "StartingSequenceNumber": reading.last_sequence_number,
             }
-        iterator: str = self._client.get_shard_iterator(
+        response = self._client.get_shard_iterator(
             StreamName=self._stream_name, ShardId=reading.shard.shard_id, **position
-        )["ShardIterator"]
+        )
+        if "ShardIterator" not in response:
+            raise BrokenAnswerError("GetShardIterator", "ShardIterator")
+        if position["ShardIteratorType"] == "LATEST":
+            # what comes from now on is meant, also where this iterator expires before a record came
+            reading.start = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": _answered_at(response)}
+        iterator: str = response["ShardIterator"]
         return iterator
-
-    def _recover(self, reading: _Reading, error: ClientError) -> None:
-        """Make the next read of the shard possible, or raise the error again."""
-        code = error.response.get("Error", {}).get("Code")
-        if code == "ExpiredIteratorException":
-            reading.iterator = None
-        elif code not in THROTTLED:
-            raise error
-        longest = min(LONGEST_BACKOFF_SECONDS, IDLE_SECONDS * 2**reading.failures)
-        reading.failures += 1
-        reading.not_before = time.monotonic() + random.uniform(longest / 2, longest)
 
     def _end(self, reading: _Reading) -> None:
         shard_id = reading.shard.shard_id
         del self._reading[shard_id]
         self._ended.add(shard_id)
         self._childless[shard_id] = CHILDREN_TRIES
-        self._list_at = 0.0
+        if not self._list_due.failures:
+            self._list_due.at = 0.0
 
 
 def _parents(shard: dict[str, Any]) -> list[str]:
     return [shard[name] for name in ("ParentShardId", "AdjacentParentShardId") if name in shard]
+
+
+def _answered_at(response: dict[str, Any]) -> datetime:
+    """Return the time of an answer by the service's clock, in whole seconds; by ours where it does not tell."""
+    date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    return parsedate_to_datetime(date) if date else datetime.now(timezone.utc)

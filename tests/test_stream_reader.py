@@ -1,0 +1,247 @@
+"""Reading a whole stream: through splits and merges, and through whatever a service or a network does meanwhile."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from itertools import count
+
+import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
+from faulty_kinesis import CUT, RESET, FaultyKinesis
+
+from shardpack import Boto3Transport
+from shardpack.consume.stream import reader
+from shardpack.consume.stream.reader import read_stream
+from shardpack.testing.local_kinesis import wait_until_active
+
+THROTTLED = "ProvisionedThroughputExceededException"
+LIMITED = "LimitExceededException"
+EXPIRED = "ExpiredIteratorException"
+STREAM_NUMBERS = count(1)
+
+
+class Clock:
+    """Time that passes only where the reader sleeps; ``on_sleep`` is called at every sleep, with its length."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+        self.on_sleep: Callable[[float], None] = lambda _: None
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return datetime.now(timezone.utc).timestamp()
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.slept.append(seconds)
+        self.now += seconds
+        self.on_sleep(seconds)
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(reader, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def faulty(local_kinesis) -> Iterator[FaultyKinesis]:
+    with FaultyKinesis(local_kinesis.endpoint_url) as faulty:
+        yield faulty
+        assert faulty.left == 0
+
+
+def stream_of(local_kinesis, shards: int, datas: list[bytes] | None = None):
+    """Make a stream; put these into its first shard."""
+    name = f"read-{next(STREAM_NUMBERS)}"
+    local_kinesis.create_stream(name, shards)
+    client = local_kinesis.client()
+    put(client, name, datas or [])
+    return client, name
+
+
+def put(client, stream: str, datas: list[bytes]) -> None:
+    for data in datas:  # one call each: the order of one shard
+        client.put_record(StreamName=stream, PartitionKey="k", Data=data, ExplicitHashKey="0")
+
+
+def datas_of(reads) -> list[bytes]:
+    return [record["Data"] for read in reads for record in read.records]
+
+
+def split_first(client, stream: str) -> None:
+    first = next(iter(Boto3Transport(client, stream).list_shards()))
+    middle = (first.starting_hash_key + first.ending_hash_key) // 2
+    client.split_shard(StreamName=stream, ShardToSplit=first.shard_id, NewStartingHashKey=str(middle))
+    wait_until_active(client, stream)
+
+
+def test_parents_are_read_before_their_children(local_kinesis):
+    client, stream = stream_of(local_kinesis, 4)
+    sent = []
+    for step in range(4):
+        for i in range(20):
+            client.put_records(
+                StreamName=stream, Records=[{"PartitionKey": f"key-{i}", "Data": f"{i} {step}".encode()}]
+            )
+            sent.append((f"key-{i}", f"{i} {step}".encode()))
+        shards = list(Boto3Transport(client, stream).list_shards())
+        if step % 2 == 0:
+            middle = (shards[0].starting_hash_key + shards[0].ending_hash_key) // 2
+            client.split_shard(StreamName=stream, ShardToSplit=shards[0].shard_id, NewStartingHashKey=str(middle))
+        else:
+            client.merge_shards(
+                StreamName=stream, ShardToMerge=shards[1].shard_id, AdjacentShardToMerge=shards[2].shard_id
+            )
+        wait_until_active(client, stream)
+    found: dict[str, list[bytes]] = {}
+    for read in read_stream(client, stream, follow=False):
+        for record in read.records:
+            found.setdefault(record["PartitionKey"], []).append(record["Data"])
+    assert found == {f"key-{i}": [data for key, data in sent if key == f"key-{i}"] for i in range(20)}
+
+
+# --- what passes by itself ---
+
+DATAS = [str(i).encode() for i in range(5)]
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(
+    ("operation", "faults"),
+    [
+        ("ListShards", [LIMITED]),
+        ("ListShards", [RESET]),
+        ("ListShards", [CUT]),
+        ("ListShards", ["InternalFailure", LIMITED, RESET, LIMITED]),
+        ("GetShardIterator", [THROTTLED, RESET, CUT]),
+        ("GetRecords", [THROTTLED, "KMSThrottlingException", "ThrottlingException"]),
+        ("GetRecords", [RESET, CUT, "InternalFailure"]),
+        ("GetRecords", [EXPIRED, THROTTLED, EXPIRED]),
+    ],
+)
+def test_what_passes_by_itself_is_tried_again(local_kinesis, faulty, operation, faults):
+    _, stream = stream_of(local_kinesis, 2, DATAS)
+    faulty.fail(operation, *faults)
+    assert datas_of(read_stream(faulty.client(), stream, follow=False)) == DATAS
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("fault", [LIMITED, RESET])
+def test_children_are_found_though_the_list_of_shards_fails(local_kinesis, faulty, fault):
+    client, stream = stream_of(local_kinesis, 1, DATAS)
+    split_first(client, stream)
+    put(client, stream, [b"child"])
+    faulty.fail("ListShards", "", *[fault] * 12)  # more than there are tries for children that nobody lists
+    assert datas_of(read_stream(faulty.client(), stream, follow=False)) == [*DATAS, b"child"]
+
+
+@pytest.mark.usefixtures("clock")
+def test_expired_iterator_is_renewed_where_the_reading_stood(local_kinesis, faulty):
+    client, stream = stream_of(local_kinesis, 1, DATAS)
+    faulty.fail("GetRecords", "", EXPIRED)
+    reads = read_stream(faulty.client(), stream)
+    assert datas_of([next(reads)]) == DATAS
+    put(client, stream, [b"later"])
+    assert datas_of([next(reads)]) == [b"later"]
+    first, renewed = faulty.requests("GetShardIterator")
+    assert first["ShardIteratorType"] == "TRIM_HORIZON"
+    assert renewed["ShardIteratorType"] == "AFTER_SEQUENCE_NUMBER"
+
+
+def test_what_came_while_an_iterator_at_the_latest_expired_is_read(local_kinesis, faulty, clock):
+    client, stream = stream_of(local_kinesis, 1)
+    client.put_record(StreamName=stream, PartitionKey="k", Data=b"old")
+    faulty.fail("GetRecords", *[RESET] * 3, EXPIRED)
+    arrives = [b"while nobody could read"]
+
+    def once(_seconds: float) -> None:
+        if faulty.requests("GetRecords") and arrives:
+            put(client, stream, [arrives.pop()])
+
+    clock.on_sleep = once
+    found = datas_of([next(read_stream(faulty.client(), stream, "LATEST"))])
+    assert found[-1] == b"while nobody could read"
+    latest, renewed = faulty.requests("GetShardIterator")
+    assert latest["ShardIteratorType"] == "LATEST"
+    assert renewed["ShardIteratorType"] == "AT_TIMESTAMP"
+    since = datetime.fromtimestamp(float(renewed["Timestamp"]), timezone.utc)
+    assert abs(datetime.now(timezone.utc) - since) < timedelta(minutes=1)
+
+
+def test_pauses_grow_from_a_second_to_ten_and_begin_anew(local_kinesis, faulty, clock, monkeypatch):
+    monkeypatch.setattr(reader.random, "uniform", lambda _low, high: high)
+    _, stream = stream_of(local_kinesis, 1, DATAS)
+    faulty.fail("GetRecords", *[THROTTLED] * 6, "", THROTTLED)
+    reads = read_stream(faulty.client(), stream)
+    next(reads)
+    assert clock.slept[1:] == pytest.approx([1, 2, 4, 8, 10, 10])
+    del clock.slept[:]
+    put(local_kinesis.client(), stream, [b"later"])
+    next(reads)
+    assert clock.slept == pytest.approx([reader.BUSY_SECONDS, 1])
+
+
+# --- what does not pass ---
+
+
+@pytest.mark.parametrize("operation", ["ListShards", "GetShardIterator", "GetRecords"])
+def test_giving_up_is_bounded_in_time(local_kinesis, faulty, clock, operation):
+    _, stream = stream_of(local_kinesis, 1, DATAS)
+    faulty._faults[operation].extend([THROTTLED] * 1000)
+    began = clock.now
+    with pytest.raises(ClientError, match=THROTTLED):
+        datas_of(read_stream(faulty.client(), stream, give_up_after_s=60))
+    assert 60 < clock.now - began <= 60 + reader.LONGEST_BACKOFF_SECONDS
+    assert len(faulty.requests(operation)) < 20
+    faulty._faults.clear()
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("operation", ["ListShards", "GetShardIterator", "GetRecords"])
+def test_what_will_never_succeed_is_raised_at_once(local_kinesis, faulty, operation):
+    _, stream = stream_of(local_kinesis, 1)
+    faulty.fail(operation, "AccessDeniedException")
+    with pytest.raises(ClientError, match="AccessDeniedException"):
+        list(read_stream(faulty.client(), stream, follow=False))
+    assert len(faulty.requests(operation)) == 1
+
+
+def test_a_service_that_never_answered_is_given_up_soon(faulty, clock):
+    endpoint_url = faulty.endpoint_url
+    client = faulty.client()
+    client.meta.events.register("before-send.kinesis.ListShards", lambda **_: _refuse(endpoint_url))
+    began = clock.now
+    with pytest.raises(EndpointConnectionError):
+        list(read_stream(client, "s"))
+    assert clock.now - began <= reader.FIRST_ANSWER_SECONDS + reader.LONGEST_BACKOFF_SECONDS
+
+
+def _refuse(endpoint_url: str) -> None:
+    raise EndpointConnectionError(endpoint_url=endpoint_url)
+
+
+def test_an_outage_is_told_once_and_its_end(local_kinesis, faulty, clock, caplog):
+    caplog.set_level(logging.WARNING, "shardpack.consume")
+    _, stream = stream_of(local_kinesis, 2, DATAS)
+    faulty.fail("GetRecords", THROTTLED, *[RESET] * 6)
+    datas_of(read_stream(faulty.client(), stream, follow=False))
+    assert len(clock.slept) > 6
+    lost, found = [entry.getMessage() for entry in caplog.records]
+    assert lost.startswith(f"{stream} is not reached, trying again for 300 s: ")
+    assert found == f"{stream} is reached again"
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_connection_that_stays_broken_is_raised_in_the_end(local_kinesis, faulty):
+    _, stream = stream_of(local_kinesis, 1)
+    faulty._faults["GetRecords"].extend([RESET] * 1000)
+    with pytest.raises(ConnectionClosedError):
+        list(read_stream(faulty.client(), stream, give_up_after_s=30))
+    faulty._faults.clear()
