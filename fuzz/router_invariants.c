@@ -63,7 +63,7 @@ static void take_key(user_record *record, sp_slice *program) {
 
 static void take_data(user_record *record, sp_slice *program) {
     unsigned choice = take(program), fill = take(program);
-    record->data_size = choice < 128 ? choice : choice < 224 ? SP_COPIED_PAYLOAD - 32 + choice % 64 : choice * 11;
+    record->data_size = choice < 128 ? choice : choice < 224 ? 480 + choice % 64 : choice * 11;
     record->data = bytes_of(record->data_size, fill);
     if (fill % 5 == 0 && record->data_size >= SP_MAGIC_SIZE) memcpy(record->data, SP_MAGIC, SP_MAGIC_SIZE);
 }
@@ -208,7 +208,7 @@ static void check_bucket(machine *m, const sp_bucket *bucket, const uint8_t *out
     }
     const user_record *first = members[0];
     DEMAND(equal(sp_bucket_first_key(bucket), first->key, first->key_size));
-    DEMAND(equal(sp_bucket_first_data(bucket), first->data, first->data_size));
+    DEMAND(equal((sp_slice){bucket->records->data, bucket->records->size}, first->data, first->data_size));
     DEMAND(sp_hash_key_equal(bucket->first_hash_key, first->hash_key));
     int has_magic = first->data_size >= 4 && memcmp(first->data, "\xf3\x89\x9a\xc2", 4) == 0;
     DEMAND(sp_bucket_is_aggregate(bucket) == (count > 1 || has_magic));
@@ -233,7 +233,7 @@ static void check_router(const machine *m) {
     for (size_t i = 0; i < router->spare.count; i++) {
         const sp_bucket *bucket = &router->spare.buckets[i];
         const sp_text_table *table = &bucket->partition_key_table;
-        DEMAND(bucket->record_count == 0 && bucket->payload_count == 0 && bucket->records.size == 0);
+        DEMAND(bucket->record_count == 0 && bucket->records_size == 0);
         DEMAND(table->count == 0 && bucket->explicit_hash_key_table.count == 0);
         for (size_t j = 0; table->slots && j < sp_text_slots(table->capacity); j++) DEMAND(table->slots[j] == 0);
         spare += sp_bucket_memory(bucket);
@@ -269,10 +269,8 @@ static void route_some(machine *m) {
     DEMAND(routed == n || (routed < n && sp_failures() > failures));
     for (size_t i = 0; i < n; i++) {
         DEMAND(stage->shards[i] == m->records[m->routed + i].shard);
-        DEMAND(i >= routed || (stage->owners[i] == NULL) == (stage->datas[i].size > SP_COPIED_PAYLOAD));
-        DEMAND(i < routed || stage->owners[i] != NULL);
         free((void *)(uintptr_t)stage->partition_keys[i].data);
-        free(stage->owners[i]); /* the bucket has copied it, or it comes again */
+        if (i >= routed) free(stage->owners[i]); /* it comes again; the others are a bucket's now */
     }
     m->routed += routed;
 }
@@ -296,7 +294,7 @@ static void seal(machine *m, size_t count, size_t flushed) {
         const sp_bucket *bucket = &router->full.buckets[i];
         check_bucket(m, bucket, outs[i], i >= flushed);
         free(outs[i]);
-        for (size_t j = 0; j < bucket->payload_count; j++) free(bucket->payloads[j].owner);
+        for (size_t j = 0; j < bucket->record_count; j++) free(bucket->records[j].owner);
     }
     free(outs);
     size_t left = router->full.count - count;

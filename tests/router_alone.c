@@ -76,7 +76,7 @@ static void demand(int holds, const char *what) {
 
 /* `count` records of `size` bytes and keys of their own, all for one shard. */
 static void route(sp_router *router, const sp_hash_key *starts, uint32_t shard, uint32_t count, size_t size) {
-    static uint8_t payload[SP_COPIED_PAYLOAD], keys[SP_STAGE_SIZE][8];
+    static uint8_t payload[512], keys[SP_STAGE_SIZE][8];
     sp_stage *stage = &router->stage;
     while (count) {
         uint32_t n = count < SP_STAGE_SIZE ? count : SP_STAGE_SIZE;
