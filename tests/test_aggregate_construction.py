@@ -236,7 +236,7 @@ for made in {made}:
         ("shard_table", [("ShardTable", [0, 5, 2**127])], "assert list(thing.assign(['k'], [2**128 - 1])) == [2]"),
         ("intake", [("Intake", 1000)], "del thing"),
         ("outputs", [("Outputs",)], "del thing"),
-        ("keys", [("KeyRun",)], "del thing"),
+        ("keys", [("KeyBytes",)], "del thing"),
     ],
 )
 def test_a_second_init_of_what_is_inside(module, made, use):
