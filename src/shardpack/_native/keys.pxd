@@ -63,8 +63,9 @@ cdef enum:
     MAX_PARTITION_KEY_CHARACTERS = 256
     NO_POSITION = -1  # the record at fault came alone
     PREFETCHED = 16  # how far ahead objects are brought into the cache: they lie all over the heap
-    # Work below this many nanoseconds keeps the GIL: beside a busy thread it takes up to 5 ms to get it back.
-    SHORT_WORK = 200_000
+    # Work below this many nanoseconds keeps the GIL: beside a busy thread it takes up to 5 ms to get it back, and
+    # nobody who waits for it sees a millisecond.
+    SHORT_WORK = 1_000_000
 
 
 cdef inline object take_partition_key(object key, Py_ssize_t position):
@@ -86,7 +87,8 @@ cdef inline int demand_length(object sequence, Py_ssize_t n) except -1:
 
 
 cdef enum:
-    # Keys that are copied before they are hashed in one go, or bytes of them: some milliseconds of work.
+    # Keys that are copied before they are hashed in one go, or bytes of them. Hashing as many takes a millisecond, for
+    # which the GIL is released; fewer keep it.
     KEY_RUN = 1 << 18
     KEY_RUN_BYTES = 1 << 23
     KEY_CHUNK = 256  # hashed at a time

@@ -9,7 +9,7 @@ from cpython.object cimport PyObject
 from libc.stdlib cimport free, malloc
 
 from .keys cimport (
-    KEY_CHUNK, NO_POSITION, SHORT_WORK, KeyBytes, PySequence_Fast_GET_SIZE, keep_key_bytes, read_explicit_hash_key,
+    KEY_CHUNK, KEY_RUN, NO_POSITION, KeyBytes, PySequence_Fast_GET_SIZE, keep_key_bytes, read_explicit_hash_key,
     sequence_of, sp_hash_key, take_key_bytes, take_partition_key, view_bytes, view_key, view_keys,
 )
 
@@ -25,10 +25,6 @@ cdef extern from "md5.h" nogil:
     const char *sp_md5_kernel_name()
     int sp_md5_set_kernel(const char *name)
     void sp_md5_select_kernel()
-
-
-cdef enum:
-    HASHING = 8  # nanoseconds for a key, about
 
 
 cdef void md5_many(const sp_slice *messages, size_t n, uint8_t *digests) noexcept nogil:
@@ -134,9 +130,10 @@ def hash_key(partition_key, explicit_hash_key=None):
 
 
 def hash_keys(keys):
-    """Return the hash keys of many partition keys (an iterable of str or UTF-8 bytes), hashed with the GIL released.
+    """Return the hash keys of many partition keys (an iterable of str or UTF-8 bytes).
 
-    Raises ``InvalidPartitionKeyError`` or ``TypeError`` with the position of the key at fault.
+    Of many, 262,144 at a time are hashed with the GIL released. Raises ``InvalidPartitionKeyError`` or ``TypeError``
+    with the position of the key at fault.
     """
     cdef object sequence = sequence_of(keys, "partition keys", "str or bytes")
     cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(sequence), start = 0, stop
@@ -146,7 +143,7 @@ def hash_keys(keys):
     cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(digests)
     while start < n:
         stop = run.fill(sequence, start, n)
-        if run.count * HASHING < SHORT_WORK:
+        if run.count < KEY_RUN:
             hash_run(run, out + 16 * start)
         else:
             with nogil:

@@ -6,15 +6,12 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, uint8_t
 
 from .keys cimport (
-    KEY_CHUNK, NO_POSITION, SHORT_WORK, KeyBytes, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE, demand_length,
+    KEY_CHUNK, KEY_RUN, NO_POSITION, KeyBytes, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE, demand_length,
     demand_one_for_one, keep_key_bytes, read_explicit_hash_key, sequence_of, sp_hash_key_from_bytes, sp_slice,
     take_key_bytes, view_keys,
 )
 from .md5 cimport md5_many
 
-
-cdef enum:
-    ASSIGNING = 12  # nanoseconds for a key, about
 
 cdef array.array INT32 = array.array("i")
 
@@ -59,7 +56,7 @@ cdef class ShardTable:
             demand_one_for_one(sequence, explicit, "partition keys and explicit hash keys")
         while start < n:
             stop = run.fill(sequence, start, n)
-            if run.count * ASSIGNING < SHORT_WORK:
+            if run.count < KEY_RUN:
                 self.assign_run(run, out + start)
             else:
                 with nogil:
