@@ -53,8 +53,8 @@ cdef object EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 cdef enum:
     ZEROS_SIZE = 1 << 20
-# What columns without a value have for indices and validity. Never written, and hardly ever read; with zeros of its own,
-# a batch of records of 100 B takes 1.07 times as long in all.
+# What columns without a value have for indices and validity. Never written, and hardly ever read; with zeros of its
+# own, a batch of records of 100 B takes 1.07 times as long in all.
 cdef bytes ZEROS = bytes(ZEROS_SIZE)
 
 cdef sp_seed SEED
