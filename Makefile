@@ -48,7 +48,7 @@ fuzz: .venv/built ## fuzz the deaggregator under ASan + UBSan, FUZZ_SECONDS=60 f
 	$(BIN)/python -m pip install --quiet atheris==3.0.0
 	$(BIN)/python fuzz/run.py --seconds $(or $(FUZZ_SECONDS),60)
 
-bench: .venv/built ## measure everything beside the peers (9 minutes); write figures, tables and plots
+bench: .venv/built ## measure everything beside the peers (11 minutes); write figures, tables and plots
 	@mkdir -p build/bench
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0 # as a whole it would hold boto3 back
 	$(BIN)/pytest benchmarks --quiet --benchmark-quiet --benchmark-json build/bench/suite-1.json

@@ -62,6 +62,11 @@ setup(
     ext_modules=cythonize(
         extensions,
         build_dir="build/cython",
-        compiler_directives={"language_level": 3, "cdivision": True, "auto_pickle": False},
+        compiler_directives={
+            "language_level": 3,
+            "cdivision": True,
+            "auto_pickle": False,
+            "freethreading_compatible": True,
+        },
     )
 )

@@ -8,59 +8,71 @@ import pytest
 from conftest import RECORD_SIZES
 
 from shardpack import deaggregate, deaggregate_columns
-from shardpack.bench import ways
+from shardpack.bench import ours, pairs, peers, received
 
 BY_SIZE = "deaggregate by record size"
 FLIGHTS = "deaggregate flights"
 BY_KERNEL = "deaggregate by MD5 kernel"
 
 
-# what it is called: the shape it takes, how to bind it to records, and what it found as pairs (None: as another way)
-WAYS = {
-    "deaggregate": (ways.get_records, lambda records: partial(deaggregate, records), ways.pairs),
-    "deaggregate + read": (ways.get_records, lambda records: partial(ways.read, records), None),
-    "deaggregate_columns": (ways.get_records, lambda records: partial(deaggregate_columns, records), ways.column_pairs),
-    "deaggregate, Lambda": (ways.lambda_records, lambda records: partial(deaggregate, records), ways.pairs),
+# what it is called: the shape it takes, how to bind it to records, and what it found as pairs (None: as another)
+CONTENDERS = {
+    "deaggregate": (received.get_records, lambda records: partial(deaggregate, records), pairs.of_user_records),
+    "deaggregate + read": (received.get_records, lambda records: partial(ours.read, records), None),
+    "deaggregate_columns": (
+        received.get_records,
+        lambda records: partial(deaggregate_columns, records),
+        pairs.of_columns,
+    ),
+    "deaggregate, Lambda": (
+        received.lambda_records,
+        lambda records: partial(deaggregate, records),
+        pairs.of_user_records,
+    ),
     "aws_kinesis_agg": (
-        ways.get_records,
-        lambda records: partial(ways.aws_deaggregate("Boto3"), records),
-        ways.aws_pairs,
+        received.get_records,
+        lambda records: partial(peers.aws_deaggregate("Boto3"), records),
+        pairs.of_dictionaries,
     ),
-    "aws_kinesis_agg + read": (ways.get_records, lambda records: partial(ways.aws_read("Boto3"), records), None),
+    "aws_kinesis_agg + read": (received.get_records, lambda records: partial(peers.aws_read("Boto3"), records), None),
     "aws_kinesis_agg, Lambda": (
-        ways.lambda_records,
-        lambda records: partial(ways.aws_deaggregate(None), records),
-        ways.aws_pairs,
+        received.lambda_records,
+        lambda records: partial(peers.aws_deaggregate(None), records),
+        pairs.of_dictionaries,
     ),
-    "aiokpl": (ways.get_records, lambda records: partial(ways.aiokpl_deaggregate(), records), ways.pairs),
+    "aiokpl": (
+        received.get_records,
+        lambda records: partial(peers.aiokpl_deaggregate(), records),
+        pairs.of_user_records,
+    ),
 }
 
 
-def take(measure, corpus, name, group, at):
-    shape, bind, found_pairs = WAYS[name]
+def measure_reader(measure, corpus, name, group, at):
+    shape, bind, pairs_of = CONTENDERS[name]
     try:
-        run = bind(shape(ways.kinesis_records(corpus)))
-    except ways.NotInstalledError as how:
+        run = bind(shape(received.kinesis_records(corpus)))
+    except peers.NotInstalledError as how:
         pytest.skip(str(how))
-    if found_pairs is not None:
-        assert found_pairs(run()) == corpus.pairs()
-    measure(run, group=group, way=name, at=at, amount=len(corpus))
+    if pairs_of is not None:
+        assert pairs_of(run()) == corpus.pairs()
+    measure(run, group=group, contender=name, at=at, amount=len(corpus))
 
 
 @pytest.mark.parametrize("record_size", RECORD_SIZES)
-@pytest.mark.parametrize("way", WAYS)
-def bench_by_record_size(measure, sized, way, record_size):
-    take(measure, sized(record_size), way, BY_SIZE, record_size)
+@pytest.mark.parametrize("contender", CONTENDERS)
+def bench_by_record_size(measure, sized, contender, record_size):
+    measure_reader(measure, sized(record_size), contender, BY_SIZE, record_size)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def bench_flights(measure, flight_events, way):
-    take(measure, flight_events, way, FLIGHTS, "flights")
+@pytest.mark.parametrize("contender", CONTENDERS)
+def bench_flights(measure, flight_events, contender):
+    measure_reader(measure, flight_events, contender, FLIGHTS, "flights")
 
 
 @pytest.mark.parametrize("record_size", [100, 10_000])
 def bench_by_kernel(measure, sized, kernel, record_size):
     corpus = sized(record_size)
-    records = ways.get_records(ways.kinesis_records(corpus))
-    assert ways.pairs(deaggregate(records)) == corpus.pairs()
-    measure(partial(deaggregate, records), group=BY_KERNEL, way=kernel, at=record_size, amount=len(corpus))
+    records = received.get_records(received.kinesis_records(corpus))
+    assert pairs.of_user_records(deaggregate(records)) == corpus.pairs()
+    measure(partial(deaggregate, records), group=BY_KERNEL, contender=kernel, at=record_size, amount=len(corpus))

@@ -9,7 +9,7 @@ import pytest
 
 from shardpack import hash_keys
 from shardpack._native.md5 import _md5_many
-from shardpack.bench import ways
+from shardpack.bench import peers
 
 MESSAGE_SIZES = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
 HASH_KEYS = "hash keys by key length"
@@ -33,26 +33,28 @@ def messages(smoke):
 def bench_hash_keys(measure, kernel, count, length):
     keys = keys_of(length, count(100_000))
     found = hash_keys(keys)
-    assert [found[i] for i in range(len(keys))] == ways.hashlib_hash_keys(keys)
-    measure(partial(hash_keys, keys), group=HASH_KEYS, way=kernel, at=length, amount=len(keys), unit="keys")
+    assert [found[i] for i in range(len(keys))] == peers.hashlib_hash_keys(keys)
+    measure(partial(hash_keys, keys), group=HASH_KEYS, contender=kernel, at=length, amount=len(keys), unit="keys")
 
 
 @pytest.mark.parametrize("length", [8, 36, 256])
 def bench_hash_keys_hashlib(measure, count, length):
     keys = keys_of(length, count(100_000))
-    run = partial(ways.hashlib_hash_keys, keys)
-    measure(run, group=HASH_KEYS, way="hashlib", at=length, amount=len(keys), unit="keys")
+    run = partial(peers.hashlib_hash_keys, keys)
+    measure(run, group=HASH_KEYS, contender="hashlib", at=length, amount=len(keys), unit="keys")
 
 
 @pytest.mark.parametrize("size", MESSAGE_SIZES)
 def bench_messages(measure, kernel, messages, size):
     batch = messages(size)
-    assert _md5_many(batch) == ways.hashlib_md5(batch)
-    measure(partial(_md5_many, batch), group=MESSAGES, way=kernel, at=size, amount=size * len(batch), unit="bytes")
+    assert _md5_many(batch) == peers.hashlib_md5(batch)
+    measure(
+        partial(_md5_many, batch), group=MESSAGES, contender=kernel, at=size, amount=size * len(batch), unit="bytes"
+    )
 
 
 @pytest.mark.parametrize("size", MESSAGE_SIZES)
 def bench_messages_hashlib(measure, messages, size):
     batch = messages(size)
-    run = partial(ways.hashlib_md5, batch)
-    measure(run, group=MESSAGES, way="hashlib", at=size, amount=size * len(batch), unit="bytes")
+    run = partial(peers.hashlib_md5, batch)
+    measure(run, group=MESSAGES, contender="hashlib", at=size, amount=size * len(batch), unit="bytes")

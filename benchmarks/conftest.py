@@ -67,14 +67,14 @@ def kernel(request):
 
 @pytest.fixture
 def measure(benchmark):
-    """Time ``run``, which moves ``amount`` of ``unit``: ``way`` is who does it, ``at`` where on the group's axis."""
+    """Time ``run``, which moves ``amount`` of ``unit``: ``contender`` does it, ``at`` is where on the group's axis."""
 
-    def take(run, *, group: str, way: str, at: int | str, amount: float, unit: str = "user records") -> None:
+    def time_run(run, *, group: str, contender: str, at: int | str, amount: float, unit: str = "user records") -> None:
         benchmark.group = group
-        benchmark.extra_info.update(way=way, at=at, amount=amount, unit=unit)
+        benchmark.extra_info.update(contender=contender, at=at, amount=amount, unit=unit)
         began = time.perf_counter()
         run()
         rounds = int(SECONDS_A_BENCHMARK / (time.perf_counter() - began))
         benchmark.pedantic(run, rounds=min(max(rounds, 3), 200))
 
-    return take
+    return time_run

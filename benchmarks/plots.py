@@ -63,14 +63,16 @@ Series = Mapping[str, Mapping[Any, float]]
 
 
 def series(
-    suite: Iterable[Mapping[str, Any]], group: str, ways: Iterable[str] | None = None
+    suite: Iterable[Mapping[str, Any]], group: str, contenders: Iterable[str] | None = None
 ) -> dict[str, dict[Any, float]]:
-    """Return what a group measured per second: way to place on the axis to amount; of these ways, in this order."""
+    """Return what a group measured per second: contender to place on the axis to amount; of these, in this order."""
     found: dict[str, dict[Any, float]] = {}
     for benchmark in suite:
         if benchmark["group"] == group:
-            found.setdefault(benchmark["way"], {})[benchmark["at"]] = benchmark["amount"] / benchmark["min"]
-    return found if ways is None else {way: found[way] for way in ways if way in found}
+            found.setdefault(benchmark["contender"], {})[benchmark["at"]] = benchmark["amount"] / benchmark["min"]
+    return (
+        found if contenders is None else {contender: found[contender] for contender in contenders if contender in found}
+    )
 
 
 def draw_all(results: Mapping[str, Any], folder: Path) -> None:
@@ -121,7 +123,10 @@ def shards_and_keys(suite: Any) -> plt.Figure:
         (left, "aggregate by shard count", "shards"),
         (right, "aggregate by key cardinality", "different partition keys"),
     ):
-        found = {way: {at: 1e9 / rate for at, rate in values.items()} for way, values in series(suite, group).items()}
+        found = {
+            contender: {at: 1e9 / rate for at, rate in values.items()}
+            for contender, values in series(suite, group).items()
+        }
         lines(axes, found, labels=False)
         places = sorted(found["add_many"])
         for at in places:
@@ -139,16 +144,16 @@ def shards_and_keys(suite: Any) -> plt.Figure:
 def md5(suite: Any) -> plt.Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
     found = {
-        way: {at: rate / 1e9 for at, rate in values.items()}
-        for way, values in series(suite, "MD5 by message size").items()
+        contender: {at: rate / 1e9 for at, rate in values.items()}
+        for contender, values in series(suite, "MD5 by message size").items()
     }
     lines(left, found)
     left.set(xscale="log", ylim=(0, None), xlabel="bytes a message", ylabel="GB a second")
     name_ticks(left.xaxis, [10**i for i in range(1, 7)], ("10 B", "100 B", "1 KB", "10 KB", "100 KB", "1 MB"))
     left.set_title("MD5 of many messages")
     found = {
-        way: {at: rate / 1e6 for at, rate in values.items()}
-        for way, values in series(suite, "hash keys by key length").items()
+        contender: {at: rate / 1e6 for at, rate in values.items()}
+        for contender, values in series(suite, "hash keys by key length").items()
     }
     lines(right, found)
     right.set(xscale="log", yscale="log", xlabel="characters a partition key", ylabel="million hash keys a second")
@@ -160,14 +165,14 @@ def md5(suite: Any) -> plt.Figure:
 
 
 def lines(axes: plt.Axes, found: Series, *, labels: bool = True, renamed: Mapping[str, str] | None = None) -> None:
-    """Draw a line for each way, named at its end in its colour."""
-    for way, values in found.items():
+    """Draw a line for each contender, named at its end in its colour."""
+    for contender, values in found.items():
         places = sorted(values)
-        colour, marker, dashes = LOOKS[way]
+        colour, marker, dashes = LOOKS[contender]
         axes.plot(places, [values[at] for at in places], dashes, marker=marker, color=colour, lw=2, ms=5, clip_on=False)
         if labels:
             axes.annotate(
-                (renamed or {}).get(way, way),
+                (renamed or {}).get(contender, contender),
                 (places[-1], values[places[-1]]),
                 (9, 0),
                 textcoords="offset points",

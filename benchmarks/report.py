@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from shardpack.bench.headline import Finding, few_digits, rate_text, ratio_text
+from shardpack.bench.peers import AIOKPL, AWS
+from shardpack.bench.rows import ALONE, BESIDE
 
 ROOT = Path(__file__).resolve().parents[1]
 LATEST = ROOT / "benchmarks" / "results" / "latest.json"
+LIBRARIES = (AWS, AIOKPL, "hashlib")
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
@@ -94,7 +97,7 @@ def readme_section(results: Mapping[str, Any]) -> str:
         cells = (
             f"{finding.title}, {finding.detail}" if first else "",
             rate_text(finding.rate or 0, finding.unit) if first else "",
-            finding.against if " " in finding.against else f"`{finding.against}`",
+            f"`{finding.against}`" if finding.against in LIBRARIES else finding.against,
             rate_text(finding.peer_rate or 0, finding.unit),
             f"**{ratio_text(finding)}".replace(" ", "** ", 1),
         )
@@ -127,15 +130,9 @@ def measured_on(about: Mapping[str, Any]) -> str:
 
 
 def docs_section(results: Mapping[str, Any]) -> str:
-    groups: dict[str, dict[str, dict[Any, str]]] = {}
-    units: dict[str, str] = {}
+    groups: dict[str, list[Mapping[str, Any]]] = {}
     for benchmark in results["suite"]:
-        cells = groups.setdefault(benchmark["group"], {}).setdefault(benchmark["way"], {})
-        rate = benchmark["amount"] / benchmark["min"]
-        cells[benchmark["at"]], units[benchmark["group"]] = {
-            "bytes": (few_digits(rate / 1e9), "GB/s"),
-            "starts": (few_digits(1e3 / rate), "milliseconds, the fastest; fewer is better"),
-        }.get(benchmark["unit"], (millions(rate), f"million {benchmark['unit']} a second"))
+        groups.setdefault(benchmark["group"], []).append(benchmark)
     lines = [measured_on(results["environment"]), ""]
     for name, alternative in (
         ("record-size", "Throughput by record size"),
@@ -143,17 +140,50 @@ def docs_section(results: Mapping[str, Any]) -> str:
         ("md5", "MD5 by kernel"),
     ):
         lines += [f"![{alternative}](img/{name}.svg)", ""]
-    for group, ways in groups.items():
-        places = list(dict.fromkeys(at for cells in ways.values() for at in cells))
-        lines += [
-            f"**{group[0].upper()}{group[1:]}**, {units[group]}",
-            "",
-            f"| | {' | '.join(f'{at:,}' if isinstance(at, int) else at for at in places)} |",
-            f"|---{'|---:' * len(places)}|",
-            *(f"| {way} | {' | '.join(cells.get(at, '') for at in places)} |" for way, cells in ways.items()),
-            "",
-        ]
+    for group, benchmarks in groups.items():
+        beside_busy_thread = any(benchmark["at"] == BESIDE for benchmark in benchmarks)
+        unit, table = busy_thread_table(benchmarks) if beside_busy_thread else rate_table(benchmarks)
+        lines += [f"**{group[0].upper()}{group[1:]}**, {unit}", "", *table, ""]
     return "\n".join(lines).rstrip()
+
+
+def rate_table(benchmarks: Iterable[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    """Make a table of a group's rates, a line for each contender; returns the unit too."""
+    contenders: dict[str, dict[Any, str]] = {}
+    unit = ""
+    for benchmark in benchmarks:
+        rate = benchmark["amount"] / benchmark["min"]
+        contenders.setdefault(benchmark["contender"], {})[benchmark["at"]], unit = {
+            "bytes": (few_digits(rate / 1e9), "GB/s"),
+            "starts": (few_digits(1e3 / rate), "milliseconds, the fastest; fewer is better"),
+        }.get(benchmark["unit"], (millions(rate), f"million {benchmark['unit']} a second"))
+    places = list(dict.fromkeys(at for cells in contenders.values() for at in cells))
+    return unit, [
+        f"| | {' | '.join(f'{at:,}' if isinstance(at, int) else at for at in places)} |",
+        f"|---{'|---:' * len(places)}|",
+        *(f"| {name} | {' | '.join(cells.get(at, '') for at in places)} |" for name, cells in contenders.items()),
+    ]
+
+
+def busy_thread_table(benchmarks: Iterable[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    """Make a table of a call's time alone and beside a busy thread, and there beside each peer's; returns the unit too.
+
+    Medians, because now and then the GIL comes back at once, and the fastest would be those.
+    """
+    contenders: dict[str, dict[str, float]] = {}
+    peers: dict[str, float] = {}
+    for benchmark in benchmarks:
+        contenders.setdefault(benchmark["contender"], {})[benchmark["at"]] = benchmark["median"]
+        if benchmark["peer"] and benchmark["at"] == BESIDE:
+            peers[benchmark["contender"]] = benchmark["median"]
+    columns = [ALONE, BESIDE, "takes", *(f"times as fast there as {peer}" for peer in peers)]
+    lines = [f"| | {' | '.join(columns)} |", f"|---{'|---:' * len(columns)}|"]
+    for name, took in contenders.items():
+        alone, beside = took[ALONE], took[BESIDE]
+        cells = [few_digits(1e3 * alone), few_digits(1e3 * beside), f"{few_digits(beside / alone)}×"]  # noqa: RUF001
+        cells += ["–" if name in peers else f"{few_digits(peer / beside)}×" for peer in peers.values()]  # noqa: RUF001
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "milliseconds, the median; fewer is better", lines
 
 
 def millions(rate: float) -> str:

@@ -1,10 +1,9 @@
-/* A bucket: the user records that wait for one shard, encoded as they come.
+/* A bucket: the user records that wait for one shard, and the exact size of the aggregated record they make.
  *
- * An aggregated record is three sections behind one another: partition keys, explicit hash keys, records. Each grows in
- * a buffer of its own, for what a record's bytes are is known when it comes. So the exact size of the sealed record
- * follows at every step. A short payload is copied at once, while the cache holds it; a long one is held by reference
- * and copied once, into its place in the sealed record. What keeps it alive is the caller's, who takes it back from the
- * bucket's payloads.
+ * An aggregated record is three sections behind one another: partition keys, explicit hash keys, records. The first two
+ * are encoded as they come. Of a user record the bucket holds where its payload is, which is copied once, into its
+ * place in the sealed record: a second copy costs more than to come back to it. The payload is its owner's; the owner
+ * is the caller's, who takes it back from the bucket's records.
  *
  * The tables hold distinct keys in first-seen order. A bucket belongs to one thread at a time.
  */
@@ -15,20 +14,19 @@
 #include "hash_key.h"
 #include "text_table.h"
 
-enum { SP_COPIED_PAYLOAD = 512 }; /* the longest payload that is copied at once */
-
 /* Bytes that grow. */
 typedef struct {
     uint8_t *bytes;
     size_t size, capacity;
 } sp_section;
 
-/* A payload held by reference, and where in the section of records it belongs. */
+/* A user record in a bucket. */
 typedef struct {
-    sp_slice data;
-    size_t at;
+    const uint8_t *data;
     void *owner;
-} sp_payload;
+    uint32_t size;
+    uint32_t partition_key_index, explicit_hash_key_index;
+} sp_held_record;
 
 /* A user record on its way into a bucket. */
 typedef struct {
@@ -43,11 +41,10 @@ typedef struct {
     /* what every addition reads, side by side */
     sp_text_table partition_key_table;
     sp_section partition_keys;
-    sp_section records;
-    sp_payload *payloads;
-    size_t payload_count, payload_capacity, payloads_size;
-    uint32_t record_count;
-    uint32_t first_key_size, first_data_size; /* of the first user record */
+    sp_held_record *records;
+    size_t record_count, record_capacity;
+    size_t records_size;     /* encoded */
+    uint32_t first_key_size; /* of the first user record */
 
     uint32_t shard_index;
     sp_section explicit_hash_keys;
@@ -69,15 +66,10 @@ static inline void sp_bucket_prefetch(const sp_bucket *bucket) {
 }
 
 static inline void sp_bucket_prefetch_end(const sp_bucket *bucket) {
-    if (bucket->records.bytes) __builtin_prefetch(bucket->records.bytes + bucket->records.size, 1);
+    if (bucket->records) __builtin_prefetch(bucket->records + bucket->record_count, 1);
 }
 
-typedef enum {
-    SP_NO_MEMORY = -1,
-    SP_FULL = 0,
-    SP_COPIED = 1,
-    SP_HELD = 2, /* the owner is the bucket's now */
-} sp_added;
+typedef enum { SP_NO_MEMORY = -1, SP_FULL = 0, SP_ADDED = 1 } sp_added;
 
 /* An empty bucket, which owns no memory yet. */
 static inline sp_bucket sp_bucket_make(uint32_t shard_index) {
@@ -93,9 +85,8 @@ static inline int sp_bucket_has_explicit_hash_key(const sp_bucket *bucket) {
     return bucket->explicit_hash_key_table.count > 0;
 }
 
-/* Partition key and data of the first user record. */
+/* The partition key of the first user record. */
 sp_slice sp_bucket_first_key(const sp_bucket *bucket);
-sp_slice sp_bucket_first_data(const sp_bucket *bucket);
 
 /* Must the bucket become an aggregated record? One user record goes raw, unless its data starts with the magic:
  * consumers would take it apart. */
@@ -110,7 +101,7 @@ sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out);
 /* Bytes of memory that the bucket owns. */
 size_t sp_bucket_memory(const sp_bucket *bucket);
 
-/* Forget the records, keep the memory. The payloads' owners were given back. */
+/* Forget the records, keep the memory. The owners of payloads were given back. */
 void sp_bucket_clear(sp_bucket *bucket);
 void sp_bucket_free(sp_bucket *bucket);
 

@@ -2,7 +2,7 @@
 
 enum {
     MIN_STACK = 32,
-    LOOK_AHEAD = 16, /* records, before their turn: slots of their keys, then the keys; payloads last */
+    LOOK_AHEAD = 8, /* records, before their turn: slots of their keys, then the keys */
 };
 
 static int reserve(sp_bucket_stack *stack, size_t more) {
@@ -27,18 +27,20 @@ int sp_router_init(sp_router *router, const sp_shard_table *shards, sp_md5_many_
     return 1;
 }
 
-/* Queue up what a shard's bucket holds and leave it empty. Room was reserved. */
+/* Queue up what a shard's bucket holds and leave one without memory. Room was reserved. */
 static void detach(sp_router *router, sp_bucket *bucket) {
-    uint32_t shard = bucket->shard_index;
     router->full.buckets[router->full.count++] = *bucket;
     router->full_size += sp_bucket_sealed_size(bucket);
-    if (router->spare.count) {
-        *bucket = router->spare.buckets[--router->spare.count];
-        bucket->shard_index = shard;
-        router->spare_memory -= sp_bucket_memory(bucket);
-    } else {
-        *bucket = sp_bucket_make(shard);
-    }
+    *bucket = sp_bucket_make(bucket->shard_index);
+}
+
+/* Give an empty bucket the memory of a spare one: not before it is needed, so that idle shards keep none. */
+static void furnish(sp_router *router, sp_bucket *bucket) {
+    if (!router->spare.count || bucket->records) return;
+    uint32_t shard = bucket->shard_index;
+    *bucket = router->spare.buckets[--router->spare.count];
+    bucket->shard_index = shard;
+    router->spare_memory -= sp_bucket_memory(bucket);
 }
 
 int sp_router_detach(sp_router *router) {
@@ -51,10 +53,12 @@ int sp_router_detach(sp_router *router) {
 
 /* Add to the bucket, or to the empty one that takes its place. */
 static sp_added add(sp_router *router, sp_bucket *bucket, const sp_user_record *record) {
+    if (bucket->record_count == 0) furnish(router, bucket);
     sp_added added = sp_bucket_add(bucket, record, &router->limits);
     if (added != SP_FULL) return added;
     if (!reserve(&router->full, 1)) return SP_NO_MEMORY;
     detach(router, bucket);
+    furnish(router, bucket);
     return sp_bucket_add(bucket, record, &router->limits);
 }
 
@@ -76,9 +80,6 @@ static inline void look_ahead(const sp_router *router, uint32_t i) {
     if (far < stage->count) {
         const sp_bucket *bucket = &router->buckets[stage->shards[far]];
         sp_text_prefetch_slot(&bucket->partition_key_table, stage->key_texts[far].hash);
-        if (stage->datas[far].size <= SP_COPIED_PAYLOAD) {
-            for (size_t at = 0; at < stage->datas[far].size; at += 64) __builtin_prefetch(stage->datas[far].data + at);
-        }
     }
     if (near < stage->count) {
         const sp_bucket *bucket = &router->buckets[stage->shards[near]];
@@ -100,9 +101,7 @@ uint32_t sp_router_route(sp_router *router) {
             .has_explicit_hash_key = stage->has_explicit_hash_key[i],
             .owner = stage->owners[i],
         };
-        sp_added added = add(router, &router->buckets[stage->shards[i]], &record);
-        if (added == SP_NO_MEMORY) return i;
-        if (added == SP_HELD) stage->owners[i] = NULL;
+        if (add(router, &router->buckets[stage->shards[i]], &record) == SP_NO_MEMORY) return i;
     }
     return stage->count;
 }
@@ -139,6 +138,7 @@ void sp_router_recycle(sp_router *router, size_t count) {
         }
     }
     router->full.count -= count;
+    if (router->full.count == 0) return; /* there may be no array at all */
     memmove(router->full.buckets, router->full.buckets + count, router->full.count * sizeof *router->full.buckets);
 }
 

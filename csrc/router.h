@@ -5,7 +5,7 @@
  *     sp_router_seal                          write the first of the full ones out, checksums in SIMD lanes
  *     sp_router_recycle                       and forget them
  *
- * Owners of payloads are the caller's: he takes back those of the full buckets' payloads before he recycles them, and
+ * Owners of payloads are the caller's: he takes back those of the full buckets' records before he recycles them, and
  * those of all buckets before he frees. Emptied buckets serve again; SP_SPARE_MEMORY bounds what is kept of them.
  * A router belongs to one thread at a time.
  */

@@ -24,4 +24,21 @@ static inline uint32_t sp_load32(const uint8_t *p) {
     return v;
 }
 
+/* Copy what is mostly a few words long: for them, a call of memcpy takes longer than the copying. */
+static inline void sp_copy_short(uint8_t *out, sp_slice content) {
+    const uint8_t *p = content.data;
+    size_t n = content.size;
+    if (n >= 8 && n <= 16) {
+        uint64_t first = sp_load64(p), last = sp_load64(p + n - 8);
+        memcpy(out, &first, 8);
+        memcpy(out + n - 8, &last, 8);
+    } else if (n >= 4 && n < 8) {
+        uint32_t first = sp_load32(p), last = sp_load32(p + n - 4);
+        memcpy(out, &first, 4);
+        memcpy(out + n - 4, &last, 4);
+    } else if (n) {
+        memcpy(out, p, n);
+    }
+}
+
 #endif

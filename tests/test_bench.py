@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from isolated import run
 
-from shardpack.bench.apart import Apart
 from shardpack.bench.headline import Finding, rate_text, ratio_text
 from shardpack.bench.interleave import LONGEST_TURN, MIN_ROUNDS, Ratio, Turns, interleave, take_turn
-from shardpack.bench.rows import OURS, ROWS, NotHereError, Row, Scale, UnlikeError, Way
-from shardpack.bench.ways import NotInstalledError
+from shardpack.bench.peers import NotInstalledError
+from shardpack.bench.process import ContenderProcess
+from shardpack.bench.rows import OURS, ROWS, CannotMeasureError, Contender, Row, Scale, WrongResultError
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -47,13 +47,13 @@ def report():
 
 
 class Clock:
-    """Time that passes only as a way runs."""
+    """Time that passes only as a contender runs."""
 
     def __init__(self, monkeypatch) -> None:
         self.now = 0.0
         monkeypatch.setattr("time.perf_counter", lambda: self.now)
 
-    def way(self, *seconds: float):
+    def contender(self, *seconds: float):
         """Return something that takes these seconds, then the last of them for ever."""
         runs = count()
 
@@ -68,15 +68,15 @@ def clock(monkeypatch):
     return Clock(monkeypatch)
 
 
-def turns_of(ways):
-    return {name: partial(take_turn, run) for name, run in ways.items()}
+def turns_of(contenders):
+    return {name: partial(take_turn, run) for name, run in contenders.items()}
 
 
-def test_ways_take_turns_of_the_same_length(clock):
+def test_contenders_take_turns_of_the_same_length(clock):
     calls: list[str] = []
-    fast, slow = clock.way(0.01), clock.way(0.2)
-    ways = {"fast": lambda: (calls.append("f"), fast()), "slow": lambda: (calls.append("s"), slow())}
-    turns = interleave(turns_of(ways), 2.0)
+    fast, slow = clock.contender(0.01), clock.contender(0.2)
+    contenders = {"fast": lambda: (calls.append("f"), fast()), "slow": lambda: (calls.append("s"), slow())}
+    turns = interleave(turns_of(contenders), 2.0)
     assert turns.best("fast") == pytest.approx(0.01)
     assert turns.best("slow") == pytest.approx(0.2)
     measured = "".join(calls)[3:]  # the fast one ran twice, the slow one once to see how long they take
@@ -85,12 +85,12 @@ def test_ways_take_turns_of_the_same_length(clock):
 
 
 def test_there_are_rounds_enough_when_time_is_not(clock):
-    turns = interleave(turns_of({"a": clock.way(10 * LONGEST_TURN), "b": clock.way(0.001)}), 0)
+    turns = interleave(turns_of({"a": clock.contender(10 * LONGEST_TURN), "b": clock.contender(0.001)}), 0)
     assert turns.rounds == MIN_ROUNDS
 
 
 def test_what_is_paid_once_is_not_measured(clock):
-    turns = interleave(turns_of({"a": clock.way(5.0, 0.1), "b": clock.way(0.1)}), 0)
+    turns = interleave(turns_of({"a": clock.contender(5.0, 0.1), "b": clock.contender(0.1)}), 0)
     assert turns.seconds["a"] == pytest.approx((0.1,) * MIN_ROUNDS)
 
 
@@ -108,29 +108,29 @@ def test_ratio_is_that_of_the_best_turns_and_lies_in_its_spread():
 def test_every_row_proves_itself(name):
     try:
         row = ROWS[name](Scale(0.001))
-    except NotHereError as why:
+    except CannotMeasureError as why:
         pytest.skip(str(why))
-    assert next(iter(row.ways)) == OURS
-    for way in row.ways:
+    assert next(iter(row.contenders)) == OURS
+    for contender in row.contenders:
         with contextlib.suppress(NotInstalledError):
-            row.proved(way)()
-        assert row.amount_of(way) > 0
+            row.proved(contender)()
+        assert row.amount_of(contender) > 0
 
 
-def test_way_that_does_other_work_is_an_error():
-    row = Row("a row", "", "keys", 1, {OURS: Way(lambda: lambda: 3, lambda found: found == 2)})
-    with pytest.raises(UnlikeError, match="a row: shardpack: what went in did not come out"):
+def test_contender_that_does_other_work_is_an_error():
+    row = Row("a row", "", "keys", 1, {OURS: Contender(lambda: lambda: 3, lambda found: found == 2)})
+    with pytest.raises(WrongResultError, match="a row: shardpack: what went in did not come out"):
         row.proved(OURS)
 
 
 # --- each in a process of its own ---
 
 
-def test_way_runs_apart():
-    with Apart("md5", Scale(0.001), "hashlib") as process:
-        about = process.about()
-        assert (about.title, about.unit) == ("MD5", "bytes")
-        assert list(about.amounts) == [OURS, "hashlib"]
+def test_contender_runs_in_a_process_of_its_own():
+    with ContenderProcess("md5", Scale(0.001), "hashlib") as process:
+        summary = process.summary()
+        assert (summary.title, summary.unit) == ("MD5", "bytes")
+        assert list(summary.amounts) == [OURS, "hashlib"]
         assert process.turn(2) > 0
         pid = process._process.pid
         assert pid != os.getpid()
@@ -139,8 +139,11 @@ def test_way_runs_apart():
 
 def test_what_cannot_be_measured_is_said_by_its_process(without_peers, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", without_peers)
-    with Apart("drop-in-boto3", Scale(0.001), "aws_kinesis_agg") as process, pytest.raises(NotInstalledError) as how:
-        process.about()
+    with (
+        ContenderProcess("drop-in-boto3", Scale(0.001), "aws_kinesis_agg") as process,
+        pytest.raises(NotInstalledError) as how,
+    ):
+        process.summary()
     assert str(how.value) == "pip install aws_kinesis_agg six"
 
 
@@ -204,6 +207,7 @@ FINDINGS = [
     Finding("aggregate", "`add_many`", "100 B", "user records", 10, "aws_kinesis_agg", 8e6, 2e5, Ratio(40, 39, 42), 9),
     Finding("aggregate", "`add_many`", "100 B", "user records", 10, "aiokpl", 8e6, missing="pip install aiokpl"),
     Finding("floor", "`add_many`", "1 KiB", "bytes", 10, "memcpy + MD5", 2e9, 6e9, Ratio(0.33, 0.3, 0.36), 9),
+    Finding("aggregate-busy-thread", "…", "100 B", "user records", 10, "alone", 4e6, 8e6, Ratio(0.5, 0.49, 0.51), 9),
     Finding("columns", "columns", "", "", 0, "", missing="not here"),
 ]
 RESULTS = {
@@ -220,10 +224,28 @@ RESULTS = {
     },
     "headline": [asdict(finding) for finding in FINDINGS],
     "suite": [
-        {"group": "md5", "way": "avx2", "at": 10, "amount": 1e9, "unit": "bytes", "min": 0.5},
-        {"group": "md5", "way": "avx2", "at": 1000, "amount": 1e9, "unit": "bytes", "min": 0.25},
-        {"group": "cold start", "way": "bare Python", "at": 1, "amount": 1, "unit": "starts", "min": 0.025},
-        {"group": "add", "way": "aiokpl", "at": "flights", "amount": 5_000, "unit": "user records", "min": 1.0},
+        {"group": "md5", "contender": "avx2", "at": 10, "amount": 1e9, "unit": "bytes", "min": 0.5},
+        {"group": "md5", "contender": "avx2", "at": 1000, "amount": 1e9, "unit": "bytes", "min": 0.25},
+        {"group": "cold start", "contender": "bare Python", "at": 1, "amount": 1, "unit": "starts", "min": 0.025},
+        *(
+            {
+                "group": "beside a busy thread, hash keys: 9 keys",
+                "contender": contender,
+                "peer": contender == "hashlib",
+                "at": at,
+                "amount": 9,
+                "unit": "keys",
+                "min": 1e-6,  # luck
+                "median": median,
+            }
+            for contender, at, median in (
+                ("hash_keys", "alone", 0.002),
+                ("hash_keys", "beside a busy thread", 0.003),
+                ("hashlib", "alone", 0.06),
+                ("hashlib", "beside a busy thread", 0.15),
+            )
+        ),
+        {"group": "add", "contender": "aiokpl", "at": "flights", "amount": 5_000, "unit": "user records", "min": 1.0},
     ],
 }
 
@@ -246,11 +268,24 @@ def test_starts_are_told_in_milliseconds(report):
     assert "| bare Python | 25 |" in lines
 
 
+def test_calls_beside_a_busy_thread_are_told_in_their_time_alone_and_beside_their_peers(report):
+    lines = report.docs_section(RESULTS).splitlines()
+    at = lines.index("**Beside a busy thread, hash keys: 9 keys**, milliseconds, the median; fewer is better")
+    assert lines[at + 2 : at + 7] == [
+        "| | alone | beside a busy thread | takes | times as fast there as hashlib |",
+        "|---|---:|---:|---:|---:|",
+        "| hash_keys | 2.0 | 3.0 | 1.5× | 50× |",  # noqa: RUF001
+        "| hashlib | 60 | 150 | 2.5× | – |",  # noqa: RUF001
+        "",
+    ]
+
+
 def test_table_has_what_was_measured(report):
     table = [line for line in report.readme_section(RESULTS).splitlines() if line.startswith("|")]
     assert table[2:] == [
         "| `add_many`, 100 B | 8.0 M/s | `aws_kinesis_agg` | 0.20 M/s | **40×** (39 to 42) |",  # noqa: RUF001
         "| `add_many`, 1 KiB | 2.0 GB/s | memcpy + MD5 | 6.0 GB/s | **33%** (30% to 36%) |",
+        "| …, 100 B | 4.0 M/s | alone | 8.0 M/s | **0.50×** (0.49 to 0.51) |",  # noqa: RUF001
     ]
 
 
@@ -258,7 +293,12 @@ def test_of_several_runs_the_fastest_counts(report):
     def suite(*seconds):
         return {
             "benchmarks": [
-                {"fullname": f"b{i}", "group": "g", "extra_info": {"way": "w"}, "stats": dict.fromkeys(STATS, took)}
+                {
+                    "fullname": f"b{i}",
+                    "group": "g",
+                    "extra_info": {"contender": "w"},
+                    "stats": dict.fromkeys(STATS, took),
+                }
                 for i, took in enumerate(seconds)
             ]
         }

@@ -13,6 +13,7 @@ import pytest
 import wire
 from hypothesis import given
 from hypothesis import strategies as st
+from in_threads import in_threads
 
 from shardpack import deaggregate
 from shardpack.compat import aws_kinesis_agg as package
@@ -181,6 +182,13 @@ def test_records_can_be_copied(module, copied):
     made.add_user_record("a", b"2")
     assert (made.get_num_user_records(), record.get_num_user_records()) == (2, 1)
     assert record.get_size_bytes() == len(record.get_contents()[2])
+
+
+def test_many_threads_have_one_each():
+    added = [(f"key-{i % 90}", bytes(i % 50), str(i) if i % 5 == 0 else None) for i in range(3_000)]
+    expected = add_all(ours.RecordAggregator(20_000), added)
+    assert sum(len(deaggregate(full[0][2])) for full, *_ in expected[:-1] if full) == 3_000 - expected[-1][2]
+    assert in_threads(4, lambda: add_all(ours.RecordAggregator(20_000), added)) == 4 * [expected]
 
 
 # --- callbacks ---

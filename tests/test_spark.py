@@ -56,6 +56,8 @@ def spark(tmp_path_factory):
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
         "spark.sql.execution.arrow.maxRecordsPerBatch": "100",
+        # its Snappy takes the library of musl where that is installed, whatever Java runs on
+        "spark.sql.parquet.compression.codec": "uncompressed",
         "spark.log.level": "ERROR",
     }
     builder = SparkSession.builder.master("local[1]")

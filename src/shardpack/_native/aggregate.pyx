@@ -4,7 +4,8 @@ What is accepted is intake.pyx; routing, buckets, sizes and bytes are csrc/route
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
@@ -14,24 +15,24 @@ import os
 
 from .intake cimport Intake, sp_seed, sp_stage
 from .keys cimport (
-    SHORT_WORK, demand_one_for_one, format_hash_key, sequence_of, sp_hash_key, sp_slice,
+    PREFETCHED, SHORT_WORK, demand_one_for_one, format_hash_key, prefetch_object, sequence_of, sp_hash_key, sp_slice,
 )
 from .md5 cimport md5_many
 from .outputs cimport Outputs
 from .shard_table cimport ShardTable, sp_shard_table
 
-from ..limits import LARGEST_RECORD_BYTES, MAX_RECORD_BYTES, Limits
+from ..errors import abridged
+from ..limits import LARGEST_RECORD_BYTES, MAX_RECORD_BYTES, Limits, whole_number
 from ..records import KinesisRecord
 from ..shards import ShardMap
 
 
 cdef extern from "router.h" nogil:
-    ctypedef struct sp_payload:
+    ctypedef struct sp_held_record:
         void *owner
     ctypedef struct sp_bucket:
-        sp_payload *payloads
-        size_t payload_count
-        uint32_t record_count
+        sp_held_record *records
+        size_t record_count
         uint32_t shard_index
         sp_hash_key first_hash_key
     ctypedef struct sp_bucket_limits:
@@ -48,7 +49,6 @@ cdef extern from "router.h" nogil:
         sp_stage stage
     bint sp_bucket_has_explicit_hash_key(const sp_bucket *bucket)
     sp_slice sp_bucket_first_key(const sp_bucket *bucket)
-    sp_slice sp_bucket_first_data(const sp_bucket *bucket)
     bint sp_bucket_is_aggregate(const sp_bucket *bucket)
     size_t sp_bucket_sealed_size(const sp_bucket *bucket)
     bint sp_router_init(
@@ -95,8 +95,10 @@ memcpy(&SEED, PyBytes_AS_STRING(entropy), sizeof(SEED))
 
 cdef void give_owners_back(const sp_bucket *bucket) noexcept:
     cdef size_t i
-    for i in range(bucket.payload_count):
-        Py_DECREF(<object>bucket.payloads[i].owner)
+    for i in range(bucket.record_count):
+        if i + PREFETCHED < bucket.record_count:
+            prefetch_object(<PyObject *>bucket.records[i + PREFETCHED].owner)
+        Py_DECREF(<object>bucket.records[i].owner)
 
 
 cdef object kinesis_record(const sp_bucket *bucket, bytes data):
@@ -109,24 +111,17 @@ cdef object kinesis_record(const sp_bucket *bucket, bytes data):
         PyBytes_GET_SIZE(data) + <Py_ssize_t>key.size)
 
 
-cdef bytes raw_data(const sp_bucket *bucket):
-    """The data of a bucket of one user record: the very object, or a copy of a short one."""
-    cdef sp_slice data = sp_bucket_first_data(bucket)
-    if bucket.payload_count:
-        return <bytes>bucket.payloads[0].owner
-    return PyBytes_FromStringAndSize(<const char *>data.data, <Py_ssize_t>data.size)
-
-
-cdef object demand_limits(limits):
-    """What a caller gave as limits, as long as they are limits of the service."""
-    if limits is None:
-        return Limits()
-    if not isinstance(limits, Limits):
-        raise TypeError(f"limits are a Limits, not {type(limits).__name__}")
-    if not 1 <= limits.max_record_bytes <= LARGEST_RECORD_BYTES:
-        raise ValueError(f"max_record_bytes of {limits.max_record_bytes:,} is not between 1 and "
-                         f"{LARGEST_RECORD_BYTES:,}")
-    return limits
+cdef Py_ssize_t bounded(str name, given, Py_ssize_t largest) except -1:
+    """A bound that a caller gave, read once: a subclass of int may say what it likes."""
+    cdef Py_ssize_t value = 0
+    try:
+        value = whole_number(name, given)
+    except OverflowError:
+        pass
+    if not 1 <= value <= largest:
+        shown = f"{value:,}" if value else abridged(given)
+        raise ValueError(f"{name} of {shown} is not between 1 and {largest:,}")
+    return value
 
 
 @cython.final
@@ -141,10 +136,9 @@ cdef class Aggregator:
 
     ``max_bytes`` (default ``limits.max_record_bytes``, but 1 MiB at most: consumers such as Lambda take no larger ones)
     and ``max_records`` (no limit) bound an aggregated record. Up to 32,768 user records or 16 MiB wait by reference (a
-    ``bytearray`` or ``memoryview`` is copied at once) to be hashed and routed together. In their buckets, short
-    payloads are copies and others references, until up to 32 MiB of full buckets are sealed together. Memory serves
-    again, that of Kinesis records once the caller has dropped them: 128 MiB at most are kept, however many user records
-    there were.
+    ``bytearray`` or ``memoryview`` is copied at once) to be hashed and routed together, and in their buckets until up
+    to 32 MiB of full ones are sealed together. Memory serves again, that of Kinesis records once the caller has dropped
+    them: 128 MiB at most are kept, however many user records there were.
     Not to be shared between threads: a call that meets another one at work raises ``RuntimeError``.
 
     Raises ``TypeError`` for a shard map or limits that are none, ``ValueError`` for bounds that the limits exclude.
@@ -164,20 +158,20 @@ cdef class Aggregator:
 
     def __cinit__(self, shard_map, *, limits=None, max_bytes=None, max_records=None):
         cdef sp_bucket_limits bounds
+        cdef Py_ssize_t largest
         if not isinstance(shard_map, ShardMap):
             raise TypeError(
                 f"an Aggregator is made for a ShardMap, not {type(shard_map).__name__}: ShardMap(shards), "
                 "ShardMap.from_shards(client.list_shards(…)) or transport.list_shards()")
-        self.limits = demand_limits(limits)
+        if not (limits is None or isinstance(limits, Limits)):
+            raise TypeError(f"limits are a Limits, not {type(limits).__name__}")
+        self.limits = Limits() if limits is None else limits
+        largest = bounded("max_record_bytes", self.limits.max_record_bytes, LARGEST_RECORD_BYTES)
         self.shard_map = shard_map
         self._table = <ShardTable?>shard_map._table
-        largest = self.limits.max_record_bytes
-        self.max_bytes = min(largest, MAX_RECORD_BYTES) if max_bytes is None else max_bytes
-        self.max_records = UINT32_MAX if max_records is None else max_records
-        if not 1 <= self.max_bytes <= largest:
-            raise ValueError(f"max_bytes of {max_bytes:,} is not between 1 and {largest:,}")
-        if not 1 <= self.max_records <= UINT32_MAX:
-            raise ValueError(f"max_records of {max_records:,} is not between 1 and {UINT32_MAX:,}")
+        most = min(largest, MAX_RECORD_BYTES)
+        self.max_bytes = most if max_bytes is None else bounded("max_bytes", max_bytes, largest)
+        self.max_records = UINT32_MAX if max_records is None else bounded("max_records", max_records, UINT32_MAX)
         bounds.max_size, bounds.max_records, bounds.seed = <size_t>self.max_bytes, <uint32_t>self.max_records, SEED
         self._ready = []
         self._outputs = Outputs()
@@ -331,7 +325,7 @@ cdef class Aggregator:
                     routed = self._seal_and_route(sealing, outs)
         finally:
             free(outs)
-            self._intake.let_go()
+            self._intake.forget_routed()
         self._collect(datas)
         if not routed:
             raise MemoryError
@@ -340,7 +334,7 @@ cdef class Aggregator:
     cdef bytes _output(self, const sp_bucket *bucket):
         if sp_bucket_is_aggregate(bucket):
             return self._outputs.take(<Py_ssize_t>sp_bucket_sealed_size(bucket))
-        return raw_data(bucket)
+        return <bytes>bucket.records[0].owner  # raw: the very bytes
 
     cdef bint _seal_and_route(self, size_t sealing, uint8_t **outs) noexcept nogil:
         """False when memory ran out."""
@@ -364,7 +358,10 @@ cdef class Aggregator:
         """Make Kinesis records of the first full buckets, which were sealed into these, and empty them."""
         cdef size_t count = <size_t>len(datas), i
         cdef list records = [kinesis_record(&self._router.full.buckets[i], datas[i]) for i in range(count)]
-        self._ready += records
+        if self._ready:
+            self._ready += records
+        else:  # an empty list that cannot grow would leak them: CPython 3.11's extend
+            self._ready = records
         for i in range(count):
             give_owners_back(&self._router.full.buckets[i])
         sp_router_recycle(self._router, count)

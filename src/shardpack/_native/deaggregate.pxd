@@ -102,12 +102,6 @@ cdef extern from "columns.h" nogil:
     size_t sp_where_size(const sp_filling *filling)
 
 
-cdef enum:
-    # Bytes whose work takes less than about 0.2 ms (MD5 and a walk go through a gigabyte a second): a thread that gives
-    # the interpreter up for them may wait 5 ms to have it again.
-    SMALL_WORK = 200 << 10
-
-
 cdef class ReceivedRecord:
     cdef readonly bytes data
     cdef readonly object source

@@ -1,9 +1,9 @@
 """User records at the door of an Aggregator: checked, and held until they are routed."""
 
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from .keys cimport sp_hash_key, sp_slice
+from .keys cimport KeyBytes, sp_hash_key, sp_slice
 
 
 cdef extern from "text_table.h" nogil:
@@ -28,12 +28,10 @@ cdef class Intake:
     cdef Py_ssize_t count  # user records that wait; the first `routed` of them are in buckets already
     cdef Py_ssize_t routed
     cdef size_t size  # bytes of their data
-    cdef uint8_t *keys  # the bytes of all partition keys, behind one another
-    cdef size_t keys_size
-    cdef size_t keys_capacity
+    cdef KeyBytes keys
     cdef size_t routed_keys_size
-    cdef uint16_t *key_sizes
-    cdef PyObject **datas  # NULL where a bucket has taken the reference over
+    cdef uint32_t *data_sizes
+    cdef PyObject **datas
     cdef uint8_t *has_explicit_hash_key  # these two only once a record came with one
     cdef sp_hash_key *explicit_hash_keys
     cdef size_t capacity
@@ -42,12 +40,12 @@ cdef class Intake:
     cdef int add(self, object partition_key, object data, object explicit_hash_key) except -1
     cdef int add_many(self, object keys, object datas, object explicit) except -1
     cdef int reserve(self, Py_ssize_t more) except -1
-    cdef int reserve_key(self, size_t size) except -1
     cdef int reserve_explicit(self) except -1
+    cdef inline bint take_plain(self, PyObject *key, PyObject *data) noexcept
     cdef inline int take(self, object key, object data, object explicit_hash_key, Py_ssize_t position) except -1
     cdef int check_size(
         self, sp_slice key, sp_slice data, const sp_hash_key *explicit_hash_key, Py_ssize_t position) except -1
     cdef void fill(self, sp_stage *stage) noexcept nogil
     cdef void note_routed(self, const sp_stage *stage, uint32_t n) noexcept nogil
-    cdef void let_go(self) noexcept
+    cdef void forget_routed(self) noexcept
     cdef void drop_from(self, Py_ssize_t count) noexcept

@@ -1,13 +1,14 @@
 """Partition keys and explicit hash keys at the door: types, bounds, UTF-8, and what to say when they are wrong."""
 
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
 
 cdef extern from "slice.h" nogil:
     ctypedef struct sp_slice:
         const uint8_t *data
         size_t size
+    void sp_copy_short(uint8_t *out, sp_slice content)
 
 
 cdef extern from "hash_key.h" nogil:
@@ -73,24 +74,53 @@ cdef inline object take_partition_key(object key, Py_ssize_t position):
 cdef object encode_partition_key(object key, Py_ssize_t position)
 cdef int read_explicit_hash_key(object value, sp_hash_key *hash_key, Py_ssize_t position) except -1
 cdef str name_record(Py_ssize_t position)
-cdef str cut(object text)
 cdef str format_hash_key(sp_hash_key hash_key)
 cdef object sequence_of(object items, str names, str one)
 cdef int demand_one_for_one(object first, object second, str names) except -1
-cdef int demand_length(object sequence, Py_ssize_t n) except -1
+cdef int refuse_length() except -1
 
 
-# A run of partition keys, held while they are hashed without the GIL.
+# Lists are read while other code may run, and may change.
+cdef inline int demand_length(object sequence, Py_ssize_t n) except -1:
+    return refuse_length() if PySequence_Fast_GET_SIZE(sequence) != n else 0
+
+
 cdef enum:
-    KEY_RUN = 1 << 17  # hashing as many takes a millisecond
-    KEY_CHUNK = 1024  # hashed at a time
+    # Keys that are copied before they are hashed in one go, or bytes of them: some milliseconds of work.
+    KEY_RUN = 1 << 18
+    KEY_RUN_BYTES = 1 << 23
+    KEY_CHUNK = 256  # hashed at a time
 
-cdef class KeyRun:
-    cdef PyObject **owners
-    cdef Py_ssize_t capacity
+
+cdef class KeyBytes:
+    cdef uint8_t *data
+    cdef size_t size
+    cdef size_t capacity
+    cdef uint16_t *sizes
     cdef Py_ssize_t count
-    cdef sp_slice[KEY_CHUNK] slices
+    cdef size_t sizes_capacity
 
-    cdef int fill(self, object keys, Py_ssize_t start, Py_ssize_t n) except -1
-    cdef Py_ssize_t view(self, Py_ssize_t start) noexcept nogil
-    cdef void release(self) noexcept
+    cdef int reserve(self, Py_ssize_t more) except -1
+    cdef int grow(self, size_t size) except -1
+    cdef Py_ssize_t fill(self, object keys, Py_ssize_t start, Py_ssize_t n) except -1
+    cdef void cut(self, Py_ssize_t count) noexcept
+    cdef void shift(self, Py_ssize_t count, size_t size) noexcept
+    cdef void drop(self) noexcept
+
+
+cdef KeyBytes take_key_bytes()
+cdef int keep_key_bytes(KeyBytes keys) except -1
+
+
+# A key that view_key reads, for which there is room among the sizes.
+cdef inline int append_key(KeyBytes keys, sp_slice key) except -1:
+    if key.size > keys.capacity - keys.size:
+        keys.grow(key.size)
+    sp_copy_short(keys.data + keys.size, key)
+    keys.size += key.size
+    keys.sizes[keys.count] = <uint16_t>key.size
+    keys.count += 1
+    return 0
+
+cdef Py_ssize_t view_keys(
+    const uint8_t **data, const uint16_t *sizes, Py_ssize_t count, sp_slice *slices) noexcept nogil

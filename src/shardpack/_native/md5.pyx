@@ -9,8 +9,8 @@ from cpython.object cimport PyObject
 from libc.stdlib cimport free, malloc
 
 from .keys cimport (
-    KEY_RUN, NO_POSITION, SHORT_WORK, KeyRun, PySequence_Fast_GET_SIZE, read_explicit_hash_key, sequence_of,
-    sp_hash_key, take_partition_key, view_bytes, view_key,
+    KEY_CHUNK, NO_POSITION, SHORT_WORK, KeyBytes, PySequence_Fast_GET_SIZE, keep_key_bytes, read_explicit_hash_key,
+    sequence_of, sp_hash_key, take_key_bytes, take_partition_key, view_bytes, view_key, view_keys,
 )
 
 
@@ -139,27 +139,31 @@ def hash_keys(keys):
     Raises ``InvalidPartitionKeyError`` or ``TypeError`` with the position of the key at fault.
     """
     cdef object sequence = sequence_of(keys, "partition keys", "str or bytes")
-    cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(sequence), start
+    cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(sequence), start = 0, stop
     cdef HashKeys result = HashKeys.__new__(HashKeys)
     cdef bytes digests = PyBytes_FromStringAndSize(NULL, 16 * n)
-    cdef KeyRun run = KeyRun()
+    cdef KeyBytes run = take_key_bytes()
     cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(digests)
-    for start in range(0, n, KEY_RUN):
-        run.fill(sequence, start, n)
+    while start < n:
+        stop = run.fill(sequence, start, n)
         if run.count * HASHING < SHORT_WORK:
             hash_run(run, out + 16 * start)
         else:
             with nogil:
                 hash_run(run, out + 16 * start)
+        start = stop
+    keep_key_bytes(run)
     result._digests, result._count, result._shape[0] = digests, n, n
     return result
 
 
-cdef void hash_run(KeyRun run, uint8_t *out) noexcept nogil:
+cdef void hash_run(KeyBytes run, uint8_t *out) noexcept nogil:
+    cdef sp_slice[KEY_CHUNK] slices
+    cdef const uint8_t *data = run.data
     cdef Py_ssize_t start = 0, n
     while start < run.count:
-        n = run.view(start)
-        md5_many(run.slices, <size_t>n, out + 16 * start)
+        n = view_keys(&data, run.sizes + start, run.count - start, slices)
+        md5_many(slices, <size_t>n, out + 16 * start)
         start += n
 
 

@@ -42,7 +42,9 @@ cdef extern from *:
 cdef class Outputs:
     """Bytes objects for sealed records, filled again once nobody else holds them.
 
-    A fresh megabyte costs several times its copying in page faults; a used one costs nothing.
+    A fresh megabyte costs several times its copying in page faults; a used one costs nothing: without, `add_many` and
+    `flush` of 100 B take 1.4 times as long. With the GIL, what only the pool holds nobody can come to hold before it is
+    handed out: there are no weak references to bytes, and the collector does not know them.
     """
 
     def __dealloc__(self):

@@ -1,6 +1,6 @@
 from libc.stdint cimport int32_t, uint32_t
 
-from .keys cimport KeyRun, sp_hash_key
+from .keys cimport KeyBytes, sp_hash_key
 
 
 cdef extern from "shard_table.h" nogil:
@@ -16,4 +16,4 @@ cdef class ShardTable:
     cdef sp_hash_key *starts
     cdef uint32_t *prefixes
 
-    cdef void assign_run(self, KeyRun run, int32_t *out) noexcept nogil
+    cdef void assign_run(self, KeyBytes run, int32_t *out) noexcept nogil

@@ -6,8 +6,9 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, uint8_t
 
 from .keys cimport (
-    KEY_CHUNK, KEY_RUN, NO_POSITION, SHORT_WORK, KeyRun, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE,
-    demand_length, demand_one_for_one, read_explicit_hash_key, sequence_of, sp_hash_key_from_bytes,
+    KEY_CHUNK, NO_POSITION, SHORT_WORK, KeyBytes, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE, demand_length,
+    demand_one_for_one, keep_key_bytes, read_explicit_hash_key, sequence_of, sp_hash_key_from_bytes, sp_slice,
+    take_key_bytes, view_keys,
 )
 from .md5 cimport md5_many
 
@@ -48,21 +49,23 @@ cdef class ShardTable:
     def assign(self, keys, explicit_hash_keys=None):
         cdef object sequence = sequence_of(keys, "partition keys", "str or bytes")
         cdef object explicit = None
-        cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(sequence), start, i
-        cdef KeyRun run = KeyRun()
+        cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(sequence), start = 0, stop, i
+        cdef KeyBytes run = take_key_bytes()
         cdef array.array result = array.clone(INT32, n, False)
         cdef int32_t *out = <int32_t *>result.data.as_ints
         cdef sp_hash_key given
         if explicit_hash_keys is not None:
             explicit = sequence_of(explicit_hash_keys, "explicit hash keys", "int, str or None")
             demand_one_for_one(sequence, explicit, "partition keys and explicit hash keys")
-        for start in range(0, n, KEY_RUN):
-            run.fill(sequence, start, n)
+        while start < n:
+            stop = run.fill(sequence, start, n)
             if run.count * ASSIGNING < SHORT_WORK:
                 self.assign_run(run, out + start)
             else:
                 with nogil:
                     self.assign_run(run, out + start)
+            start = stop
+        keep_key_bytes(run)
         if explicit is not None:
             for i in range(n):
                 demand_length(explicit, n)
@@ -72,12 +75,14 @@ cdef class ShardTable:
                     out[i] = <int32_t>sp_shard_table_find(&self.table, given)
         return result
 
-    cdef void assign_run(self, KeyRun run, int32_t *out) noexcept nogil:
+    cdef void assign_run(self, KeyBytes run, int32_t *out) noexcept nogil:
+        cdef sp_slice[KEY_CHUNK] slices
         cdef uint8_t[16 * KEY_CHUNK] digests
+        cdef const uint8_t *data = run.data
         cdef Py_ssize_t start = 0, n, i
         while start < run.count:
-            n = run.view(start)
-            md5_many(run.slices, <size_t>n, digests)
+            n = view_keys(&data, run.sizes + start, run.count - start, slices)
+            md5_many(slices, <size_t>n, digests)
             for i in range(n):
                 out[start + i] = <int32_t>sp_shard_table_find(
                     &self.table, sp_hash_key_from_bytes(digests + 16 * i))

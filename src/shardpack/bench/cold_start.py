@@ -14,7 +14,8 @@ import sys
 from functools import partial
 
 from .corpus import synthetic
-from .ways import AWS, NotInstalledError, kinesis_records, lambda_records
+from .peers import AWS, NotInstalledError
+from .received import kinesis_records, lambda_records
 
 BARE = "bare Python"
 

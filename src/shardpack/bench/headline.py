@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from .._native import md5
-from . import ways
-from .apart import About, Apart
 from .interleave import Ratio, interleave
-from .rows import FLOOR, OURS, ROWS, NotHereError, Scale
-from .ways import NotInstalledError
+from .peers import NotInstalledError, versions
+from .process import ContenderProcess, RowSummary
+from .rows import FLOOR, OURS, ROWS, CannotMeasureError, Scale
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One way beside ours. ``ratio`` is None where it could not be measured, and ``missing`` says why."""
+    """One contender beside ours. ``ratio`` is None where it could not be measured, and ``missing`` says why."""
 
     row: str
     title: str
@@ -49,34 +48,36 @@ def measure(seconds: float, scale: Scale, rows: tuple[str, ...] = tuple(ROWS)) -
     for name in rows:
         with ExitStack() as processes:
             try:
-                ours = processes.enter_context(Apart(name, scale))
-                about = ours.about()
-            except NotHereError as why:
+                ours = processes.enter_context(ContenderProcess(name, scale))
+                summary = ours.summary()
+            except CannotMeasureError as why:
                 yield Finding(name, name, "", "", 0, "", missing=str(why))
                 continue
-            _, *others = about.amounts
-            peers = {peer: processes.enter_context(Apart(name, scale, peer)) for peer in others}
-            yield from _measure_row(name, about, ours, peers, seconds / len(rows))
+            _, *others = summary.amounts
+            peers = {peer: processes.enter_context(ContenderProcess(name, scale, peer)) for peer in others}
+            yield from _measure_row(name, summary, ours, peers, seconds / len(rows))
 
 
-def _measure_row(name: str, about: About, ours: Apart, peers: Mapping[str, Apart], seconds: float) -> Iterator[Finding]:
+def _measure_row(
+    name: str, summary: RowSummary, ours: ContenderProcess, peers: Mapping[str, ContenderProcess], seconds: float
+) -> Iterator[Finding]:
     ready, missing = {OURS: ours.turn}, {}
     for peer, process in peers.items():
         try:
-            process.about()
+            process.summary()
         except NotInstalledError as how:
             missing[peer] = str(how)
         else:
             ready[peer] = process.turn
     turns = interleave(ready, seconds)
-    amount = about.amounts[OURS]
+    amount = summary.amounts[OURS]
     rate = amount / turns.best(OURS)
     for peer in peers:
-        finding = Finding(name, about.title, about.detail, about.unit, amount, peer, rate, rounds=turns.rounds)
+        finding = Finding(name, summary.title, summary.detail, summary.unit, amount, peer, rate, rounds=turns.rounds)
         if peer in missing:
             yield replace(finding, missing=missing[peer])
         else:
-            work = about.amounts[peer]
+            work = summary.amounts[peer]
             yield replace(finding, peer_rate=work / turns.best(peer), ratio=turns.ratio(OURS, peer, amount / work))
 
 
@@ -89,7 +90,7 @@ def environment() -> dict[str, Any]:
         "compiler": compiler(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "os": f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
-        "peers": ways.versions(),
+        "peers": versions(),
     }
 
 

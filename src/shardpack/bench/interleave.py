@@ -1,6 +1,6 @@
-"""Time several ways of doing one thing so that a noisy machine is noisy for all of them.
+"""Time several contenders at one thing so that a noisy machine is noisy for all of them.
 
-Ways take turns, round after round; the order turns round as well. In its turn each way runs for about the same time,
+Contenders take turns, round after round; the order turns round as well. In its turn each runs for about the same time,
 so that a fast one does not get more chances of a quiet moment than a slow one. The figure is the ratio of the best
 turns; its spread is the lowest and the highest ratio within one round, between which it always lies.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 MIN_ROUNDS = 3
 SHORTEST_TURN = 0.05
 LONGEST_TURN = 0.3
-"""Seconds a turn lasts, unless one run of a way takes longer: that of the slowest way, within these bounds."""
+"""Seconds a turn lasts, unless one run takes longer: that of the slowest contender, within these bounds."""
 
 CORES = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 """The cores this process may use, as it started; empty where the system does not say."""
@@ -29,7 +29,7 @@ Turn = Callable[[int], float]
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How many times as fast one way is as another: by their best turns; in no round less than low, more than high."""
+    """How many times as fast one is as another: by their best turns; in no round less than low, more than high."""
 
     value: float
     low: float
@@ -38,7 +38,7 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """Seconds a run of each way took, one figure a round."""
+    """Seconds a run of each contender took, one figure a round."""
 
     seconds: Mapping[str, tuple[float, ...]]
 
@@ -46,42 +46,42 @@ class Turns:
     def rounds(self) -> int:
         return len(next(iter(self.seconds.values())))
 
-    def best(self, way: str) -> float:
-        return min(self.seconds[way])
+    def best(self, contender: str) -> float:
+        return min(self.seconds[contender])
 
-    def ratio(self, way: str, peer: str, work: float = 1.0) -> Ratio:
-        """Return how many times as fast ``way`` is as ``peer``, when its run is ``work`` times that of the peer."""
-        pairs = [theirs / ours for ours, theirs in zip(self.seconds[way], self.seconds[peer], strict=True)]
-        return Ratio(work * self.best(peer) / self.best(way), work * min(pairs), work * max(pairs))
+    def ratio(self, contender: str, peer: str, work: float = 1.0) -> Ratio:
+        """Return how many times as fast it is as ``peer``, when its run is ``work`` times that of the peer."""
+        pairs = [theirs / ours for ours, theirs in zip(self.seconds[contender], self.seconds[peer], strict=True)]
+        return Ratio(work * self.best(peer) / self.best(contender), work * min(pairs), work * max(pairs))
 
 
-def interleave(ways: Mapping[str, Turn], seconds: float, *, min_rounds: int = MIN_ROUNDS) -> Turns:
-    """Have the ways take turns for about so many seconds, and ``min_rounds`` at least.
+def interleave(contenders: Mapping[str, Turn], seconds: float, *, min_rounds: int = MIN_ROUNDS) -> Turns:
+    """Have the contenders take turns for about so many seconds, and ``min_rounds`` at least.
 
-    Every way runs once or twice before that, which tells how long it takes.
+    Each runs once or twice before that, which tells how long it takes.
     """
     began = time.perf_counter()
-    runs = _runs_a_turn(ways)
-    found: dict[str, list[float]] = {way: [] for way in ways}
-    order = list(ways)
+    runs = _runs_a_turn(contenders)
+    found: dict[str, list[float]] = {contender: [] for contender in contenders}
+    order = list(contenders)
     longest_round = 0.0
     while len(found[order[0]]) < min_rounds or time.perf_counter() - began + longest_round < seconds:
         round_began = time.perf_counter()
-        for way in order:
-            found[way].append(ways[way](runs[way]))
+        for contender in order:
+            found[contender].append(contenders[contender](runs[contender]))
         longest_round = max(longest_round, time.perf_counter() - round_began)
         order.append(order.pop(0))
-    return Turns({way: tuple(values) for way, values in found.items()})
+    return Turns({contender: tuple(values) for contender, values in found.items()})
 
 
-def _runs_a_turn(ways: Mapping[str, Turn]) -> dict[str, int]:
+def _runs_a_turn(contenders: Mapping[str, Turn]) -> dict[str, int]:
     once = {}
-    for way, turn in ways.items():
-        once[way] = turn(1)  # pays for caches, lazy imports and memory that is kept
-        if once[way] < SHORTEST_TURN:
-            once[way] = max(turn(1), 1e-9)
+    for contender, turn in contenders.items():
+        once[contender] = turn(1)  # pays for caches, lazy imports and memory that is kept
+        if once[contender] < SHORTEST_TURN:
+            once[contender] = max(turn(1), 1e-9)
     length = min(max(SHORTEST_TURN, *once.values()), LONGEST_TURN)
-    return {way: max(1, round(length / seconds)) for way, seconds in once.items()}
+    return {contender: max(1, round(length / seconds)) for contender, seconds in once.items()}
 
 
 def take_turn(run: Callable[[], object], times: int) -> float:

@@ -1,6 +1,6 @@
 """The rows of the headline table: what runs, against what, and the proof that all of them do the same work.
 
-A row is made anew in each process that runs a way of it, and the way is proved there, before a clock starts.
+A row is made anew in each process that runs a contender of it, which is proved there before a clock starts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import importlib.util
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,26 +19,29 @@ import shardpack
 
 from .. import Aggregator, ShardMap, deaggregate, hash_keys
 from .._native.md5 import _md5_many
-from . import cold_start, ways
+from . import cold_start, ours, pairs, peers, received
+from .busy_thread import beside_busy_thread
 from .corpus import Corpus, flights, synthetic
-from .interleave import CORES
-from .ways import AIOKPL, AWS, MIB
+from .interleave import CORES, Turn, take_turn
+from .peers import AIOKPL, AWS
+from .received import MIB
 
 OURS = "shardpack"
 FLOOR = "memcpy + MD5"
+ALONE, BESIDE = "alone", "beside a busy thread"
 
 
-class NotHereError(Exception):
+class CannotMeasureError(Exception):
     """This row cannot be measured here; its text says why."""
 
 
-class UnlikeError(Exception):
-    """A way does other work than ours: there is nothing to compare."""
+class WrongResultError(Exception):
+    """A contender made something else of what went in: there is nothing to compare."""
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """One way of doing a row's work.
+class Contender:
+    """Whoever does a row's work: ours, a peer, or ours under other conditions.
 
     ``make`` gets it ready, which may raise ``NotInstalledError``. ``is_right`` judges what a run returned.
     """
@@ -46,27 +50,43 @@ class Way:
     is_right: Callable[[Any], bool] = lambda _: True
     amount: float | None = None
     """What a run moves, where that is not what ours does."""
+    beside_busy_thread: bool = False
+    """Whether another thread of the process computes in plain Python all the while."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Something that ours does, and who else does it; ours is the first way. A run moves ``amount`` in ``unit``."""
+    """Something that ours does, and who else does it; ours is the first. A run moves ``amount`` in ``unit``."""
 
     title: str
     detail: str
     unit: str
     amount: float
-    ways: dict[str, Way]
+    contenders: dict[str, Contender]
 
     def proved(self, name: str) -> Callable[[], Any]:
-        """Return a way that is ready, and did the work once. Raises ``NotInstalledError`` or ``UnlikeError``."""
-        way = self.ways[name]
-        run = way.make()
-        _prove(way.is_right(run()), f"{self.title}: {name}")
+        """Return what runs a contender that did the work once. Raises ``NotInstalledError`` or ``WrongResultError``."""
+        contender = self.contenders[name]
+        run = contender.make()
+        _prove(contender.is_right(run()), f"{self.title}: {name}")
         return run
 
+    def turn(self, name: str) -> Turn:
+        """Return what times runs of a proved contender, under its conditions. Raises as ``proved`` does."""
+        run = self.proved(name)
+
+        def turn(times: int) -> float:
+            with self.conditions(name):
+                return take_turn(run, times)
+
+        return turn
+
+    def conditions(self, name: str) -> AbstractContextManager[object]:
+        """Return the context in which a contender is timed."""
+        return beside_busy_thread() if self.contenders[name].beside_busy_thread else nullcontext()
+
     def amount_of(self, name: str) -> float:
-        amount = self.ways[name].amount
+        amount = self.contenders[name].amount
         return self.amount if amount is None else amount
 
 
@@ -82,7 +102,7 @@ class Scale:
 
 def _prove(holds: bool, what: str) -> None:
     if not holds:
-        raise UnlikeError(f"{what}: what went in did not come out")
+        raise WrongResultError(f"{what}: what went in did not come out")
 
 
 # --- MD5 ---
@@ -100,9 +120,9 @@ def hash_keys_row(scale: Scale) -> Row:
         "keys",
         len(keys),
         {
-            OURS: Way(lambda: partial(hash_keys, keys), lambda found: is_right(found.tobytes())),
-            "hashlib": Way(
-                lambda: partial(ways.hashlib_hash_keys, keys),
+            OURS: Contender(lambda: partial(hash_keys, keys), lambda found: is_right(found.tobytes())),
+            "hashlib": Contender(
+                lambda: partial(peers.hashlib_hash_keys, keys),
                 lambda found: is_right(b"".join(key.to_bytes(16, "big") for key in found)),
             ),
         },
@@ -113,7 +133,7 @@ def md5_row(scale: Scale) -> Row:
     messages = [bytes([i]) * scale(MIB) for i in range(32)]
 
     def is_right(digests: list[bytes]) -> bool:
-        return digests == ways.hashlib_md5(messages)
+        return digests == peers.hashlib_md5(messages)
 
     return Row(
         "MD5",
@@ -121,8 +141,8 @@ def md5_row(scale: Scale) -> Row:
         "bytes",
         32 * len(messages[0]),
         {
-            OURS: Way(lambda: partial(_md5_many, messages), is_right),
-            "hashlib": Way(lambda: partial(ways.hashlib_md5, messages), is_right),
+            OURS: Contender(lambda: partial(_md5_many, messages), is_right),
+            "hashlib": Contender(lambda: partial(peers.hashlib_md5, messages), is_right),
         },
     )
 
@@ -132,10 +152,10 @@ def md5_row(scale: Scale) -> Row:
 
 def _holds(corpus: Corpus) -> Callable[[list[Any]], bool]:
     """Judge aggregated records, of any shards, by the user records in them."""
-    return lambda sealed: ways.stored_pairs(sealed) == sorted(corpus.pairs())
+    return lambda sealed: pairs.in_kinesis_records(sealed) == sorted(corpus.pairs())
 
 
-def _aggregate_row(title: str, corpus: Corpus, ours: Callable[[Aggregator, Corpus], list[Any]]) -> Row:
+def _aggregate_row(title: str, corpus: Corpus, call: Callable[[Aggregator, Corpus], list[Any]]) -> Row:
     size = round(corpus.data_size / len(corpus))
     return Row(
         title,
@@ -143,43 +163,68 @@ def _aggregate_row(title: str, corpus: Corpus, ours: Callable[[Aggregator, Corpu
         "user records",
         len(corpus),
         {
-            OURS: Way(lambda: partial(ours, Aggregator(ShardMap.uniform(8)), corpus), _holds(corpus)),
-            AWS: Way(lambda: partial(ways.aws_aggregate(), corpus), _holds(corpus)),
-            AIOKPL: Way(lambda: partial(ways.aiokpl_aggregate(), corpus), _holds(corpus)),
+            OURS: Contender(lambda: partial(call, Aggregator(ShardMap.uniform(8)), corpus), _holds(corpus)),
+            AWS: Contender(lambda: partial(peers.aws_aggregate(), corpus), _holds(corpus)),
+            AIOKPL: Contender(lambda: partial(peers.aiokpl_aggregate(), corpus), _holds(corpus)),
         },
     )
 
 
 def aggregate_row(scale: Scale) -> Row:
-    return _aggregate_row("`add_many` + `flush`", synthetic(scale(100_000), 100), ways.add_many)
+    return _aggregate_row("`add_many` + `flush`", synthetic(scale(100_000), 100), ours.add_many)
 
 
 def aggregate_flights_row(scale: Scale) -> Row:
     corpus = flights(scale(50_000))
-    return _aggregate_row("`add_many` + `flush`, flights", corpus, ways.add_many)
+    return _aggregate_row("`add_many` + `flush`, flights", corpus, ours.add_many)
 
 
 def aggregate_singly_row(scale: Scale) -> Row:
-    return _aggregate_row("`add` + `flush`", synthetic(scale(100_000), 100), ways.add)
+    return _aggregate_row("`add` + `flush`", synthetic(scale(100_000), 100), ours.add)
 
 
 def many_shards_row(scale: Scale) -> Row:
     corpus = synthetic(scale(1_000_000), 100, 100_000)
-    batches = ways.batches(corpus)
+    batches = ours.batches(corpus)
     some = corpus.first(50_000)
     title = "`add_many` + `flush`, 10,000 shards"
 
     def over(shards: int) -> Callable[[], object]:
         aggregator = Aggregator(ShardMap.uniform(shards))
-        _prove(_holds(some)(ways.add_many(aggregator, some)), title)
-        return partial(ways.add_many_in_batches, aggregator, batches)
+        _prove(_holds(some)(ours.add_many(aggregator, some)), title)
+        return partial(ours.add_many_in_batches, aggregator, batches)
 
     return Row(
         title,
         "100 B",
         "user records",
         len(corpus),
-        {OURS: Way(lambda: over(10_000)), "8 shards": Way(lambda: over(8))},
+        {OURS: Contender(lambda: over(10_000)), "8 shards": Contender(lambda: over(8))},
+    )
+
+
+def aggregate_beside_busy_thread_row(scale: Scale) -> Row:
+    corpus = synthetic(scale(100_000), 100)
+    return _beside_busy_thread_row(
+        "100 B, 8 shards",
+        corpus,
+        Contender(lambda: partial(ours.add_many, Aggregator(ShardMap.uniform(8)), corpus), _holds(corpus)),
+        Contender(lambda: partial(peers.aws_aggregate(), corpus), _holds(corpus)),
+    )
+
+
+def _beside_busy_thread_row(detail: str, corpus: Corpus, call: Contender, peer: Contender) -> Row:
+    """Ours and the peer's call, each beside a thread in a loop of plain Python; and ours with nobody beside it."""
+    return Row(
+        f"… {BESIDE}",
+        detail,
+        "user records",
+        len(corpus),
+        {
+            OURS: replace(call, beside_busy_thread=True),
+            AWS: replace(peer, beside_busy_thread=True),
+            ALONE: call,
+        },
     )
 
 
@@ -191,15 +236,15 @@ def floor_row(scale: Scale) -> Row:
         "bytes",
         corpus.data_size,
         {
-            OURS: Way(lambda: partial(ways.add_many, Aggregator(ShardMap.uniform(8)), corpus), _holds(corpus)),
-            FLOOR: Way(lambda: ways.floor(corpus.datas)),
+            OURS: Contender(lambda: partial(ours.add_many, Aggregator(ShardMap.uniform(8)), corpus), _holds(corpus)),
+            FLOOR: Contender(lambda: peers.floor(corpus.datas)),
         },
     )
 
 
 def two_threads_row(scale: Scale) -> Row:
     if len(CORES) < 2:
-        raise NotHereError("needs two cores")
+        raise CannotMeasureError("needs two cores")
     corpora = [synthetic(scale(50_000), 100, distinct_keys) for distinct_keys in (4_000, 4_001)]
     aggregators = [Aggregator(ShardMap.uniform(8)) for _ in range(2)]
     threads = ThreadPoolExecutor(2)  # its threads end with the process
@@ -207,7 +252,7 @@ def two_threads_row(scale: Scale) -> Row:
 
     def work(i: int) -> int:
         os.sched_setaffinity(0, {CORES[i]})
-        return sum(len(ways.add_many(aggregators[i], corpora[i])) for _ in range(times))
+        return sum(len(ours.add_many(aggregators[i], corpora[i])) for _ in range(times))
 
     def on(count: int) -> list[int]:
         return list(threads.map(work, range(count)))
@@ -219,8 +264,8 @@ def two_threads_row(scale: Scale) -> Row:
         "user records",
         amount,
         {
-            OURS: Way(lambda: partial(on, 2)),
-            "one thread": Way(lambda: partial(on, 1), amount=times * len(corpora[0])),
+            OURS: Contender(lambda: partial(on, 2)),
+            "one thread": Contender(lambda: partial(on, 1), amount=times * len(corpora[0])),
         },
     )
 
@@ -231,18 +276,18 @@ def two_threads_row(scale: Scale) -> Row:
 def _received(scale: Scale) -> tuple[Corpus, list[dict[str, Any]]]:
     """A GetRecords response of 10 MB, its Kinesis records as large as the KPL makes them."""
     corpus = synthetic(scale(100_000), 100)
-    return corpus, ways.get_records(ways.kinesis_records(corpus, ways.KPL_AGGREGATE))
+    return corpus, received.get_records(received.kinesis_records(corpus, received.KPL_AGGREGATE))
 
 
-def _readers(corpus: Corpus, records: list[dict[str, Any]]) -> dict[str, Way]:
+def _readers(corpus: Corpus, records: list[dict[str, Any]]) -> dict[str, Contender]:
     return {
-        AWS: Way(
-            lambda: partial(ways.aws_deaggregate("Boto3"), records),
-            lambda found: ways.aws_pairs(found) == corpus.pairs(),
+        AWS: Contender(
+            lambda: partial(peers.aws_deaggregate("Boto3"), records),
+            lambda found: pairs.of_dictionaries(found) == corpus.pairs(),
         ),
-        AIOKPL: Way(
-            lambda: partial(ways.aiokpl_deaggregate(), records),
-            lambda found: ways.pairs(found) == corpus.pairs(),
+        AIOKPL: Contender(
+            lambda: partial(peers.aiokpl_deaggregate(), records),
+            lambda found: pairs.of_user_records(found) == corpus.pairs(),
         ),
     }
 
@@ -255,7 +300,9 @@ def deaggregate_row(scale: Scale) -> Row:
         "user records",
         len(corpus),
         {
-            OURS: Way(lambda: partial(deaggregate, records), lambda found: ways.pairs(found) == corpus.pairs()),
+            OURS: Contender(
+                lambda: partial(deaggregate, records), lambda found: pairs.of_user_records(found) == corpus.pairs()
+            ),
             **_readers(corpus, records),
         },
     )
@@ -269,17 +316,27 @@ def read_row(scale: Scale) -> Row:
         "user records",
         len(corpus),
         {
-            OURS: Way(lambda: partial(ways.read, records)),
-            AWS: Way(lambda: partial(ways.aws_read("Boto3"), records)),
-            AIOKPL: Way(lambda: partial(ways.aiokpl_read(), records)),
+            OURS: Contender(lambda: partial(ours.read, records)),
+            AWS: Contender(lambda: partial(peers.aws_read("Boto3"), records)),
+            AIOKPL: Contender(lambda: partial(peers.aiokpl_read(), records)),
         },
+    )
+
+
+def deaggregate_beside_busy_thread_row(scale: Scale) -> Row:
+    corpus, records = _received(scale)
+    return _beside_busy_thread_row(
+        "to `UserRecord`s, 100 B, GetRecords with KPL aggregates",
+        corpus,
+        Contender(lambda: partial(deaggregate, records), lambda found: pairs.of_user_records(found) == corpus.pairs()),
+        _readers(corpus, records)[AWS],
     )
 
 
 def columns_row(scale: Scale) -> Row:
     deaggregate_columns = getattr(shardpack, "deaggregate_columns", None)
     if deaggregate_columns is None:
-        raise NotHereError("this version has no deaggregate_columns")
+        raise CannotMeasureError("this version has no deaggregate_columns")
     corpus, records = _received(scale)
     return Row(
         "`deaggregate_columns`",
@@ -287,12 +344,12 @@ def columns_row(scale: Scale) -> Row:
         "user records",
         len(corpus),
         {
-            OURS: Way(
+            OURS: Contender(
                 lambda: partial(deaggregate_columns, records),
-                lambda columns: ways.column_pairs(columns) == corpus.pairs(),
+                lambda columns: pairs.of_columns(columns) == corpus.pairs(),
             ),
             **_readers(corpus, records),
-            FLOOR: Way(lambda: ways.floor([record["Data"] for record in records], ways.KPL_AGGREGATE)),
+            FLOOR: Contender(lambda: peers.floor([record["Data"] for record in records], received.KPL_AGGREGATE)),
         },
     )
 
@@ -300,7 +357,7 @@ def columns_row(scale: Scale) -> Row:
 def arrow_row(scale: Scale) -> Row:
     deaggregate_arrow = getattr(shardpack, "deaggregate_arrow", None)
     if deaggregate_arrow is None:
-        raise NotHereError("this version has no deaggregate_arrow")
+        raise CannotMeasureError("this version has no deaggregate_arrow")
     corpus, records = _received(scale)
     return Row(
         "`deaggregate_arrow`",
@@ -308,9 +365,9 @@ def arrow_row(scale: Scale) -> Row:
         "user records",
         len(corpus),
         {
-            OURS: Way(
+            OURS: Contender(
                 lambda: partial(deaggregate_arrow, records),
-                lambda batch: ways.column_pairs(batch.columns) == corpus.pairs(),
+                lambda batch: pairs.of_columns(batch.columns) == corpus.pairs(),
             ),
             **_readers(corpus, records),
         },
@@ -319,13 +376,13 @@ def arrow_row(scale: Scale) -> Row:
 
 def pyarrow_row(scale: Scale) -> Row:
     if not hasattr(shardpack, "deaggregate_arrow"):
-        raise NotHereError("this version has no deaggregate_arrow")
+        raise CannotMeasureError("this version has no deaggregate_arrow")
     if importlib.util.find_spec("pyarrow") is None:
-        raise NotHereError("needs pyarrow: pip install pyarrow")
+        raise CannotMeasureError("needs pyarrow: pip install pyarrow")
     corpus, records = _received(scale)
 
     def is_right(batch: Any) -> bool:
-        return ways.batch_pairs(batch) == corpus.pairs()
+        return pairs.of_batch(batch) == corpus.pairs()
 
     return Row(
         "… as a pyarrow record batch",
@@ -333,25 +390,27 @@ def pyarrow_row(scale: Scale) -> Row:
         "user records",
         len(corpus),
         {
-            OURS: Way(lambda: partial(ways.arrow_to_pyarrow(), records), is_right),
-            AWS: Way(lambda: partial(ways.aws_to_pyarrow("Boto3"), records), is_right),
+            OURS: Contender(lambda: partial(ours.arrow_to_pyarrow(), records), is_right),
+            AWS: Contender(lambda: partial(peers.aws_to_pyarrow("Boto3"), records), is_right),
         },
     )
 
 
 def event_row(scale: Scale) -> Row:
     corpus = synthetic(scale(40_000), 100)  # a function is given 6 MB at most
-    event = {"Records": ways.lambda_records(ways.kinesis_records(corpus, ways.KPL_AGGREGATE))}
+    event = {"Records": received.lambda_records(received.kinesis_records(corpus, received.KPL_AGGREGATE))}
     return Row(
         "`deaggregate`, an event of Lambda",
         "100 B, to `UserRecord`s",
         "user records",
         len(corpus),
         {
-            OURS: Way(lambda: partial(deaggregate, event), lambda found: ways.pairs(found) == corpus.pairs()),
-            AWS: Way(
-                lambda: partial(ways.aws_deaggregate(None), event["Records"]),
-                lambda found: ways.aws_pairs(found) == corpus.pairs(),
+            OURS: Contender(
+                lambda: partial(deaggregate, event), lambda found: pairs.of_user_records(found) == corpus.pairs()
+            ),
+            AWS: Contender(
+                lambda: partial(peers.aws_deaggregate(None), event["Records"]),
+                lambda found: pairs.of_dictionaries(found) == corpus.pairs(),
             ),
         },
     )
@@ -359,7 +418,7 @@ def event_row(scale: Scale) -> Row:
 
 def _drop_in_row(title: str, corpus: Corpus, records: list[dict[str, Any]], data_format: str | None) -> Row:
     def is_right(found: list[dict[str, Any]]) -> bool:
-        return ways.aws_pairs(found) == corpus.pairs()
+        return pairs.of_dictionaries(found) == corpus.pairs()
 
     return Row(
         title,
@@ -367,21 +426,21 @@ def _drop_in_row(title: str, corpus: Corpus, records: list[dict[str, Any]], data
         "user records",
         len(corpus),
         {
-            OURS: Way(lambda: partial(ways.compat_deaggregate(data_format), records), is_right),
-            AWS: Way(lambda: partial(ways.aws_deaggregate(data_format), records), is_right),
+            OURS: Contender(lambda: partial(ours.drop_in_deaggregate(data_format), records), is_right),
+            AWS: Contender(lambda: partial(peers.aws_deaggregate(data_format), records), is_right),
         },
     )
 
 
 def drop_in_events_row(scale: Scale) -> Row:
     corpus = synthetic(scale(40_000), 100)  # what a function is given at most
-    records = ways.lambda_records(ways.kinesis_records(corpus, ways.KPL_AGGREGATE))
+    records = received.lambda_records(received.kinesis_records(corpus, received.KPL_AGGREGATE))
     return _drop_in_row("the drop-in's `deaggregate_records`, an event of Lambda", corpus, records, None)
 
 
 def drop_in_boto3_row(scale: Scale) -> Row:
     corpus = synthetic(scale(40_000), 100)
-    records = ways.get_records(ways.kinesis_records(corpus, ways.KPL_AGGREGATE))
+    records = received.get_records(received.kinesis_records(corpus, received.KPL_AGGREGATE))
     return _drop_in_row("… from GetRecords", corpus, records, "Boto3")
 
 
@@ -394,9 +453,9 @@ def cold_start_row(_: Scale) -> Row:
         "starts",
         1,
         {
-            OURS: Way(lambda: cold_start.ours(event), expected.__eq__),
-            AWS: Way(lambda: cold_start.aws(event), expected.__eq__),
-            cold_start.BARE: Way(lambda: cold_start.bare(event)),
+            OURS: Contender(lambda: cold_start.ours(event), expected.__eq__),
+            AWS: Contender(lambda: cold_start.aws(event), expected.__eq__),
+            cold_start.BARE: Contender(lambda: cold_start.bare(event)),
         },
     )
 
@@ -406,11 +465,13 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "md5": md5_row,
     "aggregate": aggregate_row,
     "threads": two_threads_row,
+    "aggregate-busy-thread": aggregate_beside_busy_thread_row,
     "aggregate-singly": aggregate_singly_row,
     "aggregate-flights": aggregate_flights_row,
     "shards": many_shards_row,
     "floor": floor_row,
     "deaggregate": deaggregate_row,
+    "deaggregate-busy-thread": deaggregate_beside_busy_thread_row,
     "deaggregate-read": read_row,
     "deaggregate-columns": columns_row,
     "deaggregate-arrow": arrow_row,

@@ -27,6 +27,8 @@ def bench(
     Each row runs ours and the peers in turns, each in a process of its own and on
     one core, after all of them have proved to do the same work. The ratio is that of their best turns; in brackets
     are the lowest and the highest of any round. Peers not installed are named.
+    A busy thread is another one of the same process, in a loop of plain Python;
+    "alone" is ours without it.
 
     \b
       shardpack bench

@@ -16,6 +16,7 @@ from pybase64 import b64decode, b64encode
 
 from ..._native.compat import Template, append_user_records, index_received, template_of
 from ..._native.deaggregate import ReceivedRecord
+from ...consume.shapes import decode_base64
 from ...errors import MalformedRecordError
 
 __all__ = ["deaggregate_records", "iter_deaggregate_records"]
@@ -107,7 +108,7 @@ def _read(record: Mapping[str, Any], data_format: str | None) -> _Received:
 
 def _decoded(data: Any) -> bytes:
     try:
-        return b64decode(data, validate=True)
+        return decode_base64(data) if isinstance(data, str) else b64decode(data, validate=True)
     except ValueError:
         return lenient_b64decode(data)  # which skips line breaks, and knows what to say
 

@@ -1,0 +1,77 @@
+"""How ours is called, each call as its documentation shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .. import Aggregator, KinesisRecord, deaggregate
+from .corpus import Corpus
+from .peers import add_user_records
+
+
+def add_many(aggregator: Aggregator, corpus: Corpus) -> list[KinesisRecord]:
+    """Aggregate in one call. The aggregator is long-lived, as a producer's is."""
+    aggregator.add_many(corpus.keys, corpus.datas)
+    return aggregator.flush()
+
+
+def batches(corpus: Corpus, size: int = 10_000) -> list[tuple[list[str], list[bytes]]]:
+    """Cut a corpus into what comes at a time."""
+    return [(corpus.keys[i : i + size], corpus.datas[i : i + size]) for i in range(0, len(corpus), size)]
+
+
+def add_many_in_batches(aggregator: Aggregator, batches: Iterable[tuple[list[str], list[bytes]]]) -> int:
+    """Aggregate batch by batch, and take what is full after each, as a producer does. Returns how many were sealed."""
+    sealed = 0
+    for keys, datas in batches:
+        aggregator.add_many(keys, datas)
+        sealed += len(aggregator.take())
+    return sealed + len(aggregator.flush())
+
+
+def add_many_and_take(aggregator: Aggregator, batches: Iterable[tuple[list[str], list[bytes]]]) -> list[KinesisRecord]:
+    """Aggregate batch by batch, and keep what is full after each."""
+    sealed = []
+    for keys, datas in batches:
+        aggregator.add_many(keys, datas)
+        sealed += aggregator.take()
+    return sealed + aggregator.flush()
+
+
+def add(aggregator: Aggregator, corpus: Corpus) -> list[KinesisRecord]:
+    """Aggregate record by record."""
+    add_one = aggregator.add
+    for key, data in zip(corpus.keys, corpus.datas, strict=True):
+        add_one(key, data)
+    return aggregator.flush()
+
+
+def read(records: Any) -> None:
+    """Deaggregate, and ask every user record for its data and partition key."""
+    for record in deaggregate(records):
+        record.data  # noqa: B018 (made when asked for)
+        record.partition_key  # noqa: B018
+
+
+def drop_in_deaggregate(data_format: str | None) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+    """Our drop-in for aws_kinesis_agg: the same call, the same dictionaries."""
+    from ..compat.aws_kinesis_agg.deaggregator import deaggregate_records  # noqa: PLC0415 (older versions lack it)
+
+    return lambda records: deaggregate_records(records, data_format)
+
+
+def drop_in_aggregate() -> Callable[[Corpus], list[bytes]]:
+    """Aggregate with our drop-in for aws_kinesis_agg, record by record."""
+    from ..compat.aws_kinesis_agg.aggregator import RecordAggregator  # noqa: PLC0415 (older versions lack it)
+
+    return lambda corpus: add_user_records(RecordAggregator(), corpus)
+
+
+def arrow_to_pyarrow() -> Callable[[Any], Any]:
+    """Deaggregate into an Arrow record batch, and have pyarrow read it."""
+    from pyarrow import record_batch  # noqa: PLC0415 (not everybody has it)
+
+    from .. import deaggregate_arrow  # noqa: PLC0415 (older versions lack it)
+
+    return lambda records: record_batch(deaggregate_arrow(records))
