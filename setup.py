@@ -5,6 +5,7 @@ SHARDPACK_DEBUG=1 without optimisation.
 """
 
 import os
+import sysconfig
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -27,6 +28,14 @@ C_SOURCES = {
 
 compile_args = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-Wno-maybe-uninitialized"]
 link_args = []
+if not any(os.environ.get(f"SHARDPACK_{switch}") for switch in ("DEBUG", "SANITIZE", "COVERAGE")):
+    # Cost: none that shows. ns a record of 100 B without and with, GCC 12, best of 8 runs each in turns: aggregate
+    # 99 and 94, deaggregate 38.8 and 39.1, columns 24.9 and 24.7, arrow 27.2 and 27.1. Not without optimisation, where
+    # the second flag does nothing, nor under the sanitizers, which look closer themselves.
+    hardening = {"stack-protector": "-fstack-protector-strong", "_FORTIFY_SOURCE": "-D_FORTIFY_SOURCE=3"}
+    names = ("CC", "CFLAGS", "CPPFLAGS")
+    given = str([(sysconfig.get_config_var(name), os.environ.get(name)) for name in names])
+    compile_args += [flag for word, flag in hardening.items() if word not in given]  # a distribution's choice stands
 if os.environ.get("SHARDPACK_DEBUG"):
     compile_args += ["-O0", "-g3"]
 if os.environ.get("SHARDPACK_SANITIZE"):

@@ -129,5 +129,5 @@ def test_tail_goes_on_after_throttling_and_outages(shardpack, endpoint_url):
         assert faulty.left == 0
     assert (done.returncode, done.stdout) == (0, "k data\n")
     told, again = done.stderr.splitlines()
-    assert told.startswith(f"shardpack: {STREAM} is not reached, trying again for 300 s: ")
-    assert again == f"shardpack: {STREAM} is reached again"
+    assert told.startswith(f"shardpack: {STREAM} cannot be reached, trying again for 300 s: ")
+    assert again == f"shardpack: {STREAM} can be reached again"

@@ -11,7 +11,7 @@ import pytest
 
 from shardpack.cli.cost import WireMeter, cost_unaggregated
 from shardpack.cli.demo import sent_events
-from shardpack.cli.proof import prove
+from shardpack.testing.proof import prove
 
 WITH_PID = """
 import signal

@@ -178,10 +178,10 @@ def test_what_came_while_an_iterator_at_the_latest_expired_is_read(local_kinesis
 def test_pauses_grow_from_a_second_to_ten_and_begin_anew(local_kinesis, faulty, clock, monkeypatch):
     monkeypatch.setattr(reader.random, "uniform", lambda _low, high: high)
     _, stream = stream_of(local_kinesis, 1, DATAS)
-    faulty.fail("GetRecords", *[THROTTLED] * 6, "", THROTTLED)
+    faulty.fail("GetRecords", *[THROTTLED] * 6, EXPIRED, "", THROTTLED)
     reads = read_stream(faulty.client(), stream)
     next(reads)
-    assert clock.slept[1:] == pytest.approx([1, 2, 4, 8, 10, 10])
+    assert clock.slept[1:] == pytest.approx([1, 2, 4, 8, 10, 10, 1])  # an iterator is renewed soon
     del clock.slept[:]
     put(local_kinesis.client(), stream, [b"later"])
     next(reads)
@@ -198,7 +198,7 @@ def test_giving_up_is_bounded_in_time(local_kinesis, faulty, clock, operation):
     began = clock.now
     with pytest.raises(ClientError, match=THROTTLED):
         datas_of(read_stream(faulty.client(), stream, give_up_after_s=60))
-    assert 60 < clock.now - began <= 60 + reader.LONGEST_BACKOFF_SECONDS
+    assert 60 - reader.LONGEST_BACKOFF_SECONDS <= clock.now - began <= 60
     assert len(faulty.requests(operation)) < 20
     faulty._faults.clear()
 
@@ -220,7 +220,7 @@ def test_a_service_that_never_answered_is_given_up_soon(faulty, clock):
     began = clock.now
     with pytest.raises(EndpointConnectionError):
         list(read_stream(client, "s"))
-    assert clock.now - began <= reader.FIRST_ANSWER_SECONDS + reader.LONGEST_BACKOFF_SECONDS
+    assert 0 < clock.now - began <= reader.FIRST_ANSWER_SECONDS
 
 
 def _refuse(endpoint_url: str) -> None:
@@ -234,8 +234,8 @@ def test_an_outage_is_told_once_and_its_end(local_kinesis, faulty, clock, caplog
     datas_of(read_stream(faulty.client(), stream, follow=False))
     assert len(clock.slept) > 6
     lost, found = [entry.getMessage() for entry in caplog.records]
-    assert lost.startswith(f"{stream} is not reached, trying again for 300 s: ")
-    assert found == f"{stream} is reached again"
+    assert lost.startswith(f"{stream} cannot be reached, trying again for 300 s: ")
+    assert found == f"{stream} can be reached again"
 
 
 @pytest.mark.usefixtures("clock")

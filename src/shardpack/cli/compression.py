@@ -123,7 +123,7 @@ class Unpacker:
 
     def __init__(self, file: str) -> None:
         suffix = Path(file).suffix.lower()
-        self._named = next((form for form in FORMATS if form.suffix == suffix), None)
+        self._expected = next((form for form in FORMATS if form.suffix == suffix), None)
         self._format: Format | None = None
         self._stream: Decompressor | None = None
         self._plain = False
@@ -178,8 +178,8 @@ class Unpacker:
             return
         if self._format is not None:
             raise CompressionError(f"what follows the {self._what} data is not compressed")
-        if self._named is not None:
-            raise CompressionError(f"not {self._named.name} data, though its name ends in {self._named.suffix}")
+        if self._expected is not None:
+            raise CompressionError(f"not {self._expected.name} data, though its name ends in {self._expected.suffix}")
         self._plain = True
 
     def _decompress(self, stream: Decompressor, max_length: int) -> bytes:

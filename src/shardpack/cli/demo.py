@@ -24,10 +24,10 @@ from ..consume.stream.reader import read_stream
 from ..producer.delivery import Delivery
 from ..producer.send import DeliveryReport
 from ..testing.local_kinesis import LocalKinesis
+from ..testing.proof import prove
 from .cost import Cost, WireMeter, cost_unaggregated
 from .ndjson import KeyFields
 from .outcome import FAILED, Stdout, exit_on_error, stderr
-from .proof import prove
 from .put_lines import put_lines
 from .source import Source
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import json
+import re
 import sys
 from collections import Counter
 from enum import Enum
@@ -15,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .blob import DIGEST_BYTES, MAGIC, Dissection, dissect_blob, read_blob
+from ..consume.dissection import DIGEST_BYTES, MAGIC, Dissection, dissect_blob
 from .outcome import FAILED, BadInputError, Stdout, exit_on_error, os_error_text, until_reader_leaves
 
 SHOWN = 20
@@ -65,6 +67,25 @@ def inspect(
                 _show(dissection, read_as, None if show_all else SHOWN)
         if dissection.reason is not None:
             raise typer.Exit(FAILED)
+
+
+def read_blob(content: bytes, form: str) -> tuple[bytes, str]:
+    """Return the blob in ``content`` and the form it has. Raises ``ValueError`` unless it has the form asked for.
+
+    With ``"auto"`` what starts with the magic is raw; text of hex digits, else of base64, is decoded.
+    """
+    if form == "raw" or (form == "auto" and content.startswith(MAGIC)):
+        return content, "raw"
+    text = b"".join(content.split()).strip(b'"')
+    if form == "hex" or (form == "auto" and re.fullmatch(rb"(?:[0-9a-fA-F]{2})+", text)):
+        return binascii.unhexlify(text), "hex"
+    if form == "base64":
+        return base64.b64decode(text, validate=True), "base64"
+    try:
+        decoded = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return content, "raw"
+    return (decoded, "base64") if decoded else (content, "raw")
 
 
 def _content(file: str, name: str) -> bytes:

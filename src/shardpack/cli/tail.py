@@ -90,13 +90,14 @@ def as_plain_line(_shard_id: str, record: UserRecord) -> str:
 
 def as_json_line(shard_id: str, record: UserRecord) -> str:
     """Everything that is known of a user record; what does not apply is null or left out."""
+    arrived = record.approximate_arrival_timestamp
     fields: dict[str, str | int | None] = {
         "partition_key": record.partition_key,
         "explicit_hash_key": record.explicit_hash_key,
         "sequence_number": record.sequence_number,
         "sub_sequence_number": record.sub_sequence_number,
         "shard_id": shard_id,
-        "approximate_arrival_timestamp": _iso(record.approximate_arrival_timestamp),
+        "approximate_arrival_timestamp": None if arrived is None else arrived.astimezone(timezone.utc).isoformat(),
         "aggregated": record.aggregated,
     }
     try:
@@ -106,14 +107,6 @@ def as_json_line(shard_id: str, record: UserRecord) -> str:
     if record.error is not None:
         fields["error"] = str(record.error)
     return json.dumps(fields, ensure_ascii=False)
-
-
-def _iso(arrived: datetime | float | None) -> str | None:
-    if arrived is None:
-        return None
-    if not isinstance(arrived, datetime):
-        return datetime.fromtimestamp(arrived, timezone.utc).isoformat()
-    return arrived.astimezone(timezone.utc).isoformat()
 
 
 def _print(read: ShardRecords, line_of: Callable[[str, UserRecord], str], limit: int | None) -> int:

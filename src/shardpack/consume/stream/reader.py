@@ -50,15 +50,18 @@ class _Due:
     def after_success(self, seconds: float) -> None:
         self.at, self.failures = time.monotonic() + seconds, 0
 
-    def after_failure(self, patience_s: float) -> bool:
-        """Put the call off, twice as long each time, with jitter. Returns whether there is to be another try."""
+    def after_failure(self, patience_s: float, *, soon: bool) -> bool:
+        """Put the call off, with jitter and, unless ``soon``, twice as long each time.
+
+        Returns whether there is to be another try: one within ``patience_s`` of the first failure.
+        """
         now = time.monotonic()
         if not self.failures:
             self.failing_since = now
-        longest = min(LONGEST_BACKOFF_SECONDS, IDLE_SECONDS * 2**self.failures)
+        longest = IDLE_SECONDS if soon else min(LONGEST_BACKOFF_SECONDS, IDLE_SECONDS * 2**self.failures)
         self.failures += 1
         self.at = now + random.uniform(longest / 2, longest)
-        return now - self.failing_since <= patience_s
+        return self.at - self.failing_since <= patience_s
 
 
 @dataclass(slots=True)
@@ -136,21 +139,22 @@ class _StreamReader:
         self._answered = True
         if self._unreachable:
             self._unreachable = False
-            logger.warning("%s is reached again", self._stream_name)
+            logger.warning("%s can be reached again", self._stream_name)
 
     def _put_off(self, due: _Due, error: Exception) -> None:
         """Make the call again later, or raise its error again when it cannot succeed, or has failed for too long."""
-        if error_code(error) != "ExpiredIteratorException" and not is_transient(error):
+        expired = error_code(error) == "ExpiredIteratorException"
+        if not expired and not is_transient(error):
             raise error
         unreachable = is_unreachable(error)
         if not unreachable:
             self._note_answer()
         patience_s = self._give_up_after_s if self._answered else min(FIRST_ANSWER_SECONDS, self._give_up_after_s)
-        if not due.after_failure(patience_s):
+        if not due.after_failure(patience_s, soon=expired):
             raise error
         if unreachable and self._answered and not self._unreachable:
             self._unreachable = True
-            logger.warning("%s is not reached, trying again for %g s: %s", self._stream_name, patience_s, error)
+            logger.warning("%s cannot be reached, trying again for %g s: %s", self._stream_name, patience_s, error)
         else:
             logger.info("%s: trying again: %s", self._stream_name, error)
 

@@ -1,16 +1,13 @@
-"""One blob taken apart for people: what it is, and if no aggregated record, why."""
+"""The data of one Kinesis record taken apart for people: what it is, and if no aggregated record, why."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from .._native.dissect import dissect
-from ..consume import deaggregate
 from ..errors import MalformedRecordError
+from . import deaggregate
 
 MAGIC = b"\xf3\x89\x9a\xc2"
 DIGEST_BYTES = 16
@@ -55,7 +52,7 @@ class Dissection:
 
 
 def dissect_blob(blob: bytes) -> Dissection:
-    """Take a blob apart as a consumer would, and keep what a consumer throws away."""
+    """Take the data of a Kinesis record apart as a consumer would, and keep what a consumer throws away."""
     found: dict[str, Any] | None = dissect(blob)
     start = blob[: len(MAGIC)]
     if found is None:
@@ -86,25 +83,6 @@ def dissect_blob(blob: bytes) -> Dissection:
             for key, hash_key, data, tags in found["records"]
         ],
     )
-
-
-def read_blob(content: bytes, form: str) -> tuple[bytes, str]:
-    """Return the blob in ``content`` and the form it has. Raises ``ValueError`` unless it has the form asked for.
-
-    With ``"auto"`` what starts with the magic is raw; text of hex digits, else of base64, is decoded.
-    """
-    if form == "raw" or (form == "auto" and content.startswith(MAGIC)):
-        return content, "raw"
-    text = b"".join(content.split()).strip(b'"')
-    if form == "hex" or (form == "auto" and re.fullmatch(rb"(?:[0-9a-fA-F]{2})+", text)):
-        return binascii.unhexlify(text), "hex"
-    if form == "base64":
-        return base64.b64decode(text, validate=True), "base64"
-    try:
-        decoded = base64.b64decode(text, validate=True)
-    except binascii.Error:
-        return content, "raw"
-    return (decoded, "base64") if decoded else (content, "raw")
 
 
 def _why_not_framed(blob: bytes) -> str:
