@@ -58,7 +58,7 @@ static void take_key(user_record *record, sp_slice *program) {
         record->key_size = choice < 232 ? 17 + choice % 24 : LONGEST_KEY - choice % 24;
         record->key = bytes_of(record->key_size, 'k');
         unsigned where = take(program);
-        size_t offset = (where >> 2) % (record->key_size - 16); /* from either end of what is not compared at once */
+        size_t offset = where & 4 ? 0 : (where >> 3) % (record->key_size - 16); /* from either end of the middle */
         record->key[where & 1 ? 8 + offset : record->key_size - 9 - offset] = where & 2 ? 'x' : 'k';
     }
 }
