@@ -44,7 +44,7 @@ sanitize: .venv/built ## build under ASan + UBSan and run the tests of the nativ
 emulate: .venv/built ## cross-compile csrc for AArch64 and run its MD5 kernels under qemu (packages: .ci/setup)
 	CI=true $(BIN)/pytest tests/test_md5_emulated.py # CI: without its tools it fails
 
-fuzz: .venv/built ## fuzz the deaggregator under ASan + UBSan, FUZZ_SECONDS=60 for all targets together
+fuzz: .venv/built ## fuzz the deaggregator and the router under ASan + UBSan, FUZZ_SECONDS=60 for all targets together
 	$(BIN)/python -m pip install --quiet atheris==3.0.0
 	$(BIN)/python fuzz/run.py --seconds $(or $(FUZZ_SECONDS),60)
 

@@ -3,8 +3,9 @@
     python fuzz/run.py --seconds 60 [target ...]
 
 ``invariants`` and ``protobuf`` are libFuzzer targets over csrc/deaggregate, ``upb`` an atheris target over the
-extensions; all under ASan and UBSan. They share a corpus, build/fuzz/corpus, which a later run goes on with. Where a
-target fails, this ends with 1 and the input is kept in build/fuzz/findings.
+extensions, ``router`` a libFuzzer target over csrc/router and csrc/bucket; all under ASan and UBSan. The first three
+share a corpus of messages, build/fuzz/corpus, and ``router`` has one of programs, build/fuzz/programs, which a later
+run goes on with. Where a target fails, this ends with 1 and the input is kept in build/fuzz/findings.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ WARN = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-Icsrc"]
 COVERAGE = ["-g", "-O0", "-fprofile-instr-generate", "-fcoverage-mapping"]
 WALK = ["csrc/deaggregate.c", "csrc/wire_record.c"]
 MANY = ["csrc/contents.c", "csrc/columns.c", "csrc/md5_portable.c"]
-COVERED = [*WALK, "csrc/contents.c", "csrc/columns.c", "csrc/varint.h", "csrc/hash_key.h"]
+ROUTER = ["csrc/router.c", "csrc/bucket.c", "csrc/shard_table.c", "csrc/md5_portable.c"]
+WATCH_MALLOC = ["-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free"]
+COVERED = {
+    "messages": [*WALK, "csrc/contents.c", "csrc/columns.c", "csrc/varint.h", "csrc/hash_key.h"],
+    "programs": ["csrc/router.c", "csrc/bucket.c", "csrc/text_table.h"],
+}
 
 
 def run(*command: str | Path, **environment: str) -> str:
@@ -108,6 +114,13 @@ def build_upb() -> list[str | Path]:
     return [sys.executable, "fuzz/deaggregate_upb.py"]
 
 
+def build_router() -> list[str | Path]:
+    """Its allocations go through fuzz/failing_malloc, which lets some of them fail."""
+    sources, out = ["fuzz/router_invariants.c", "fuzz/failing_malloc.c", *ROUTER], BUILD / "router"
+    run("clang", "-std=c11", *SANITIZE, *WARN, "-fsanitize=fuzzer", *WATCH_MALLOC, *sources, "-o", out)
+    return [out]
+
+
 def upb_environment() -> dict[str, str]:
     import atheris  # noqa: PLC0415 - the other targets go without
 
@@ -119,23 +132,30 @@ def upb_environment() -> dict[str, str]:
     }
 
 
-TARGETS = {"invariants": build_invariants, "protobuf": build_protobuf, "upb": build_upb}
+TARGETS = {"invariants": build_invariants, "protobuf": build_protobuf, "upb": build_upb, "router": build_router}
 
 
 # --- run ---
 
 
-def fuzz(name: str, command: list[str | Path], seconds: int, corpus: Path) -> bool:
+def inputs_of(name: str) -> list[str | Path]:
+    """Options and directories of what a target begins with; new inputs go to the first directory."""
+    if name == "router":
+        return [BUILD / "programs"]
+    return ["-dict=fuzz/message.dict", BUILD / "corpus", BUILD / "seeds"]
+
+
+def fuzz(name: str, command: list[str | Path], seconds: int) -> bool:
     """Run a target, print what it reached. False where it found something."""
     findings = BUILD / "findings"
     findings.mkdir(exist_ok=True)
     environment = upb_environment() if name == "upb" else {}
     options = [f"-max_total_time={seconds}", f"-max_len={LONGEST}", "-timeout=10", "-rss_limit_mb=2048"]
-    options += ["-dict=fuzz/message.dict", "-print_final_stats=1", f"-artifact_prefix={findings}/{name}-"]
+    options += ["-print_final_stats=1", f"-artifact_prefix={findings}/{name}-"]
     log = BUILD / f"{name}.log"
     with log.open("w") as out:
         done = subprocess.run(
-            [*command, *options, corpus, BUILD / "seeds"],
+            [*command, *options, *inputs_of(name)],
             cwd=ROOT,
             env={**os.environ, **environment},
             stdout=out,
@@ -159,28 +179,25 @@ def fuzz(name: str, command: list[str | Path], seconds: int, corpus: Path) -> bo
     return False
 
 
-def print_coverage(corpus: Path) -> None:
-    """Say how much of csrc the corpus reaches: every input once through the invariants, without sanitizers."""
-    target, raw, profile = BUILD / "coverage", BUILD / "coverage.profraw", BUILD / "coverage.profdata"
-    sources = ["fuzz/deaggregate_invariants.c", *WALK, *MANY]
-    run("clang", "-std=c11", *COVERAGE, *WARN, "-fsanitize=fuzzer", *sources, "-o", target)
-    with (BUILD / "coverage.log").open("w") as log:
-        command = [target, "-runs=0", corpus, BUILD / "seeds"]
-        subprocess.run(
-            command, cwd=ROOT, env={**os.environ, "LLVM_PROFILE_FILE": str(raw)}, stdout=log, stderr=log, check=True
-        )
+def print_coverage(kind_of_input: str, sources: list[str], *inputs: Path) -> None:
+    """Say how much of csrc the corpus reaches: every input once through the target, without sanitizers."""
+    program, raw, profile = (BUILD / f"{kind_of_input}-coverage{suffix}" for suffix in ("", ".profraw", ".profdata"))
+    run("clang", "-std=c11", *COVERAGE, *WARN, "-fsanitize=fuzzer", *sources, "-o", program)
+    with (BUILD / f"{kind_of_input}-coverage.log").open("w") as log:
+        environment = {**os.environ, "LLVM_PROFILE_FILE": str(raw)}
+        subprocess.run([program, "-runs=0", *inputs], cwd=ROOT, env=environment, stdout=log, stderr=log, check=True)
     run("llvm-profdata", "merge", "-sparse", raw, "-o", profile)
-    exported = run("llvm-cov", "export", "-summary-only", f"-instr-profile={profile}", target)
+    exported = run("llvm-cov", "export", "-summary-only", f"-instr-profile={profile}", program)
     for file in json.loads(exported)["data"][0]["files"]:
         name = os.path.relpath(file["filename"], ROOT)
-        if name in COVERED:
+        if name in COVERED[kind_of_input]:
             counted = (file["summary"][kind] | {"kind": kind} for kind in ("functions", "lines", "regions"))
             parts = ["{covered} of {count} {kind}".format_map(one) for one in counted]
             print(f"{name:20}{', '.join(parts)}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Fuzz the deaggregator.")
+    parser = argparse.ArgumentParser(description="Fuzz the deaggregator and the router.")
     parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
     parser.add_argument("targets", nargs="*", metavar="target", help=f"{', '.join(TARGETS)}; default: all")
     arguments = parser.parse_args()
@@ -188,14 +205,17 @@ def main() -> None:
         parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
     names = arguments.targets or list(TARGETS)
     demand_needs()
-    corpus = BUILD / "corpus"
-    corpus.mkdir(parents=True, exist_ok=True)
+    for directory in ("corpus", "programs"):
+        (BUILD / directory).mkdir(parents=True, exist_ok=True)
     write_seeds(BUILD / "seeds")
     commands = {name: TARGETS[name]() for name in names}
-    sound = [fuzz(name, commands[name], max(1, arguments.seconds // len(names)), corpus) for name in names]
+    sound = [fuzz(name, commands[name], max(1, arguments.seconds // len(names))) for name in names]
     if not all(sound):
         sys.exit(1)
-    print_coverage(corpus)
+    messages = ["fuzz/deaggregate_invariants.c", *WALK, *MANY]
+    programs = ["fuzz/router_invariants.c", "fuzz/failing_malloc.c", *ROUTER, *WATCH_MALLOC]
+    print_coverage("messages", messages, BUILD / "corpus", BUILD / "seeds")
+    print_coverage("programs", programs, BUILD / "programs")
 
 
 if __name__ == "__main__":

@@ -169,8 +169,9 @@ cdef class Aggregator:
         largest = bounded("max_record_bytes", self.limits.max_record_bytes, LARGEST_RECORD_BYTES)
         self.shard_map = shard_map
         self._table = <ShardTable?>shard_map._table
-        most = min(largest, MAX_RECORD_BYTES)
-        self.max_bytes = most if max_bytes is None else bounded("max_bytes", max_bytes, largest)
+        if max_bytes is None:
+            max_bytes = min(largest, <Py_ssize_t>MAX_RECORD_BYTES)
+        self.max_bytes = bounded("max_bytes", max_bytes, largest)
         self.max_records = UINT32_MAX if max_records is None else bounded("max_records", max_records, UINT32_MAX)
         bounds.max_size, bounds.max_records, bounds.seed = <size_t>self.max_bytes, <uint32_t>self.max_records, SEED
         self._ready = []
