@@ -2,6 +2,10 @@
 
 enum {
     MIN_STACK = 32,
+    /* An emptied bucket that owns more bytes, and so many times what it held, was left large by other times: its tables
+     * miss the caches. A new one is faster. */
+    FITTING = 1 << 16,
+    FITTING_TIMES = 64,
     LOOK_AHEAD = 8, /* records, before their turn: slots of their keys, then the keys */
 };
 
@@ -127,9 +131,10 @@ void sp_router_seal(const sp_router *router, size_t count, uint8_t *const *outs)
 void sp_router_recycle(sp_router *router, size_t count) {
     for (size_t i = 0; i < count; i++) {
         sp_bucket *bucket = &router->full.buckets[i];
-        size_t memory = sp_bucket_memory(bucket);
-        router->full_size -= sp_bucket_sealed_size(bucket);
-        if (memory <= SP_SPARE_MEMORY - router->spare_memory && reserve(&router->spare, 1)) {
+        size_t memory = sp_bucket_memory(bucket), size = sp_bucket_sealed_size(bucket);
+        router->full_size -= size;
+        int is_fitting = memory <= FITTING || memory / FITTING_TIMES <= size;
+        if (is_fitting && memory <= SP_SPARE_MEMORY - router->spare_memory && reserve(&router->spare, 1)) {
             sp_bucket_clear(bucket);
             router->spare.buckets[router->spare.count++] = *bucket;
             router->spare_memory += memory;

@@ -2,6 +2,7 @@
  *
  *     router_alone programs SEED COUNT    as many programs at random
  *     router_alone failures STEP          one long program, with each STEP-th allocation of it failing in turn
+ *     router_alone fitting                a burst, then few records at a time: bytes of the buckets that serve them
  *     router_alone kept                   bytes that a router keeps after bursts; prints the most
  */
 #include <stdio.h>
@@ -100,32 +101,66 @@ static void flush(sp_router *router) {
     sp_router_recycle(router, router->full.count);
 }
 
-/* Large buckets for other shards each time, then a record each for others again: wherever memory can stay. */
-static int run_kept(void) {
-    static sp_hash_key starts[SHARDS];
-    for (uint32_t i = 0; i < SHARDS; i++) starts[i].high = UINT64_MAX / SHARDS * i;
-    uint32_t *prefixes = malloc(sp_shard_table_prefix_count(SHARDS) * sizeof *prefixes);
-    sp_shard_table table = sp_shard_table_make(starts, SHARDS, prefixes);
-    sp_router *router = malloc(sizeof *router);
+typedef struct {
+    sp_hash_key starts[SHARDS];
+    uint32_t *prefixes;
+    sp_shard_table table;
+    sp_router *router;
+} stream;
+
+static stream *begin(void) {
+    static stream made;
+    for (uint32_t i = 0; i < SHARDS; i++) made.starts[i].high = UINT64_MAX / SHARDS * i;
+    made.prefixes = malloc(sp_shard_table_prefix_count(SHARDS) * sizeof *made.prefixes);
+    made.table = sp_shard_table_make(made.starts, SHARDS, made.prefixes);
+    made.router = malloc(sizeof *made.router);
     sp_bucket_limits limits = {1 << 20, UINT32_MAX, {1, 2}};
-    size_t most = 0;
     state = 1;
     sp_watch();
-    demand(sp_router_init(router, &table, sp_md5_many_portable, limits), "no memory");
+    demand(sp_router_init(made.router, &made.table, sp_md5_many_portable, limits), "no memory");
+    return &made;
+}
+
+static void end(stream *made) {
+    sp_unwatch();
+    sp_router_free(made->router);
+    demand(sp_live_blocks() == 0, "nothing is left behind");
+    free(made->router);
+    free(made->prefixes);
+}
+
+/* Few records must not go through tables that many have left large. */
+static int run_fitting(void) {
+    stream *to = begin();
+    size_t memory = 0;
+    for (uint32_t i = 0; i < SHARDS; i++) route(to->router, to->starts, i, 5000, 1);
+    flush(to->router);
+    for (int round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < SHARDS; i++) route(to->router, to->starts, i, 8, 1);
+        memory = 0;
+        for (uint32_t i = 0; i < SHARDS; i++) memory += sp_bucket_memory(&to->router->buckets[i]);
+        flush(to->router);
+    }
+    end(to);
+    printf("%zu\n", memory / SHARDS);
+    return 0;
+}
+
+/* Large buckets for other shards each time, then a record each for others again: wherever memory can stay. */
+static int run_kept(void) {
+    stream *to = begin();
+    size_t most = 0;
     for (int round = 0; round < ROUNDS; round++) {
-        for (int i = 0; i < 60; i++)
-            route(router, starts, (uint32_t)(next_random() % SHARDS), 3000, next_random() % 300);
-        if (round % 2) flush(router);
-        for (uint32_t i = 0; i < SHARDS; i += 1 + (uint32_t)(next_random() % 9)) route(router, starts, i, 1, 1);
-        flush(router);
-        demand(router->full_size == 0 && router->full.count == 0, "it is empty");
+        for (int i = 0; i < 60; i++) {
+            route(to->router, to->starts, (uint32_t)(next_random() % SHARDS), 3000, next_random() % 300);
+        }
+        if (round % 2) flush(to->router);
+        for (uint32_t i = 0; i < SHARDS; i += 1 + (uint32_t)(next_random() % 9)) route(to->router, to->starts, i, 1, 1);
+        flush(to->router);
+        demand(to->router->full_size == 0 && to->router->full.count == 0, "it is empty");
         if (sp_live_bytes() > most) most = sp_live_bytes();
     }
-    sp_unwatch();
-    sp_router_free(router);
-    demand(sp_live_blocks() == 0, "nothing is left behind");
-    free(router);
-    free(prefixes);
+    end(to);
     printf("%zu\n", most);
     return 0;
 }
@@ -133,6 +168,7 @@ static int run_kept(void) {
 int main(int argc, char **argv) {
     if (argc == 4 && strcmp(argv[1], "programs") == 0) return run_programs(strtoull(argv[2], NULL, 10), atoi(argv[3]));
     if (argc == 3 && strcmp(argv[1], "failures") == 0) return run_failures(strtoull(argv[2], NULL, 10));
+    if (argc == 2 && strcmp(argv[1], "fitting") == 0) return run_fitting();
     if (argc == 2 && strcmp(argv[1], "kept") == 0) return run_kept();
     return 2;
 }

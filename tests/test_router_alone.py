@@ -28,6 +28,11 @@ def test_a_failed_allocation_loses_nothing_and_leaks_nothing(program):
     assert int(run(program, "failures", 3)) > 100
 
 
+def test_few_records_after_a_burst_are_not_served_by_what_it_left_large(program):
+    """Their buckets own some kilobytes each again, which stay in the caches."""
+    assert int(run(program, "fitting")) <= 64 * 1024
+
+
 def test_what_is_kept_after_bursts_is_bounded(program):
     """Wherever they came: buckets that wait for nothing own nothing."""
     kept = int(run(program, "kept"))
