@@ -6,7 +6,7 @@ enum {
      * miss the caches. A new one is faster. */
     FITTING = 1 << 16,
     FITTING_TIMES = 64,
-    LOOK_AHEAD = 8, /* records, before their turn: slots of their keys, then the keys */
+    LOOK_AHEAD = 8, /* records, before their turn */
 };
 
 static int reserve(sp_bucket_stack *stack, size_t more) {
@@ -77,19 +77,13 @@ static void place(sp_router *router) {
     }
 }
 
-/* What adding a record a few turns later will read, in steps: each needs what the one before has brought. */
+/* What adding a record a few turns later will read: the slot of its key, and where the record goes. */
 static inline void look_ahead(const sp_router *router, uint32_t i) {
     const sp_stage *stage = &router->stage;
-    uint32_t far = i + LOOK_AHEAD, near = i + LOOK_AHEAD / 2;
-    if (far < stage->count) {
-        const sp_bucket *bucket = &router->buckets[stage->shards[far]];
-        sp_text_prefetch_slot(&bucket->partition_key_table, stage->key_texts[far].hash);
-    }
-    if (near < stage->count) {
-        const sp_bucket *bucket = &router->buckets[stage->shards[near]];
-        sp_text_prefetch_text(&bucket->partition_key_table, stage->key_texts[near].hash);
-        sp_bucket_prefetch_end(bucket);
-    }
+    if (i + LOOK_AHEAD >= stage->count) return;
+    const sp_bucket *bucket = &router->buckets[stage->shards[i + LOOK_AHEAD]];
+    sp_text_prefetch_slot(&bucket->partition_key_table, stage->key_texts[i + LOOK_AHEAD].hash);
+    sp_bucket_prefetch_end(bucket);
 }
 
 uint32_t sp_router_route(sp_router *router) {

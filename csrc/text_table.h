@@ -140,15 +140,9 @@ static inline void sp_text_table_free(sp_text_table *table) {
     *table = (sp_text_table){0};
 }
 
-/* Bring into the cache what a search will read, a step at a time: the slot, and the text that it names. */
+/* Bring into the cache what a search reads first. */
 static inline void sp_text_prefetch_slot(const sp_text_table *table, uint32_t hash) {
     if (table->slots) __builtin_prefetch(&table->slots[hash & table->mask]);
-}
-
-static inline void sp_text_prefetch_text(const sp_text_table *table, uint32_t hash) {
-    if (!table->slots) return;
-    uint32_t slot = table->slots[hash & table->mask];
-    if (slot) __builtin_prefetch(&table->texts[slot - 1]);
 }
 
 #endif
