@@ -42,6 +42,7 @@ sp_added sp_bucket_add(sp_bucket *bucket, const sp_user_record *record, const sp
     sp_slice partition_key = record->partition_key, data = record->data;
     int first = bucket->record_count == 0;
     if (bucket->record_count >= limits->max_records) return SP_FULL;
+    if (!first && record->token - bucket->first_token > UINT32_MAX) return SP_FULL;
 
     uint32_t key_index = sp_text_find(keys, &record->key_text, partition_key.data, bucket->partition_keys.bytes);
     int key_is_new = key_index == keys->count;
@@ -87,8 +88,10 @@ sp_added sp_bucket_add(sp_bucket *bucket, const sp_user_record *record, const sp
         append_field(&bucket->explicit_hash_keys, SP_TAG_EXPLICIT_HASH_KEY, explicit_digits);
         sp_text_append(explicits, &explicit_text);
     }
+    if (first) bucket->first_token = record->token;
     bucket->records[bucket->record_count++] =
-        (sp_held_record){data.data, record->owner, (uint32_t)data.size, key_index, explicit_index};
+        (sp_held_record){data.data, record->owner,  (uint32_t)data.size,
+                         key_index, explicit_index, (uint32_t)(record->token - bucket->first_token)};
     bucket->records_size += record_growth;
     if (first) {
         bucket->first_hash_key = record->hash_key;
@@ -99,6 +102,20 @@ sp_added sp_bucket_add(sp_bucket *bucket, const sp_user_record *record, const sp
 
 sp_slice sp_bucket_first_key(const sp_bucket *bucket) {
     return (sp_slice){bucket->partition_keys.bytes + bucket->partition_key_table.texts->offset, bucket->first_key_size};
+}
+
+sp_slice sp_bucket_partition_key(const sp_bucket *bucket, size_t i) {
+    const sp_text *text = &bucket->partition_key_table.texts[bucket->records[i].partition_key_index];
+    return (sp_slice){bucket->partition_keys.bytes + text->offset, text->size};
+}
+
+int sp_bucket_explicit_hash_key(const sp_bucket *bucket, size_t i, sp_hash_key *hash_key) {
+    uint32_t index = bucket->records[i].explicit_hash_key_index;
+    if (index == SP_NO_INDEX) return 0;
+    const sp_text *text = &bucket->explicit_hash_key_table.texts[index]; /* all of its 16 bytes */
+    memcpy(&hash_key->high, &text->first, sizeof text->first);
+    memcpy(&hash_key->low, &text->last, sizeof text->last);
+    return 1;
 }
 
 int sp_bucket_is_aggregate(const sp_bucket *bucket) {

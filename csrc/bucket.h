@@ -26,6 +26,7 @@ typedef struct {
     void *owner;
     uint32_t size;
     uint32_t partition_key_index, explicit_hash_key_index;
+    uint32_t token; /* less the bucket's first */
 } sp_held_record;
 
 /* A user record on its way into a bucket. */
@@ -34,7 +35,8 @@ typedef struct {
     sp_text key_text;     /* of the partition key, under the bucket's seed */
     sp_hash_key hash_key; /* which places it */
     int has_explicit_hash_key;
-    void *owner; /* of the data */
+    void *owner;    /* of the data */
+    uint64_t token; /* the caller's number for it */
 } sp_user_record;
 
 typedef struct {
@@ -44,7 +46,8 @@ typedef struct {
     sp_held_record *records;
     size_t record_count, record_capacity;
     size_t records_size;     /* encoded */
-    uint32_t first_key_size; /* of the first user record */
+    uint32_t first_key_size; /* of the first user record, and so is the token */
+    uint64_t first_token;
 
     uint32_t shard_index;
     sp_section explicit_hash_keys;
@@ -77,8 +80,13 @@ static inline sp_bucket sp_bucket_make(uint32_t shard_index) {
 }
 
 /* Add a user record, unless the limits would be passed: then SP_FULL returns and nothing has changed; so it is with
- * SP_NO_MEMORY. An empty bucket takes any record: alone it can go raw. */
+ * SP_NO_MEMORY. An empty bucket takes any record: alone it can go raw. Full is a bucket too whose first token is larger
+ * than the record's, or smaller by 2^32. */
 sp_added sp_bucket_add(sp_bucket *bucket, const sp_user_record *record, const sp_bucket_limits *limits);
+
+/* Partition key of a user record, and its explicit hash key: 1, or 0 where it has none. */
+sp_slice sp_bucket_partition_key(const sp_bucket *bucket, size_t i);
+int sp_bucket_explicit_hash_key(const sp_bucket *bucket, size_t i, sp_hash_key *hash_key);
 
 /* Did any user record come with an explicit hash key? */
 static inline int sp_bucket_has_explicit_hash_key(const sp_bucket *bucket) {

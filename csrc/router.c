@@ -98,28 +98,91 @@ uint32_t sp_router_route(sp_router *router) {
             .hash_key = stage->hash_keys[i],
             .has_explicit_hash_key = stage->has_explicit_hash_key[i],
             .owner = stage->owners[i],
+            .token = stage->tokens[i],
         };
         if (add(router, &router->buckets[stage->shards[i]], &record) == SP_NO_MEMORY) return i;
     }
     return stage->count;
 }
 
-void sp_router_seal(const sp_router *router, size_t count, uint8_t *const *outs) {
+/* Show the stage user records of a bucket. */
+static void unpack(sp_stage *stage, const sp_bucket *bucket, size_t from) {
+    size_t left = bucket->record_count - from;
+    stage->count = left < SP_STAGE_SIZE ? (uint32_t)left : SP_STAGE_SIZE;
+    for (uint32_t i = 0; i < stage->count; i++) {
+        const sp_held_record *record = &bucket->records[from + i];
+        stage->partition_keys[i] = sp_bucket_partition_key(bucket, from + i);
+        stage->datas[i] = (sp_slice){record->data, record->size};
+        stage->owners[i] = record->owner;
+        stage->tokens[i] = bucket->first_token + record->token;
+        stage->has_explicit_hash_key[i] = (uint8_t)sp_bucket_explicit_hash_key(bucket, from + i, &stage->hash_keys[i]);
+    }
+}
+
+int sp_router_reroute(sp_router *router, const sp_bucket *bucket, size_t *done) {
+    while (*done < bucket->record_count) {
+        unpack(&router->stage, bucket, *done);
+        uint32_t routed = sp_router_route(router);
+        *done += routed;
+        if (routed < router->stage.count) return 0;
+    }
+    return 1;
+}
+
+int sp_router_lie_in(sp_router *router, const sp_bucket *bucket, sp_hash_key first, sp_hash_key last) {
+    sp_stage *stage = &router->stage;
+    for (size_t from = 0; from < bucket->record_count; from += stage->count) {
+        unpack(stage, bucket, from);
+        place(router);
+        for (uint32_t i = 0; i < stage->count; i++) {
+            if (sp_hash_key_less(stage->hash_keys[i], first) || sp_hash_key_less(last, stage->hash_keys[i])) return 0;
+        }
+    }
+    return 1;
+}
+
+int sp_router_detach_one(sp_router *router, uint32_t shard) {
+    if (!reserve(&router->full, 1)) return 0;
+    if (router->buckets[shard].record_count) detach(router, &router->buckets[shard]);
+    return 1;
+}
+
+void sp_seal_many(sp_md5_many_fn *md5, const sp_bucket *const *buckets, size_t count, uint8_t *const *outs) {
     sp_slice messages[SP_SEAL_BATCH];
     uint8_t digests[SP_SEAL_BATCH * SP_TRAILER_SIZE];
     size_t i = 0;
     while (i < count) {
         size_t n = 0;
         for (; i < count && n < SP_SEAL_BATCH; i++) {
-            const sp_bucket *bucket = &router->full.buckets[i];
-            if (sp_bucket_is_aggregate(bucket)) messages[n++] = sp_bucket_seal(bucket, outs[i]);
+            if (sp_bucket_is_aggregate(buckets[i])) messages[n++] = sp_bucket_seal(buckets[i], outs[i]);
         }
-        router->md5(messages, n, digests);
+        md5(messages, n, digests);
         for (size_t j = 0; j < n; j++) { /* behind the message: the output is the caller's to write */
             memcpy((uint8_t *)(uintptr_t)messages[j].data + messages[j].size, digests + SP_TRAILER_SIZE * j,
                    SP_TRAILER_SIZE);
         }
     }
+}
+
+void sp_router_seal(const sp_router *router, size_t count, uint8_t *const *outs) {
+    const sp_bucket *buckets[SP_SEAL_BATCH];
+    for (size_t i = 0; i < count; i += SP_SEAL_BATCH) {
+        size_t n = count - i < SP_SEAL_BATCH ? count - i : SP_SEAL_BATCH;
+        for (size_t j = 0; j < n; j++) buckets[j] = &router->full.buckets[i + j];
+        sp_seal_many(router->md5, buckets, n, outs + i);
+    }
+}
+
+/* The first `count` full ones are gone. */
+static void take_out(sp_router *router, size_t count) {
+    router->full.count -= count;
+    if (router->full.count == 0) return; /* there may be no array at all */
+    memmove(router->full.buckets, router->full.buckets + count, router->full.count * sizeof *router->full.buckets);
+}
+
+void sp_router_forget(sp_router *router, size_t count) {
+    for (size_t i = 0; i < count; i++) router->full_size -= sp_bucket_sealed_size(&router->full.buckets[i]);
+    take_out(router, count);
 }
 
 void sp_router_recycle(sp_router *router, size_t count) {
@@ -136,9 +199,7 @@ void sp_router_recycle(sp_router *router, size_t count) {
             sp_bucket_free(bucket);
         }
     }
-    router->full.count -= count;
-    if (router->full.count == 0) return; /* there may be no array at all */
-    memmove(router->full.buckets, router->full.buckets + count, router->full.count * sizeof *router->full.buckets);
+    take_out(router, count);
 }
 
 static void free_stack(sp_bucket_stack *stack) {

@@ -49,11 +49,27 @@ uint32_t sp_router_route(sp_router *router);
  */
 int sp_router_detach(sp_router *router);
 
+/* The same with one shard's. */
+int sp_router_detach_one(sp_router *router, uint32_t shard);
+
+/* Route the user records of a bucket, which is not the router's, from the one numbered `*done` on. They are this
+ * router's then, their owners too, and `*done` says how many: 1, or 0 when memory ran out before all were. */
+int sp_router_reroute(sp_router *router, const sp_bucket *bucket, size_t *done);
+
+/* Are the hash keys of all user records of a bucket in first … last? The stage is used for it. */
+int sp_router_lie_in(sp_router *router, const sp_bucket *bucket, sp_hash_key first, sp_hash_key last);
+
+/* Write those of the buckets that become aggregated records, each to its `out`. */
+void sp_seal_many(sp_md5_many_fn *md5, const sp_bucket *const *buckets, size_t count, uint8_t *const *outs);
+
 /* Write those of the first `count` full buckets that become aggregated records, each to its `out`. */
 void sp_router_seal(const sp_router *router, size_t count, uint8_t *const *outs);
 
 /* Take the first `count` buckets out of the queue. */
 void sp_router_recycle(sp_router *router, size_t count);
+
+/* The same with buckets that are the caller's now, their memory too. */
+void sp_router_forget(sp_router *router, size_t count);
 
 void sp_router_free(sp_router *router);
 

@@ -214,6 +214,9 @@ static void check_bucket(machine *m, const sp_bucket *bucket, const uint8_t *out
     DEMAND(sp_hash_key_equal(bucket->first_hash_key, first->hash_key));
     int has_magic = first->data_size >= 4 && memcmp(first->data, "\xf3\x89\x9a\xc2", 4) == 0;
     DEMAND(sp_bucket_is_aggregate(bucket) == (count > 1 || has_magic));
+    for (size_t j = 0; j < count; j++) {
+        DEMAND(bucket->first_token + bucket->records[j].token == (size_t)(members[j] - m->records));
+    }
     uint8_t *expected = encode(members, count, &size);
     DEMAND(sp_bucket_sealed_size(bucket) == size);
     DEMAND(count == 1 || size + first->key_size <= limits->max_size);
@@ -262,6 +265,7 @@ static void route_some(machine *m) {
         stage->partition_keys[i] = (sp_slice){key, record->key_size};
         stage->datas[i] = (sp_slice){record->data_size ? payload : NULL, record->data_size};
         stage->owners[i] = payload;
+        stage->tokens[i] = m->routed + i;
         stage->has_explicit_hash_key[i] = (uint8_t)record->is_explicit;
         if (record->is_explicit) stage->hash_keys[i] = record->hash_key;
     }

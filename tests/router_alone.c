@@ -88,6 +88,7 @@ static void route(sp_router *router, const sp_hash_key *starts, uint32_t shard, 
             stage->partition_keys[i] = (sp_slice){keys[i], sizeof keys[i]};
             stage->datas[i] = (sp_slice){payload, size};
             stage->owners[i] = NULL;
+            stage->tokens[i] = 1;
             stage->has_explicit_hash_key[i] = 1;
             stage->hash_keys[i] = starts[shard];
         }

@@ -19,6 +19,7 @@ cdef extern from "stage.h" nogil:
         sp_slice *partition_keys
         sp_slice *datas
         void **owners
+        uint64_t *tokens
         uint8_t *has_explicit_hash_key
         sp_hash_key *hash_keys
 
@@ -28,6 +29,7 @@ cdef class Intake:
     cdef Py_ssize_t count  # user records that wait; the first `routed` of them are in buckets already
     cdef Py_ssize_t routed
     cdef size_t size  # bytes of their data
+    cdef uint64_t first_token  # the number of the first one; the others' follow
     cdef KeyBytes keys
     cdef size_t routed_keys_size
     cdef uint32_t *data_sizes
@@ -39,6 +41,7 @@ cdef class Intake:
 
     cdef int add(self, object partition_key, object data, object explicit_hash_key) except -1
     cdef int add_many(self, object keys, object datas, object explicit) except -1
+    cdef int append(self, Intake other) except -1
     cdef int reserve(self, Py_ssize_t more) except -1
     cdef int reserve_explicit(self) except -1
     cdef inline bint take_plain(self, PyObject *key, PyObject *data) noexcept

@@ -4,9 +4,9 @@ from cpython.bytes cimport (
 )
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.unicode cimport PyUnicode_Check
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memmove, memset
+from libc.string cimport memcpy, memmove, memset
 
 from .keys cimport (
     NO_POSITION, PREFETCHED, SP_HASH_KEY_MAX_DIGITS, KeyBytes, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE,
@@ -117,6 +117,30 @@ cdef class Intake:
         except BaseException:
             self.drop_from(before)
             raise
+        return 0
+
+    cdef int append(self, Intake other) except -1:
+        """Take what waits in another one over, none of which was routed. Nothing changes where memory runs out."""
+        cdef Py_ssize_t n = other.count, i = self.count
+        self.reserve(n)
+        if other.keys.size > self.keys.capacity - self.keys.size:
+            self.keys.grow(other.keys.size)
+        if self.explicit_capacity or other.explicit_capacity:
+            self.reserve_explicit()
+            if other.explicit_capacity:
+                memcpy(&self.has_explicit_hash_key[i], other.has_explicit_hash_key, <size_t>n)
+                memcpy(&self.explicit_hash_keys[i], other.explicit_hash_keys, <size_t>n * sizeof(sp_hash_key))
+            else:
+                memset(&self.has_explicit_hash_key[i], 0, <size_t>n)
+        if n:
+            memcpy(self.keys.data + self.keys.size, other.keys.data, other.keys.size)
+            memcpy(&self.keys.sizes[i], other.keys.sizes, <size_t>n * sizeof(uint16_t))
+            memcpy(&self.data_sizes[i], other.data_sizes, <size_t>n * sizeof(uint32_t))
+            memcpy(&self.datas[i], other.datas, <size_t>n * sizeof(PyObject *))
+        self.keys.size += other.keys.size
+        self.size += other.size
+        self.count = self.keys.count = i + n
+        other.count, other.size, other.keys.count, other.keys.size = 0, 0, 0, 0
         return 0
 
     cdef inline bint take_plain(self, PyObject *key, PyObject *data) noexcept:
@@ -246,6 +270,7 @@ cdef class Intake:
             stage.datas[i].data = <const uint8_t *>bytes_start(self.datas[at])
             stage.datas[i].size = self.data_sizes[at]
             stage.owners[i] = self.datas[at]
+            stage.tokens[i] = self.first_token + <uint64_t>at
         if self.explicit_capacity == 0:
             memset(stage.has_explicit_hash_key, 0, <size_t>n)
         else:
@@ -282,6 +307,7 @@ cdef class Intake:
             free(self.explicit_hash_keys)
             self.has_explicit_hash_key, self.explicit_hash_keys = NULL, NULL
             self.explicit_capacity = 0
+        self.first_token += <uint64_t>self.routed
         self.keys.shift(self.routed, self.routed_keys_size)
         if left == 0 and (self.keys.sizes_capacity > KEPT or self.keys.capacity > KEPT_KEY_BYTES):
             self.keys.drop()

@@ -1,0 +1,187 @@
+"""What a producer's pump finds of what application threads put: numbered, bucketed, sealed, routed anew."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardpack import Aggregator, InvalidPartitionKeyError, Limits, ShardMap, deaggregate, hash_key
+from shardpack._native.inbox import Inbox
+
+pytestmark = pytest.mark.native
+
+EVERYTHING = 2**64 - 1
+
+
+def inbox_for(shard_map, max_bytes=1 << 20, max_records=None):
+    return Inbox(shard_map._table, max_record_bytes=1 << 20, max_bytes=max_bytes, max_records=max_records)
+
+
+def records_of(n, keys=100):
+    """Some with explicit hash keys, some long, one empty."""
+    for i in range(n):
+        explicit = (i * 0x9E3779B97F4A7C15F39CC0605CEDC835) % 2**128 if i % 5 == 0 else None
+        yield f"device-{i * 7 % keys}", b"%d" % i * (300 if i % 11 == 0 else 1), explicit
+
+
+def contents(buckets):
+    return [record for bucket in buckets for record in bucket.user_records()]
+
+
+def test_what_is_sealed_is_what_an_aggregator_makes():
+    shard_map = ShardMap.uniform(5)
+    inbox, aggregator = inbox_for(shard_map, 20_000), Aggregator(shard_map, max_bytes=20_000)
+    for key, data, explicit in records_of(3000):
+        inbox.put(key, data, explicit)
+        aggregator.add(key, data, explicit)
+    inbox.gather()
+    buckets = inbox.take(EVERYTHING)
+    sealed = inbox.seal(buckets)
+    assert sealed == aggregator.flush()
+    assert [bucket.request_size for bucket in buckets] == [record.request_size for record in sealed]
+    assert [len(bucket) for bucket in buckets] == [record.user_record_count for record in sealed]
+    assert inbox.seal(buckets) == sealed
+    assert sorted(token for bucket in buckets for token in bucket.tokens()) == list(range(3000))
+
+
+def test_a_bucket_has_its_user_records_and_their_numbers():
+    inbox = inbox_for(ShardMap.uniform(3))
+    put = list(records_of(500))
+    assert [inbox.put(*record) for record in put] == [len(key) + len(data) for key, data, _ in put]
+    inbox.gather()
+    found = {}
+    for bucket in inbox.take(EVERYTHING):
+        assert bucket.first_token == bucket.tokens()[0]
+        found |= dict(zip(bucket.tokens(), bucket.user_records(), strict=True))
+    assert [found[i] for i in range(500)] == put
+
+
+def test_one_alone_goes_raw():
+    inbox = inbox_for(ShardMap.uniform(2))
+    inbox.put("key", b"data")
+    inbox.gather()
+    (bucket,) = inbox.take(EVERYTHING)
+    assert not bucket.aggregated
+    (record,) = inbox.seal([bucket])
+    assert (record.data, record.explicit_hash_key, bucket.request_size) == (b"data", None, 7)
+
+
+def test_only_what_is_full_or_older_is_taken():
+    inbox = inbox_for(ShardMap.uniform(4), max_records=10)
+    for i in range(25):
+        inbox.put("same", b"%d" % i)
+    inbox.gather()
+    assert [len(bucket) for bucket in inbox.take()] == [10, 10]
+    assert inbox.take(20) == []
+    (bucket,) = inbox.take(21)
+    assert bucket.first_token == 20
+    assert inbox.next_token == 25
+
+
+def test_put_many_is_all_or_nothing():
+    inbox = inbox_for(ShardMap.uniform(2))
+    with pytest.raises(InvalidPartitionKeyError, match=r"^record 2: "):
+        inbox.put_many(["a", "b", ""], [b"1", b"2", b"3"])
+    assert inbox.put_many(["a", "b"], [b"1", b"22"]) == (0, 5)
+    assert inbox.put_many(["c", "d"], [b"3", bytearray(b"4")], [None, "7"]) == (2, 4)
+    assert inbox.put_many(["e"], [b"5"]) == (4, 2)
+    assert inbox.put_many([], []) == (5, 0)
+    inbox.gather()
+    assert sorted(contents(inbox.take(EVERYTHING))) == [
+        ("a", b"1", None),
+        ("b", b"22", None),
+        ("c", b"3", None),
+        ("d", b"4", 7),
+        ("e", b"5", None),
+    ]
+
+
+def test_lie_in_is_the_range_of_all_hash_keys():
+    shard_map = ShardMap.uniform(7)
+    inbox = inbox_for(shard_map)
+    for record in records_of(4000):
+        inbox.put(*record)
+    inbox.gather()
+    for bucket in inbox.take(EVERYTHING):
+        places = [hash_key(key, explicit) for key, _, explicit in bucket.user_records()]
+        low, high = min(places), max(places)
+        assert inbox.lie_in(bucket, low, high)
+        assert not inbox.lie_in(bucket, low + 1, high)
+        assert not inbox.lie_in(bucket, low, high - 1)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 400), st.integers(0, 400), st.integers(0, 400))
+def test_rerouting_keeps_each_keys_order(before, after, handed_out, in_buckets, put):
+    """What was handed out already comes first, then what is in buckets, then what was put meanwhile."""
+    old, new = ShardMap.uniform(before), ShardMap.uniform(after)
+    inbox = inbox_for(old, max_records=50)
+    records = iter(records_of(handed_out + in_buckets + put, keys=30))
+    for _ in range(handed_out):
+        inbox.put(*next(records))
+    inbox.gather()
+    lanes = inbox.take(EVERYTHING)
+    for _ in range(in_buckets):
+        inbox.put(*next(records))
+    inbox.gather()
+    for record in records:
+        inbox.put(*record)
+    inbox.reroute(lanes, new._table)
+    inbox.gather()
+    buckets = inbox.take(EVERYTHING)
+    order = defaultdict(list)
+    for bucket in buckets:
+        for record, token in zip(bucket.user_records(), bucket.tokens(), strict=True):
+            key, _, explicit = record
+            assert new.index_of(hash_key(key, explicit)) == bucket.shard_index
+            if explicit is None:
+                order[key].append(token)
+    assert all(tokens == sorted(tokens) for tokens in order.values())
+    expected = list(records_of(handed_out + in_buckets + put, keys=30))
+    assert sorted(contents(buckets), key=repr) == sorted(expected, key=repr)
+    for record in inbox.seal(buckets):
+        assert len(deaggregate({"Data": record.data, "PartitionKey": record.partition_key})) == record.user_record_count
+
+
+def test_rerouted_without_aggregation():
+    """As AUTO distribution wants it."""
+    shard_map = ShardMap.uniform(2)
+    inbox = inbox_for(shard_map)
+    inbox.put_many(["a", "a", "b"], [b"1", b"2", b"3"])
+    inbox.gather()
+    lanes = inbox.take(EVERYTHING)
+    inbox.put("a", b"4")
+    inbox.reroute(lanes, shard_map._table, max_records=1)
+    inbox.gather()
+    buckets = inbox.take(EVERYTHING)
+    assert all(len(bucket) == 1 and not bucket.aggregated for bucket in buckets)
+    assert [data for key, data, _ in contents(buckets) if key == "a"] == [b"1", b"2", b"4"]
+
+
+def test_threads_put_while_the_pump_takes():
+    inbox, limits = inbox_for(ShardMap.uniform(4), 5000), Limits()
+    rounds, threads = 3000, 4
+    assert limits.max_record_bytes == inbox.max_record_bytes
+
+    def put(name):
+        for i in range(0, rounds, 3):
+            inbox.put(f"{name}", b"%d" % i)
+            inbox.put_many([f"{name}"] * 2, [b"%d" % (i + 1), b"%d" % (i + 2)])
+
+    workers = [threading.Thread(target=put, args=(name,)) for name in range(threads)]
+    for worker in workers:
+        worker.start()
+    found = []
+    while any(worker.is_alive() for worker in workers):
+        inbox.gather()
+        found += inbox.take()
+    inbox.gather()
+    found += inbox.take(EVERYTHING)
+    seen = defaultdict(list)
+    for key, data, _ in contents(found):
+        seen[key].append(int(data))
+    assert seen == {f"{name}": list(range(rounds)) for name in range(threads)}
+    assert sorted(token for bucket in found for token in bucket.tokens()) == list(range(rounds * threads))
