@@ -51,13 +51,16 @@ def test_what_is_sealed_is_what_an_aggregator_makes():
 def test_a_bucket_has_its_user_records_and_their_numbers():
     inbox = inbox_for(ShardMap.uniform(3))
     put = list(records_of(500))
-    assert [inbox.put(*record) for record in put] == [len(key) + len(data) for key, data, _ in put]
+    assert [inbox.put(*record) for record in put] == list(range(500))
+    assert inbox.buffered == sum(len(key) + len(data) + 64 for key, data, _ in put)
     inbox.gather()
     found = {}
     for bucket in inbox.take(EVERYTHING):
         assert bucket.first_token == bucket.tokens()[0]
+        inbox.settled(bucket.buffered_size)
         found |= dict(zip(bucket.tokens(), bucket.user_records(), strict=True))
     assert [found[i] for i in range(500)] == put
+    assert inbox.buffered == 0
 
 
 def test_one_alone_goes_raw():
@@ -86,10 +89,10 @@ def test_put_many_is_all_or_nothing():
     inbox = inbox_for(ShardMap.uniform(2))
     with pytest.raises(InvalidPartitionKeyError, match=r"^record 2: "):
         inbox.put_many(["a", "b", ""], [b"1", b"2", b"3"])
-    assert inbox.put_many(["a", "b"], [b"1", b"22"]) == (0, 5)
-    assert inbox.put_many(["c", "d"], [b"3", bytearray(b"4")], [None, "7"]) == (2, 4)
-    assert inbox.put_many(["e"], [b"5"]) == (4, 2)
-    assert inbox.put_many([], []) == (5, 0)
+    assert inbox.put_many(["a", "b"], [b"1", b"22"]) == 0
+    assert inbox.put_many(["c", "d"], [b"3", bytearray(b"4")], [None, "7"]) == 2
+    assert inbox.put_many(["e"], [b"5"]) == 4
+    assert inbox.put_many([], []) == 5
     inbox.gather()
     assert sorted(contents(inbox.take(EVERYTHING))) == [
         ("a", b"1", None),
@@ -185,3 +188,20 @@ def test_threads_put_while_the_pump_takes():
         seen[key].append(int(data))
     assert seen == {f"{name}": list(range(rounds)) for name in range(threads)}
     assert sorted(token for bucket in found for token in bucket.tokens()) == list(range(rounds * threads))
+
+
+def test_nothing_is_taken_from_the_bound_on():
+    roused = []
+    inbox = Inbox(
+        ShardMap.uniform(2)._table,
+        max_record_bytes=1000,
+        max_bytes=1000,
+        max_buffered=150,
+        wake=lambda: roused.append(1),
+    )
+    inbox.asleep = True
+    assert (inbox.put("a", b"1"), inbox.put("a", bytearray(b"2")), inbox.put("a", b"3", 5)) == (0, 1, 2)
+    assert (inbox.put("a", b"4"), inbox.put("a", bytearray(b"5")), inbox.put_many(["a"], [b"6"])) == (-1, -1, -1)
+    assert (inbox.buffered, inbox.waiting, inbox.next_token, roused) == (3 * 66, 3, 3, [1])
+    inbox.settled(66)
+    assert inbox.put_many(["a", "a"], [b"7", b"8"]) == 3

@@ -34,6 +34,10 @@ cdef extern from "router.h" nogil:
         sp_stage stage
 
 
+cdef enum:
+    AROUND_ONE = 64  # bytes that a user record is counted with beside its key and data
+
+
 cdef class Router:
     cdef ShardTable table
     cdef Outputs outputs

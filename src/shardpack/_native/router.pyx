@@ -12,7 +12,8 @@ import os
 from array import array
 
 from .keys cimport (
-    NO_POSITION, PREFETCHED, SHORT_WORK, format_hash_key, prefetch_object, read_explicit_hash_key, sp_hash_key, sp_slice,
+    NO_POSITION, PREFETCHED, SHORT_WORK, format_hash_key, prefetch_object, read_explicit_hash_key, sp_hash_key,
+    sp_slice,
 )
 from .md5 cimport md5_many
 
@@ -295,6 +296,14 @@ cdef class Bucket:
             size += self.c.records[0].size
         if sp_bucket_is_aggregate(&self.c) or sp_bucket_has_explicit_hash_key(&self.c):
             size += <size_t>len(format_hash_key(self.c.first_hash_key))
+        return size
+
+    @property
+    def buffered_size(self):
+        """What its user records were counted with in the inbox, in bytes."""
+        cdef size_t i, size = 0
+        for i in range(self.c.record_count):
+            size += sp_bucket_partition_key(&self.c, i).size + self.c.records[i].size + AROUND_ONE
         return size
 
     def tokens(self):
