@@ -231,7 +231,7 @@ class SQLiteDeadLetters:
                 "SELECT stream, error_code, count(*), sum(length(data)), sum(maybe_stored != 0), min(given_up_at), "
                 "max(given_up_at) FROM letters GROUP BY stream, error_code ORDER BY count(*) DESC, stream, error_code"
             ).fetchall()
-        return [Tally(_decoded(stream), _decoded(error_code), *counts) for stream, error_code, *counts in rows]
+            return [Tally(_decoded(stream), _decoded(error_code), *counts) for stream, error_code, *counts in rows]
 
     def close(self) -> None:
         """Close the file. May be called again."""
@@ -294,6 +294,8 @@ class SQLiteDeadLetters:
                 yield self._connect()
             except sqlite3.Error as error:
                 raise DeadLetterError(f"{self.path}: {self._reason(error)}") from error
+            except ValueError as error:  # text that is no UTF-8, which SQLite's errors may quote
+                raise DeadLetterError(f"{self.path}: damaged: {error}") from error
 
     def _connect(self) -> sqlite3.Connection:
         if self._closed:
@@ -351,7 +353,7 @@ def _encoded(text: str) -> str | bytes:
 
 def _decoded(stored: bytes) -> str:
     if not isinstance(stored, bytes):
-        raise TypeError(f"text is stored as {abridged(stored)}")
+        raise ValueError(f"text is stored as {abridged(stored)}")  # noqa: TRY004 - it is the file that is wrong
     return stored.decode(errors="surrogatepass")
 
 

@@ -44,9 +44,9 @@ class Redriven:
     stored_maybe_again: int = 0
     """Of these, how many may have been in the stream before."""
     not_stored: int = 0
-    """Sent and not stored: left."""
+    """Sent and not stored, the first of their keys: left."""
     held_back: int = 0
-    """Not sent, because an earlier one of their key was not stored: left."""
+    """Neither sent nor stored after an earlier one of their key was not stored: left."""
     skipped: int = 0
     """Not sent, because they may be in the stream and ``skip_maybe_stored`` was asked for: left."""
     other_streams: int = 0
@@ -174,6 +174,9 @@ class _Run:
         return len(self.holding_back) <= MAX_HOLDING_BACK and not (self.done.not_stored and hold_back == "all")
 
     def _refuse(self, number: int, letter: DeadLetter, outcome: Outcome) -> None:
+        if self._waits(letter):
+            self.done.held_back += 1
+            return
         self.done.not_stored += 1
         if letter.partition_key is not None:
             self.holding_back.add(_key(letter))
