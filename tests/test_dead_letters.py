@@ -343,6 +343,37 @@ def test_parent_and_children_go_on_after_a_fork(path):
     assert_batches_are_whole(kept(path), 9, 60)
 
 
+CLOSED_BY_THE_PARENT = """
+import os, sys
+sys.path.insert(0, {here!r})
+from shardpack import SQLiteDeadLetters
+from test_dead_letters import letter
+letters = SQLiteDeadLetters({path!r})
+letters.put([letter(1)])
+(from_child, to_parent), (from_parent, to_child) = os.pipe(), os.pipe()
+pid = os.fork()
+if not pid:
+    letters.put([letter(2)])
+    os.write(to_parent, b".")
+    os.read(from_parent, 1)
+    letters.put([letter(3)])
+    os._exit(0)
+os.close(to_parent)
+assert os.read(from_child, 1)
+letters.put([letter(4)])
+letters.close()
+os.write(to_child, b".")
+assert os.waitpid(pid, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_what_a_child_puts_is_kept_when_the_parent_closes(path):
+    """Where a connection is carried over a fork, the child has no lock, and the parent deletes the log it writes to."""
+    run(CLOSED_BY_THE_PARENT.format(path=str(path), here=HERE), PYTHONWARNINGS="ignore")
+    assert sorted(each.data for each in kept(path)) == [b"1", b"2", b"3", b"4"]
+
+
 def test_another_working_directory_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with SQLiteDeadLetters(":memory:") as letters:  # a name like any other

@@ -145,7 +145,7 @@ def send_through_delivery(client: Any, stream: str) -> Callable[[Sequence[DeadLe
                 try:
                     delivery.add_many([key], [letter.data], [hash_key])
                 except InvalidRecordError as refusal:
-                    sent[-1] = Failed(type(refusal).__name__, str(refusal))
+                    sent[-1] = Failed(type(refusal).__name__, str(refusal).removeprefix("record 0: "))
                     refused.add(key)
             delivery.flush()
         except BaseException as raised:  # noqa: BLE001 - after what is stored is told
@@ -240,7 +240,7 @@ def _print_tallies(tallies: list[Tally]) -> None:
     table.add_column("error code", overflow="fold")
     for title in ("letters", "bytes", "maybe stored"):
         table.add_column(title, justify="right")
-    table.add_column("first given up")
+    table.add_column("first given up", no_wrap=True)
     for tally in tallies:
         table.add_row(
             Text(visible(tally.stream)),
@@ -255,7 +255,7 @@ def _print_tallies(tallies: list[Tally]) -> None:
 
 def _time(seconds: float) -> str:
     try:
-        return datetime.fromtimestamp(seconds, timezone.utc).isoformat(sep=" ", timespec="seconds")
+        return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):
         return f"{seconds:g}"
 
