@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import shutil
-import signal
 import sqlite3
-import subprocess
 import sys
-import threading
 import time
 import tracemalloc
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from in_threads import in_threads
-from isolated import run
+from letters import kept, letter
 
 from shardpack import DeadLetter, DeadLetterError, DeadLetterSink, SQLiteDeadLetters
 
-HERE = str(Path(__file__).parent)
 TEXTS = st.text(st.characters(exclude_categories=()))  # lone surrogates and NUL among them
 TIMES = st.floats(allow_nan=False, allow_infinity=False)
 LETTERS = st.builds(
@@ -43,23 +36,6 @@ LETTERS = st.builds(
 )
 
 
-def letter(n=0, key="key", data=None, **fields):
-    data = str(n).encode() if data is None else data
-    given = {
-        "stream": "telemetry",
-        "partition_key": key,
-        "data": data,
-        "explicit_hash_key": None,
-        "error_code": "InternalFailure",
-        "message": "try again",
-        "maybe_stored": False,
-        "put_at": 1_700_000_000.25,
-        "given_up_at": 1_700_000_060.5,
-        "attempts": 7,
-    }
-    return DeadLetter(**given | fields)
-
-
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "dead.db"
@@ -69,11 +45,6 @@ def path(tmp_path):
 def letters(path):
     with SQLiteDeadLetters(path) as letters:
         yield letters
-
-
-def kept(path):
-    with SQLiteDeadLetters(path) as letters:
-        return [letter for _, letter in letters]
 
 
 # --- a letter ---
@@ -244,136 +215,6 @@ def test_it_is_a_sink(letters):
     assert len(letters) == 1
 
 
-# --- several at once ---
-
-
-def put_numbered(letters, who, batches, size=5):
-    for batch in range(batches):
-        letters.put([letter(key=f"{who}", data=f"{batch}:{i}".encode()) for i in range(size)])
-
-
-def assert_batches_are_whole(found, writers, batches, size=5):
-    """Of each writer everything, in order, and nothing of another's inside a batch."""
-    assert len(found) == writers * batches * size
-    by_writer = {}
-    for start in range(0, len(found), size):
-        batch = found[start : start + size]
-        assert len({letter.partition_key for letter in batch}) == 1
-        by_writer.setdefault(batch[0].partition_key, []).extend(letter.data for letter in batch)
-    assert len(by_writer) == writers
-    for datas in by_writer.values():
-        assert datas == [f"{batch}:{i}".encode() for batch in range(batches) for i in range(size)]
-
-
-def test_threads_share_one(path, letters):
-    numbers = iter(range(8))
-    in_threads(8, lambda: put_numbered(letters, next(numbers), 20))
-    assert_batches_are_whole(kept(path), 8, 20)
-
-
-WRITER = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[3])
-from shardpack import SQLiteDeadLetters
-from test_dead_letters import put_numbered
-with SQLiteDeadLetters(sys.argv[1]) as letters:
-    put_numbered(letters, sys.argv[2], 30)
-"""
-
-
-def test_processes_share_a_file_that_all_of_them_make(path):
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, path, str(n), HERE]) for n in range(4)]
-    assert [writer.wait(60) for writer in writers] == [0] * 4
-    assert_batches_are_whole(kept(path), 4, 30)
-
-
-def test_many_may_open_a_new_file_at_once(path):
-    def opened():
-        with SQLiteDeadLetters(path) as letters:
-            letters.put([letter()])
-
-    in_threads(8, opened)
-    assert len(kept(path)) == 8
-
-
-def test_locked_for_too_long_is_said(path, letters):
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with SQLiteDeadLetters(path, busy_timeout_s=0.01) as impatient:
-        with pytest.raises(DeadLetterError, match=r"dead\.db: locked by others for more than 0\.01 s"):
-            impatient.put([letter()])
-        other.execute("ROLLBACK")
-        other.close()
-        impatient.put([letter()])
-    assert len(letters) == 1
-
-
-FORK = """
-import os, sys, threading
-sys.path.insert(0, {here!r})
-from shardpack import SQLiteDeadLetters
-from test_dead_letters import put_numbered
-letters = SQLiteDeadLetters({path!r})
-others = [SQLiteDeadLetters({path!r}) for _ in range(2)]
-shared = enumerate([letters, *others])
-busy = [threading.Thread(target=put_numbered, args=(each, f"thread {{i}}", 60)) for i, each in shared]
-for thread in busy:
-    thread.start()
-children = []
-for n in range(6):
-    pid = os.fork()
-    if not pid:
-        put_numbered(letters, f"child {{n}}", 60)
-        os._exit(0)  # as a killed process does: nothing is closed
-    children.append(pid)
-for pid in children:
-    assert os.waitpid(pid, 0)[1] == 0
-for thread in busy:
-    thread.join()
-letters.close()
-print(len(others[0]))
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_parent_and_children_go_on_after_a_fork(path):
-    printed = run(FORK.format(path=str(path), here=HERE), PYTHONWARNINGS="ignore")
-    assert printed == "2700\n"
-    assert_batches_are_whole(kept(path), 9, 60)
-
-
-CLOSED_BY_THE_PARENT = """
-import os, sys
-sys.path.insert(0, {here!r})
-from shardpack import SQLiteDeadLetters
-from test_dead_letters import letter
-letters = SQLiteDeadLetters({path!r})
-letters.put([letter(1)])
-(from_child, to_parent), (from_parent, to_child) = os.pipe(), os.pipe()
-pid = os.fork()
-if not pid:
-    letters.put([letter(2)])
-    os.write(to_parent, b".")
-    os.read(from_parent, 1)
-    letters.put([letter(3)])
-    os._exit(0)
-os.close(to_parent)
-assert os.read(from_child, 1)
-letters.put([letter(4)])
-letters.close()
-os.write(to_child, b".")
-assert os.waitpid(pid, 0)[1] == 0
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_what_a_child_puts_is_kept_when_the_parent_closes(path):
-    """Where a connection is carried over a fork, the child has no lock, and the parent deletes the log it writes to."""
-    run(CLOSED_BY_THE_PARENT.format(path=str(path), here=HERE), PYTHONWARNINGS="ignore")
-    assert sorted(each.data for each in kept(path)) == [b"1", b"2", b"3", b"4"]
-
-
 def test_another_working_directory_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with SQLiteDeadLetters(":memory:") as letters:  # a name like any other
@@ -381,55 +222,6 @@ def test_another_working_directory_changes_nothing(tmp_path, monkeypatch):
         letters._disconnect()
         letters.put([letter()])
     assert len(kept(tmp_path / ":memory:")) == 1
-
-
-# --- killed ---
-
-PUTTING = """
-import hashlib, os, sys
-sys.path.insert(0, sys.argv[3])
-from shardpack import SQLiteDeadLetters
-from test_dead_letters import numbered_batch
-letters = SQLiteDeadLetters(sys.argv[1])
-batch = int(sys.argv[2])
-while True:
-    letters.put(numbered_batch(batch))
-    os.write(1, b"%d\\n" % batch)
-    batch += 1
-"""
-
-
-def numbered_batch(batch):
-    """Letters whose data prove what they are, some of them larger than SQLite's pages."""
-    size = 1 + batch % 7
-    return [
-        letter(key=f"{batch}/{i}/{size}", data=hashlib.sha512(f"{batch}/{i}".encode()).digest() * (1 + 40 * (i == 3)))
-        for i in range(size)
-    ]
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
-def test_what_was_put_survives_kill_9_at_any_moment(path):
-    moments = random.Random(9)
-    batches = 0
-    for _ in range(12):
-        process = subprocess.Popen(
-            [sys.executable, "-c", PUTTING, path, str(batches), HERE], stdout=subprocess.PIPE, bufsize=0
-        )
-        first = process.stdout.readline()  # it has begun
-        threading.Event().wait(moments.uniform(0, 0.06))
-        process.kill()
-        reported = int((first + process.stdout.read()).splitlines()[-1])
-        process.stdout.close()
-        process.wait()
-        found = kept(path)
-        at = batches = 0
-        while at < len(found):  # every batch that is there is whole and in its place
-            batch = numbered_batch(batches)
-            assert found[at : at + len(batch)] == batch
-            at += len(batch)
-            batches += 1
-        assert reported <= batches - 1 <= reported + 1  # the last one may be put and not yet reported
 
 
 # --- files that are something else, or broken ---
