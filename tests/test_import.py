@@ -15,9 +15,12 @@ import shardpack
 CLASSES = {
     "Aggregator",
     "Boto3Transport",
+    "DeadLetter",
+    "DeadLetterSink",
     "HashKeys",
     "KinesisRecord",
     "Limits",
+    "SQLiteDeadLetters",
     "Shard",
     "ShardMap",
     "UserRecordBatch",
@@ -31,10 +34,11 @@ FUNCTIONS = {
     "hash_keys",
     "iter_deaggregate",
     "pack",
+    "redrive",
 }
 FUNCTIONS |= {"install", "uninstall"}
 ABOUT_RECORDS = {"InvalidRecordError", "InvalidPartitionKeyError", "InvalidHashKeyError", "RecordTooLargeError"}
-ERRORS = {"ShardpackError", "ShardMapError", "MalformedRecordError"} | ABOUT_RECORDS
+ERRORS = {"ShardpackError", "ShardMapError", "MalformedRecordError", "DeadLetterError"} | ABOUT_RECORDS
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES | RECORDS | FUNCTIONS | ERRORS))

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     )
     from .limits import Limits
     from .packing import pack
+    from .producer.dead_letters import DeadLetter, DeadLetterError, DeadLetterSink, SQLiteDeadLetters
+    from .producer.redrive import redrive
     from .records import KinesisRecord
     from .shards import Shard, ShardMap
     from .transport.boto3 import Boto3Transport
@@ -41,6 +43,9 @@ __all__ = [
     "Aggregator",
     "Boto3Transport",
     "Columns",
+    "DeadLetter",
+    "DeadLetterError",
+    "DeadLetterSink",
     "HashKeys",
     "InvalidHashKeyError",
     "InvalidPartitionKeyError",
@@ -49,6 +54,7 @@ __all__ = [
     "Limits",
     "MalformedRecordError",
     "RecordTooLargeError",
+    "SQLiteDeadLetters",
     "Shard",
     "ShardMap",
     "ShardMapError",
@@ -64,6 +70,7 @@ __all__ = [
     "install",
     "iter_deaggregate",
     "pack",
+    "redrive",
     "uninstall",
 ]
 
@@ -86,6 +93,8 @@ _MODULES = {
     ),
     ".limits": ("Limits",),
     ".packing": ("pack",),
+    ".producer.dead_letters": ("DeadLetter", "DeadLetterError", "DeadLetterSink", "SQLiteDeadLetters"),
+    ".producer.redrive": ("redrive",),
     ".records": ("KinesisRecord",),
     ".shards": ("Shard", "ShardMap"),
     ".transport.boto3": ("Boto3Transport",),

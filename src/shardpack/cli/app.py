@@ -13,6 +13,7 @@ from .demo import demo
 from .inspect import inspect
 from .outcome import EXIT_CODES, exit_on_error
 from .put import put
+from .redrive import redrive
 from .tail import tail
 
 app = typer.Typer(
@@ -48,7 +49,7 @@ def shardpack(
     """
 
 
-for command in (demo, put, tail, inspect, bench):
+for command in (demo, put, tail, inspect, redrive, bench):
     app.command(epilog=EXIT_CODES)(command)
 
 

@@ -201,7 +201,7 @@ def _show_keys(console: Console, dissection: Dissection, shown: int | None) -> N
         table.add_column("user records", justify="right")
         table.add_column("key", ratio=1, no_wrap=True, overflow="ellipsis")
         for i, key in enumerate(keys[:shown]):
-            table.add_row(str(i), f"{used[i]:,}", Text(_visible(key)))
+            table.add_row(str(i), f"{used[i]:,}", Text(visible(key)))
         _print_table(console, table, len(keys), shown)
 
 
@@ -227,7 +227,7 @@ def _show_records(console: Console, dissection: Dissection, shown: int | None) -
         if with_tags:
             row.append(Text(str(len(record.tags))))
         preview = record.data[:PREVIEW_BYTES]
-        row.append(Text(_visible(preview.decode(errors="backslashreplace"))))
+        row.append(Text(visible(preview.decode(errors="backslashreplace"))))
         table.add_row(*row)
     _print_table(console, table, len(dissection.records), shown)
 
@@ -246,9 +246,9 @@ def _print_table(console: Console, table: Table, count: int, shown: int | None) 
 def _key_text(index: int | None, entry: str | None) -> Text:
     if index is None:
         return Text()
-    return Text(f"{index}: not in the table", "red") if entry is None else Text(_visible(entry))
+    return Text(f"{index}: not in the table", "red") if entry is None else Text(visible(entry))
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Make one line of any text, with nothing that a terminal would take for a command."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

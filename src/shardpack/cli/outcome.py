@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event
 from typing import Any, NoReturn, TextIO
 
 from botocore.exceptions import (
@@ -75,6 +77,25 @@ def until_reader_leaves() -> Iterator[None]:
         yield
     except BrokenPipeError:
         _discard(sys.stdout)
+
+
+@contextmanager
+def finish_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Tell whether there was a Ctrl-C, so that what was begun is finished; a second one stops at once."""
+    interrupted = Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(_signal: int, _frame: object) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+
+    if before is signal.default_int_handler:  # else Ctrl-C is not meant for us, in the background for example
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def fail(message: str, exit_code: int = FAILED) -> NoReturn:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Event
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +14,7 @@ from ..producer.delivery import Delivery
 from ..producer.send import DeliveryReport
 from .client import EndpointUrl, Profile, Region, make_client
 from .ndjson import KeyFields
-from .outcome import INTERRUPTED, BadInputError, exit_on_error, fail, stderr, tell
+from .outcome import INTERRUPTED, BadInputError, exit_on_error, fail, finish_on_interrupt, stderr, tell
 from .put_lines import put_lines
 from .source import Source
 
@@ -67,7 +65,7 @@ def put(  # noqa: PLR0917 (typer calls it)
 
 
 def _put(client: Any, stream: str, source: Source, fields: KeyFields, linger_s: float) -> None:
-    with _progress(source) as (on_read, on_stored), _finish_on_interrupt() as interrupted:
+    with _progress(source) as (on_read, on_stored), finish_on_interrupt() as interrupted:
         delivery = Delivery(client, stream, lambda record: on_stored(record.user_record_count))
         bad_input = None
         try:
@@ -106,25 +104,6 @@ def _progress(source: Source) -> Iterator[tuple[Callable[[], None], Callable[[in
             progress.update(task, stored=stored)
 
         yield lambda: progress.update(task, completed=source.position), on_stored
-
-
-@contextmanager
-def _finish_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C end the reading only, so that nothing read is lost; a second one stops at once."""
-    interrupted = Event()
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(_signal: int, _frame: object) -> None:
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-        interrupted.set()
-
-    if before is signal.default_int_handler:  # else Ctrl-C is not meant for us, in the background for example
-        signal.signal(signal.SIGINT, note)
-    try:
-        yield interrupted.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _show_report(report: DeliveryReport) -> None:

@@ -1,0 +1,462 @@
+"""Dead letters: user records that a producer gave up, kept until somebody sends them again or drops them.
+
+``SQLiteDeadLetters`` keeps them in one file. SQLite is what the standard library has that survives a kill at any
+moment, is written by several processes at once, and can be looked into with tools that everybody has.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
+
+from ..errors import ShardpackError, abridged
+from ..limits import MIB, whole_number
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+APPLICATION_ID = 0x53504B44
+"""What marks the file as one of dead letters, in SQLite's header: "SPKD"."""
+
+SCHEMA_VERSION = 1
+
+READ_LETTERS = 1000
+READ_BYTES = 4 * MIB
+"""What iteration reads at once: so many letters, or until their data are so many bytes."""
+
+SCHEMA = """
+CREATE TABLE letters (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- never used twice: an id that was read names no later letter
+    stream TEXT NOT NULL,
+    partition_key TEXT,
+    explicit_hash_key TEXT, -- decimal; SQLite's integers have 64 bits
+    error_code TEXT NOT NULL,
+    message TEXT NOT NULL,
+    maybe_stored INTEGER NOT NULL,
+    put_at REAL NOT NULL,
+    given_up_at REAL NOT NULL,
+    attempts INTEGER NOT NULL,
+    data BLOB NOT NULL -- last: what precedes it is read without it
+)
+"""
+
+COLUMNS = (
+    "stream, partition_key, explicit_hash_key, error_code, message, maybe_stored, put_at, given_up_at, attempts, data"
+)
+
+IDS = range(-(2**63), 2**63)
+
+
+class DeadLetterError(ShardpackError):
+    """Dead letters cannot be kept or read; the message names the file and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A user record that was given up, and why.
+
+    ``stream`` is the stream's name or ARN. ``partition_key`` is ``None`` where none was given; bytes become the text
+    that they are in UTF-8, what is no UTF-8 in it surrogates. ``data`` of other bytes-like types is copied.
+    ``maybe_stored``: the reply was lost, so the record may be in the stream. Times are epoch seconds, ``attempts``
+    counts how often it was sent.
+
+    Raises ``TypeError`` or ``ValueError`` for what is none of these.
+    """
+
+    stream: str
+    partition_key: str | None
+    data: bytes
+    explicit_hash_key: int | None
+    error_code: str
+    message: str
+    maybe_stored: bool
+    put_at: float
+    given_up_at: float
+    attempts: int
+
+    def __post_init__(self) -> None:
+        key: object = self.partition_key
+        if isinstance(key, bytes):
+            self._set("partition_key", key.decode(errors="surrogateescape"))
+        elif key is not None:
+            self._set("partition_key", _text("partition_key", key))
+        for name in ("stream", "error_code", "message"):
+            self._set(name, _text(name, getattr(self, name)))
+        if not isinstance(self.data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data is bytes, not {abridged(self.data)}")
+        self._set("data", bytes(self.data))  # bytes are not copied
+        if self.explicit_hash_key is not None:
+            self._set("explicit_hash_key", _within("explicit_hash_key", self.explicit_hash_key, 2**128))
+        self._set("attempts", _within("attempts", self.attempts, 2**63))
+        self._set("maybe_stored", bool(self.maybe_stored))
+        for name in ("put_at", "given_up_at"):
+            seconds = float(getattr(self, name))
+            if not math.isfinite(seconds):
+                raise ValueError(f"{name} is epoch seconds, not {seconds}")
+            self._set(name, seconds)
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        return (
+            f"DeadLetter(stream={abridged(self.stream)}, partition_key={abridged(self.partition_key, 40)}, "
+            f"data={abridged(self.data, 40)}, explicit_hash_key={self.explicit_hash_key}, "
+            f"error_code={abridged(self.error_code)}, message={abridged(self.message)}, "
+            f"maybe_stored={self.maybe_stored}, put_at={self.put_at}, given_up_at={self.given_up_at}, "
+            f"attempts={self.attempts})"
+        )
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is str, not {abridged(value)}")
+    return str(value)
+
+
+def _within(name: str, value: object, end: int) -> int:
+    number = whole_number(name, value)
+    if not 0 <= number < end:
+        raise ValueError(f"{name} of {abridged(number)} is not in 0 … 2**{end.bit_length() - 1} - 1")
+    return number
+
+
+class DeadLetterSink(Protocol):
+    """Where a producer puts the user records that it gives up."""
+
+    def put(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep these, in this order, after all that were put before; they are durable when it returns.
+
+        A producer calls it from one thread at a time and holds no lock meanwhile. What it raises means that none of
+        the letters is known to be kept.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What there is of one stream with one error code. ``size`` counts bytes of data; times are epoch seconds."""
+
+    stream: str
+    error_code: str
+    letters: int
+    size: int
+    maybe_stored: int
+    first_given_up_at: float
+    last_given_up_at: float
+
+
+class SQLiteDeadLetters:
+    """Dead letters in a file: all of a ``put`` or none, in order, there after ``kill -9`` and after a power failure.
+
+    ``path`` is made if it is not there. Beside it SQLite keeps ``path-wal`` and ``path-shm`` while it is open: they
+    belong to it, so move all three or, better, none before it is closed. A network file system will not do.
+
+    One object may be used from any thread; several may have the file open, in any number of processes, and each waits
+    up to ``busy_timeout_s`` for the others. After ``os.fork`` parent and child go on with it.
+
+    Every method raises ``DeadLetterError``, which names the file, when it is no file of dead letters, was written by a
+    newer shardpack, is damaged, full, locked for too long, or closed. No other file is changed by the attempt.
+    """
+
+    # WAL with synchronous=FULL: one flush of the disk for every put. NORMAL would leave it out, and what was put would
+    # survive a kill but not a power failure, until the next checkpoint. Letters come many at once and seldom, and 4,000
+    # take as long as a flush or longer: the price does not show, so what a producer has reported stays true.
+
+    def __init__(self, path: str | os.PathLike[str], *, busy_timeout_s: float = 30.0) -> None:
+        self.path = os.path.abspath(path)  # noqa: PTH100 - it is opened again after a fork, wherever that works then
+        self._busy_timeout_s = busy_timeout_s
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._pid = 0
+        self._closed = False
+        _opened.add(self)
+        with self._using():
+            pass
+
+    def put(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep these, all or none, after all that were put before; they are on the disk when it returns."""
+        kept = tuple(letters)
+        for letter in kept:
+            if not isinstance(letter, DeadLetter):
+                raise TypeError(f"put takes DeadLetters, not {abridged(letter)}")
+        if not kept:
+            return
+        with self._using() as connection, _transaction(connection):
+            connection.executemany(
+                f"INSERT INTO letters ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
+                map(_row_of, kept),
+            )
+
+    def remove(self, ids: Iterable[int]) -> int:
+        """Drop these letters, all at once, and return how many were still there."""
+        doomed = [(number,) for number in (whole_number("id", one) for one in ids) if number in IDS]
+        if not doomed:
+            return 0
+        with self._using() as connection, _transaction(connection):
+            return connection.executemany("DELETE FROM letters WHERE id = ?", doomed).rowcount
+
+    def __len__(self) -> int:
+        with self._using() as connection:
+            return int(connection.execute("SELECT count(*) FROM letters").fetchone()[0])
+
+    def __iter__(self) -> Iterator[tuple[int, DeadLetter]]:
+        """Give id and letter of all that are there now, in the order of putting.
+
+        Reads a few megabytes at a time and holds nothing meanwhile: others may put and remove. Raises
+        ``DeadLetterError`` that names its id for a letter that cannot be read.
+        """
+        with self._using() as connection:
+            newest = connection.execute("SELECT max(id) FROM letters").fetchone()[0]
+        after = IDS[0]
+        while newest is not None and after < newest:
+            batch = self._read(after, newest)
+            if not batch:
+                return
+            after = batch[-1][0]
+            yield from batch
+
+    def tally(self) -> list[Tally]:
+        """Count what is there: by stream and error code, the most first."""
+        with self._using() as connection:
+            rows = connection.execute(
+                "SELECT stream, error_code, count(*), sum(length(data)), sum(maybe_stored != 0), min(given_up_at), "
+                "max(given_up_at) FROM letters GROUP BY stream, error_code ORDER BY count(*) DESC, stream, error_code"
+            ).fetchall()
+            return [Tally(_decoded(stream), _decoded(error_code), *counts) for stream, error_code, *counts in rows]
+
+    def close(self) -> None:
+        """Close the file. May be called again."""
+        with self._lock:
+            self._closed = True
+            self._disconnect()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self, after: int, newest: int) -> list[tuple[int, DeadLetter]]:
+        """Read what follows the id ``after``, until a batch is full."""
+        batch: list[tuple[int, DeadLetter]] = []
+        size = 0
+        with self._using() as connection:
+            rows = connection.execute(
+                f"SELECT id, {COLUMNS} FROM letters WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",  # noqa: S608
+                (after, newest, READ_LETTERS),
+            )
+            try:
+                for number, *row in rows:
+                    batch.append((number, self._letter_of(number, row)))
+                    size += len(batch[-1][1].data)
+                    if size >= READ_BYTES:
+                        break
+            except DeadLetterError:
+                if not batch:  # else first what precedes it
+                    raise
+            finally:
+                rows.close()
+        return batch
+
+    def _letter_of(self, number: int, row: Sequence[Any]) -> DeadLetter:
+        """Make a letter of what the file has, which somebody may have changed by hand."""
+        stream, key, explicit_hash_key, error_code, message, maybe_stored, put_at, given_up_at, attempts, data = row
+        try:
+            return DeadLetter(
+                stream=_decoded(stream),
+                partition_key=None if key is None else _decoded(key),
+                data=data,
+                explicit_hash_key=None if explicit_hash_key is None else int(explicit_hash_key),
+                error_code=_decoded(error_code),
+                message=_decoded(message),
+                maybe_stored=maybe_stored,
+                put_at=put_at,
+                given_up_at=given_up_at,
+                attempts=attempts,
+            )
+        except (TypeError, ValueError) as error:
+            raise DeadLetterError(f"{self.path}: letter {number} cannot be read: {error}") from error
+
+    @contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        """Have the connection for oneself; what SQLite raises becomes ``DeadLetterError``."""
+        with self._lock:
+            try:
+                yield self._connect()
+            except sqlite3.Error as error:
+                raise DeadLetterError(f"{self.path}: {self._reason(error)}") from error
+            except ValueError as error:  # text that is no UTF-8, which SQLite's errors may quote
+                raise DeadLetterError(f"{self.path}: damaged: {error}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._closed:
+            raise DeadLetterError(f"{self.path}: closed")
+        if self._connection is None:
+            connection = sqlite3.connect(
+                self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
+            )
+            try:
+                _prepare(connection, self.path, time.monotonic() + self._busy_timeout_s)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection, self._pid = connection, os.getpid()
+        elif self._pid != os.getpid():
+            raise DeadLetterError(f"{self.path}: opened before a fork that was not Python's; open it after that")
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and self._pid == os.getpid():
+            connection.close()
+
+    def _reason(self, error: sqlite3.Error) -> str:
+        if "file is not a database" in str(error):
+            return "not a SQLite database"
+        if _is_busy(error):
+            return f"locked by others for more than {self._busy_timeout_s:g} s"
+        return str(error)
+
+
+def _row_of(letter: DeadLetter) -> tuple[object, ...]:
+    return (
+        _encoded(letter.stream),
+        None if letter.partition_key is None else _encoded(letter.partition_key),
+        None if letter.explicit_hash_key is None else str(letter.explicit_hash_key),
+        _encoded(letter.error_code),
+        _encoded(letter.message),
+        letter.maybe_stored,
+        letter.put_at,
+        letter.given_up_at,
+        letter.attempts,
+        letter.data,
+    )
+
+
+def _encoded(text: str) -> str | bytes:
+    """Return what SQLite takes of a text: itself, or a blob where lone surrogates keep it from being UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="surrogatepass")
+    return text
+
+
+def _decoded(stored: bytes) -> str:
+    if not isinstance(stored, bytes):
+        raise ValueError(f"text is stored as {abridged(stored)}")  # noqa: TRY004 - it is the file that is wrong
+    return stored.decode(errors="surrogatepass")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Do all or nothing; other writers wait from the start, so that nobody has to give way in the middle."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):  # SQLite may have rolled back by itself; the first error is the one to tell
+            connection.execute("ROLLBACK")
+        raise
+
+
+# --- opening: what a file is, before anything of it is changed ---
+
+
+def _prepare(connection: sqlite3.Connection, path: str, deadline: float) -> None:
+    """Make sure that the file holds dead letters, making the table in one that is empty."""
+    connection.text_factory = bytes
+    connection.execute("PRAGMA trusted_schema = OFF")  # the file may be a stranger's
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")  # macOS: to the disk, not to its cache
+    connection.execute("PRAGMA checkpoint_fullfsync = ON")
+    if _is_empty(connection):
+        with _transaction(connection):
+            if _is_empty(connection):  # still: somebody else may have opened it at the same time
+                connection.execute(SCHEMA)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    if _pragma(connection, "application_id") != APPLICATION_ID:
+        raise DeadLetterError(f"{path}: a SQLite database of something else, not of dead letters")
+    version = _pragma(connection, "user_version")
+    if version != SCHEMA_VERSION:
+        raise DeadLetterError(
+            f"{path}: written by a newer shardpack: version {version} of its schema, where this one knows "
+            f"{SCHEMA_VERSION}"
+            if version > SCHEMA_VERSION
+            else f"{path}: version {version} of its schema, which no shardpack wrote"
+        )
+    _enter_wal(connection, path, deadline)
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return not (
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        or _pragma(connection, "application_id")
+        or _pragma(connection, "user_version")
+    )
+
+
+def _enter_wal(connection: sqlite3.Connection, path: str, deadline: float) -> None:
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            break
+        except sqlite3.OperationalError as error:  # SQLite itself does not wait for this lock
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+    if mode != b"wal":
+        raise DeadLetterError(f"{path}: SQLite's write-ahead log does not work there; is it a network file system?")
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return "database is locked" in str(error)
+
+
+# --- fork: SQLite's connections do not survive one, nor does its knowledge of the locks that the process holds ---
+
+_opened: WeakSet[SQLiteDeadLetters] = WeakSet()
+_forking = threading.Lock()
+_held: list[SQLiteDeadLetters] = []
+
+
+def _before_fork() -> None:
+    """Close every connection, between two uses; each is opened again when it is next used, here and in the child."""
+    _forking.acquire()
+    for letters in list(_opened):
+        letters._lock.acquire()  # noqa: SLF001
+        _held.append(letters)
+        letters._disconnect()  # noqa: SLF001
+
+
+def _after_fork_in_parent() -> None:
+    while _held:
+        _held.pop()._lock.release()  # noqa: SLF001
+    _forking.release()
+
+
+def _after_fork_in_child() -> None:
+    global _forking  # noqa: PLW0603 - the parent's threads, which may have held it, are not here
+    _held.clear()
+    for letters in list(_opened):
+        letters._lock = threading.RLock()  # noqa: SLF001
+    _forking = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

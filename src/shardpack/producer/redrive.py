@@ -1,0 +1,215 @@
+"""Send dead letters again, in order, and drop each only when it is stored."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..errors import abridged
+from ..limits import MIB, whole_number
+from ..transport import Failed, Stored
+from .dead_letters import DeadLetter, DeadLetterError, SQLiteDeadLetters
+
+Outcome = bool | Stored | Failed
+"""What became of one letter: ``True`` or ``Stored`` is stored, ``False`` or ``Failed`` is not."""
+
+Numbered = tuple[int, DeadLetter]
+
+MAX_HOLDING_BACK = 100_000
+"""How many keys may have a letter that was not stored, before the redrive ends: what is kept in mind is bounded."""
+
+MAX_REFUSALS = 20
+"""How many letters that were not stored a result names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A letter that was sent and not stored, and why, where ``send`` said so."""
+
+    id: int
+    partition_key: str | None
+    error_code: str
+    message: str
+
+
+@dataclass(slots=True)
+class Redriven:
+    """What a redrive has done so far. Counts letters."""
+
+    stored: int = 0
+    """Stored, and dropped from the file."""
+    stored_maybe_again: int = 0
+    """Of these, how many may have been in the stream before."""
+    not_stored: int = 0
+    """Sent and not stored, the first of their keys: left."""
+    held_back: int = 0
+    """Neither sent nor stored after an earlier one of their key was not stored: left."""
+    skipped: int = 0
+    """Not sent, because they may be in the stream and ``skip_maybe_stored`` was asked for: left."""
+    other_streams: int = 0
+    """Not looked at, because they are another stream's: left."""
+    out_of_order: int = 0
+    """Stored although an earlier one of their key was not: ``send`` does not keep the order inside its batch."""
+    ended_early: bool = False
+    """Whether it ended before it came to every letter."""
+    refusals: list[Refusal] = field(default_factory=list)
+    """The first letters that were not stored."""
+
+
+def redrive(
+    letters: SQLiteDeadLetters,
+    send: Callable[[Sequence[DeadLetter]], Iterable[Outcome]],
+    *,
+    stream: str | None = None,
+    hold_back: Literal["key", "all"] = "key",
+    skip_maybe_stored: bool = False,
+    max_letters: int = 4000,
+    max_bytes: int = 4 * MIB,
+    on_progress: Callable[[Redriven], None] = lambda _: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Redriven:
+    """Send the letters that are there now, in order, through ``send``, and drop those that it stored.
+
+    ``send`` is given up to ``max_letters`` with up to ``max_bytes`` of data (a larger one goes alone) and returns an
+    outcome for each, by position; as an iterator it may raise after the first outcomes, which count. It keeps the order
+    of its batch: once it has not stored one, it stores no later one of that key. One that cannot do so is given one
+    letter at a time, ``max_letters=1``.
+
+    ``stream``, a name or ARN, takes that stream's letters only. A letter that is not stored holds back the later ones
+    of its stream and key, or with ``hold_back="all"`` all later ones; letters without a key have no order.
+    ``on_progress`` gets the counts after each batch, the same object every time. ``stopping`` ends the redrive
+    before the next batch.
+
+    At least once: whatever interrupts it, a letter is dropped only after it was stored, and the next redrive goes on
+    with the rest. One that was stored and not yet dropped is then sent again. Memory is bounded, however many letters
+    there are.
+
+    Raises ``DeadLetterError`` while another redrive of the file is under way, ``ValueError`` when ``send`` gives more
+    or fewer outcomes than letters, ``TypeError`` for what is no outcome, and what ``send`` raises.
+    """
+    if hold_back not in ("key", "all"):
+        raise ValueError(f"hold_back is 'key' or 'all', not {abridged(hold_back)}")
+    for name, most in (("max_letters", max_letters), ("max_bytes", max_bytes)):
+        if whole_number(name, most) < 1:
+            raise ValueError(f"{name} of {most} is less than 1")
+    run = _Run(letters, send, on_progress)
+    batch: list[Numbered] = []
+    size = 0
+    with _alone(letters.path):
+        for number, letter in letters:
+            if batch and (len(batch) >= max_letters or size + len(letter.data) > max_bytes):
+                if stopping() or not run.settle(batch, hold_back):
+                    run.done.ended_early = True
+                    return run.done
+                batch, size = [], 0
+            # looked at now that all before the batch that it joins have their outcomes
+            if run.wants(letter, stream, skip_maybe_stored=skip_maybe_stored):
+                batch.append((number, letter))
+                size += len(letter.data)
+        if batch:
+            if stopping():
+                run.done.ended_early = True
+            else:
+                run.settle(batch, hold_back)
+    return run.done
+
+
+def is_stream(one: str, other: str) -> bool:
+    """Whether two names or ARNs may be those of one stream: of a name and an ARN, whether the ARN ends in it."""
+    if one.startswith("arn:") == other.startswith("arn:"):
+        return one == other
+    return one.rpartition("/")[2] == other.rpartition("/")[2]
+
+
+@dataclass(slots=True)
+class _Run:
+    """One redrive: what it has done, and the keys that wait for a letter that was not stored."""
+
+    letters: SQLiteDeadLetters
+    send: Callable[[Sequence[DeadLetter]], Iterable[Outcome]]
+    on_progress: Callable[[Redriven], None]
+    done: Redriven = field(default_factory=Redriven)
+    holding_back: set[int] = field(default_factory=set)
+
+    def wants(self, letter: DeadLetter, stream: str | None, *, skip_maybe_stored: bool) -> bool:
+        """Whether to send a letter; counts those that are not."""
+        if stream is not None and not is_stream(letter.stream, stream):
+            self.done.other_streams += 1
+        elif self._waits(letter):
+            self.done.held_back += 1
+        elif skip_maybe_stored and letter.maybe_stored:
+            self.done.skipped += 1
+        else:
+            return True
+        return False
+
+    def settle(self, batch: list[Numbered], hold_back: str) -> bool:
+        """Send a batch, drop what is stored of it, and count; return whether to go on.
+
+        What has an outcome is settled, whatever is raised then.
+        """
+        stored: list[Numbered] = []
+        try:
+            outcomes = iter(self.send([letter for _, letter in batch]))
+            for given, (number, letter) in enumerate(batch):
+                try:
+                    outcome = next(outcomes)
+                except StopIteration:
+                    raise ValueError(f"send gave {given:,} outcomes for {len(batch):,} letters") from None
+                if _is_stored(outcome):
+                    stored.append((number, letter))
+                    self.done.out_of_order += self._waits(letter)
+                else:
+                    self._refuse(number, letter, outcome)
+            for _ in outcomes:
+                raise ValueError(f"send gave more outcomes than the {len(batch):,} letters of its batch")
+        finally:
+            self.letters.remove(number for number, _ in stored)
+            self.done.stored += len(stored)
+            self.done.stored_maybe_again += sum(letter.maybe_stored for _, letter in stored)
+            self.on_progress(self.done)
+        return len(self.holding_back) <= MAX_HOLDING_BACK and not (self.done.not_stored and hold_back == "all")
+
+    def _refuse(self, number: int, letter: DeadLetter, outcome: Outcome) -> None:
+        if self._waits(letter):
+            self.done.held_back += 1
+            return
+        self.done.not_stored += 1
+        if letter.partition_key is not None:
+            self.holding_back.add(_key(letter))
+        if len(self.done.refusals) < MAX_REFUSALS:
+            code, message = (outcome.error_code, outcome.message) if isinstance(outcome, Failed) else ("", "")
+            self.done.refusals.append(Refusal(number, letter.partition_key, code, message))
+
+    def _waits(self, letter: DeadLetter) -> bool:
+        return letter.partition_key is not None and _key(letter) in self.holding_back
+
+
+def _is_stored(outcome: Outcome) -> bool:
+    if isinstance(outcome, (bool, Stored, Failed)):  # nothing else: an exception, for one, is true
+        return outcome is True or isinstance(outcome, Stored)
+    raise TypeError(f"an outcome is a bool, Stored or Failed, not {abridged(outcome)}")
+
+
+def _key(letter: DeadLetter) -> int:
+    """What stands for stream and key. Two that share it, which is rare, hold each other back in this process only."""
+    return hash((letter.stream, letter.partition_key))
+
+
+@contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Keep other redrives of the file out: two would break the order. The lock goes with the process."""
+    lock = sqlite3.connect(f"{path}-redrive", timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error as error:
+            if "database is locked" in str(error):
+                raise DeadLetterError(f"{path}: another redrive of it is under way") from None
+            raise DeadLetterError(f"{path}-redrive: {error}") from error
+        yield
+    finally:
+        lock.close()

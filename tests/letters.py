@@ -1,0 +1,66 @@
+"""Dead letters to test with, and what a file holds of them."""
+
+from __future__ import annotations
+
+import hashlib
+
+from shardpack import DeadLetter, SQLiteDeadLetters, deaggregate
+from shardpack.consume.stream.reader import read_stream
+
+
+def letter(n=0, key="key", data=None, **fields):
+    data = str(n).encode() if data is None else data
+    given = {
+        "stream": "telemetry",
+        "partition_key": key,
+        "data": data,
+        "explicit_hash_key": None,
+        "error_code": "InternalFailure",
+        "message": "try again",
+        "maybe_stored": False,
+        "put_at": 1_700_000_000.25,
+        "given_up_at": 1_700_000_060.5,
+        "attempts": 7,
+    }
+    return DeadLetter(**given | fields)
+
+
+def kept(path):
+    with SQLiteDeadLetters(path) as letters:
+        return [letter for _, letter in letters]
+
+
+def put_numbered(letters, who, batches, size=5):
+    for batch in range(batches):
+        letters.put([letter(key=f"{who}", data=f"{batch}:{i}".encode()) for i in range(size)])
+
+
+def numbered_batch(batch):
+    """Letters whose data prove what they are, some of them larger than SQLite's pages."""
+    size = 1 + batch % 7
+    return [
+        letter(key=f"{batch}/{i}/{size}", data=hashlib.sha512(f"{batch}/{i}".encode()).digest() * (1 + 40 * (i == 3)))
+        for i in range(size)
+    ]
+
+
+def put_events(letters, keys, each, **fields):
+    put = [letter(key=f"key-{k}", data=f"{k}:{i}".encode(), **fields) for i in range(each) for k in range(keys)]
+    letters.put(put)
+    return [(each.partition_key, each.data) for each in put]
+
+
+def by_key(events):
+    found = {}
+    for key, data in events:
+        found.setdefault(key, []).append(data)
+    return found
+
+
+def everything(client, stream):
+    """Key and data of all that a stream holds."""
+    return [
+        (record.partition_key, record.data)
+        for read in read_stream(client, stream, follow=False)
+        for record in deaggregate(read.records)
+    ]

@@ -1,0 +1,363 @@
+"""Dead letters sent again: each is dropped only when it is stored, and the order of the keys is kept."""
+
+from __future__ import annotations
+
+import random
+import re
+import tracemalloc
+from itertools import count
+from pathlib import Path
+
+import pytest
+from faulty_kinesis import CUT, RESET, FaultyKinesis
+from isolated import python
+from letters import by_key, everything, kept, letter, put_events
+
+from shardpack import DeadLetterError, SQLiteDeadLetters, redrive
+from shardpack.cli.redrive import send_through_delivery
+from shardpack.producer import redrive as redrive_module
+from shardpack.producer.redrive import is_stream
+from shardpack.producer.send import DeliveryError
+from shardpack.transport import Failed, Stored
+
+DOCS = Path(__file__).parent.parent / "docs" / "dead-letters.md"
+STREAM_NUMBERS = count(1)
+STORED = Stored("shardId-000000000000", "1")
+THROTTLED = Failed("ProvisionedThroughputExceededException", "slow down")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "dead.db"
+
+
+@pytest.fixture
+def letters(path):
+    with SQLiteDeadLetters(path) as letters:
+        yield letters
+
+
+@pytest.fixture
+def client(local_kinesis):
+    return local_kinesis.client()
+
+
+@pytest.fixture
+def stream(local_kinesis):
+    name = f"redrive-{next(STREAM_NUMBERS)}"
+    local_kinesis.create_stream(name, 4)
+    return name
+
+
+class Recorder:
+    """Stores what is sent, except what ``refuse`` says."""
+
+    def __init__(self, refuse=lambda _: False):
+        self.refuse = refuse
+        self.batches = []
+        self.stored = []
+
+    def __call__(self, letters):
+        self.batches.append(len(letters))
+        refused = set()
+        for each in letters:
+            if each.partition_key in refused or self.refuse(each):
+                refused.add(each.partition_key)
+                yield THROTTLED
+            else:
+                self.stored.append(each.data)
+                yield STORED
+
+
+def datas(path):
+    return [each.data for each in kept(path)]
+
+
+# --- what is sent, and what is left ---
+
+
+@pytest.mark.parametrize("stored", [True, STORED])
+@pytest.mark.parametrize("max_letters", [1, 7, 4000])
+def test_everything_is_sent_in_order_and_dropped(letters, stored, max_letters):
+    events = put_events(letters, 5, 20)
+    sent, progress = [], []
+
+    def send(batch):
+        assert len(batch) <= max_letters
+        sent.extend(batch)
+        return [stored] * len(batch)
+
+    done = redrive(letters, send, max_letters=max_letters, on_progress=lambda done: progress.append(done.stored))
+    assert [(each.partition_key, each.data) for each in sent] == events
+    assert done.stored == progress[-1] == 100
+    assert progress == [min(n, 100) for n in range(max_letters, 100 + max_letters, max_letters)]
+    assert len(letters) == done.not_stored == done.held_back == 0
+    assert not done.ended_early
+
+
+def test_batches_have_so_many_bytes_and_larger_letters_go_alone(letters):
+    letters.put([letter(data=bytes(size)) for size in (40, 60, 1, 300, 50, 50, 0, 50)])
+    send = Recorder()
+    redrive(letters, send, max_bytes=100)
+    assert send.batches == [2, 1, 1, 3, 1]
+
+
+@pytest.mark.parametrize("max_letters", [1, 3, 4000])
+def test_a_letter_that_is_not_stored_holds_back_the_later_ones_of_its_key(letters, path, max_letters):
+    events = put_events(letters, 4, 6)
+    send = Recorder(lambda each: each.data == b"2:1")
+    done = redrive(letters, send, max_letters=max_letters)
+    assert send.stored == [data for key, data in events if key != "key-2" or data == b"2:0"]
+    assert datas(path) == [b"2:1", b"2:2", b"2:3", b"2:4", b"2:5"]
+    assert (done.stored, done.not_stored, done.held_back, done.out_of_order) == (19, 1, 4, 0)
+    assert [(r.partition_key, r.error_code, r.message) for r in done.refusals] == [
+        ("key-2", THROTTLED.error_code, "slow down")
+    ]
+    assert not done.ended_early
+    again = Recorder()
+    assert redrive(letters, again).stored == 5
+    assert again.stored == [b"2:1", b"2:2", b"2:3", b"2:4", b"2:5"]
+
+
+def test_or_all_later_ones(letters, path):
+    put_events(letters, 4, 6)
+    done = redrive(letters, Recorder(lambda each: each.data == b"2:1"), max_letters=1, hold_back="all")
+    assert datas(path)[0] == b"2:1"
+    assert (done.stored, done.not_stored, done.ended_early, len(letters)) == (6, 1, True, 18)
+
+
+def test_keys_are_those_of_a_stream_and_letters_without_one_hold_nothing_back(letters, path):
+    letters.put([letter(1, stream="a"), letter(2, stream="b"), letter(3, stream="a"), letter(4, None), letter(5, None)])
+    redrive(letters, Recorder(lambda each: each.data in (b"1", b"4")), max_letters=1)
+    assert datas(path) == [b"1", b"3", b"4"]
+
+
+def test_a_send_that_does_not_keep_the_order_is_counted(letters, path):
+    put_events(letters, 2, 3)
+    done = redrive(letters, lambda batch: [each.data != b"1:0" for each in batch])
+    assert (done.stored, done.not_stored, done.out_of_order) == (5, 1, 2)
+    assert datas(path) == [b"1:0"]
+
+
+def test_letters_of_one_stream_and_those_that_are_surely_not_stored(letters, path):
+    arn = "arn:aws:kinesis:us-east-1:123456789012:stream/telemetry"
+    letters.put([letter(1), letter(2, stream="other"), letter(3, stream=arn), letter(4, maybe_stored=True), letter(5)])
+    send = Recorder()
+    done = redrive(letters, send, stream="telemetry", skip_maybe_stored=True)
+    assert send.stored == [b"1", b"3", b"5"]
+    assert (done.stored, done.skipped, done.other_streams) == (3, 1, 1)
+    done = redrive(letters, send, stream="telemetry")
+    assert (done.stored, done.stored_maybe_again) == (1, 1)
+    assert datas(path) == [b"2"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("a", "a", True),
+        ("a", "b", False),
+        ("arn:aws:kinesis:us-east-1:1:stream/a", "a", True),
+        ("a", "arn:aws:kinesis:us-east-1:1:stream/a", True),
+        ("a", "arn:aws:kinesis:us-east-1:1:stream/aa", False),
+        ("arn:aws:kinesis:us-east-1:1:stream/a", "arn:aws:kinesis:us-east-1:2:stream/a", False),
+    ],
+)
+def test_streams_are_named_or_have_arns(one, other, same):
+    assert is_stream(one, other) is same
+
+
+def test_letters_that_come_meanwhile_wait_for_the_next_time(letters, path):
+    letters.put([letter(n) for n in range(4)])
+
+    def send(batch):
+        letters.put(batch)  # as a producer's own sink, when it gives up again
+        return [True] * len(batch)
+
+    assert redrive(letters, send, max_letters=1).stored == 4
+    assert datas(path) == [b"0", b"1", b"2", b"3"]
+
+
+def test_too_many_keys_that_wait_end_it(letters, monkeypatch):
+    monkeypatch.setattr(redrive_module, "MAX_HOLDING_BACK", 10)
+    put_events(letters, 40, 2)
+    done = redrive(letters, Recorder(lambda _: True), max_letters=5)
+    assert (done.not_stored, done.ended_early) == (15, True)
+    assert len(letters) == 80
+
+
+def test_memory_is_that_of_a_batch(letters):
+    for _ in range(16):
+        letters.put([letter(data=bytes(2**20), key=str(n)) for n in range(4)])
+    tracemalloc.start()
+    try:
+        assert redrive(letters, lambda batch: [True] * len(batch)).stored == 64
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * 2**20
+
+
+# --- what goes wrong ---
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "error", "says"),
+    [
+        ([True, True], ValueError, "send gave 2 outcomes for 3 letters"),
+        ([True, True, False, True], ValueError, "send gave more outcomes than the 3 letters of its batch"),
+        ([True, True, 1], TypeError, "an outcome is a bool, Stored or Failed, not 1"),
+        ([True, True, DeliveryError("no")], TypeError, "an outcome is a bool, Stored or Failed, not DeliveryError"),
+        (None, TypeError, "not iterable"),
+    ],
+)
+def test_outcomes_that_are_none_are_errors_after_those_before_them(letters, path, outcomes, error, says):
+    letters.put([letter(n) for n in range(3)])
+    with pytest.raises(error, match=says):
+        redrive(letters, lambda _: outcomes)
+    assert datas(path) == ([b"0", b"1", b"2"] if outcomes is None else [b"2"])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({"hold_back": "none"}, "hold_back is"), ({"max_letters": 0}, "max_letters of 0"), ({"max_bytes": -1}, "max_by")],
+)
+def test_wrong_options(letters, options, says):
+    with pytest.raises(ValueError, match=says):
+        redrive(letters, lambda _: [], **options)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_interrupted_anywhere_it_goes_on(letters, path, seed):
+    """Send, outcomes and progress break off at random; in the end all is stored, and each key's firsts in order."""
+    chance = random.Random(seed)
+    events = put_events(letters, 6, 12)
+    stored = []
+
+    def break_off():
+        if chance.random() < 0.04:
+            raise chance.choice([KeyboardInterrupt, ConnectionResetError, MemoryError])
+
+    def send(batch):
+        refused = set()
+        break_off()
+        for each in batch:
+            if each.partition_key in refused or chance.random() < 0.05:
+                refused.add(each.partition_key)
+                yield False
+            else:
+                stored.append((each.partition_key, each.data))
+                break_off()  # stored, and nobody knows
+                yield True
+
+    for _ in range(300):
+        try:
+            redrive(letters, send, max_letters=chance.randrange(1, 30), on_progress=lambda _: break_off())
+        except (KeyboardInterrupt, ConnectionResetError, MemoryError):
+            continue
+        if not len(letters):
+            break
+    assert datas(path) == []
+    assert by_key(list(dict.fromkeys(stored))) == by_key(events)
+
+
+def test_stopping_ends_it_between_batches(letters):
+    letters.put([letter(n) for n in range(9)])
+    send = Recorder()
+    done = redrive(letters, send, max_letters=2, stopping=lambda: len(send.batches) == 2)
+    assert (done.stored, done.ended_early, len(letters)) == (4, True, 5)
+    assert redrive(letters, send, stopping=lambda: True).ended_early
+    assert len(letters) == 5
+
+
+ANOTHER = """
+import sys
+from shardpack import SQLiteDeadLetters, redrive
+redrive(SQLiteDeadLetters(sys.argv[1]), lambda batch: [True] * len(batch))
+"""
+
+
+def test_two_at_once_are_refused(letters, path):
+    letters.put([letter(n) for n in range(3)])
+
+    def send(batch):
+        with pytest.raises(DeadLetterError, match=r"dead\.db: another redrive of it is under way"):
+            redrive(letters, lambda _: [])
+        other = python("-c", ANOTHER, str(path))
+        assert "another redrive of it is under way" in other.stderr
+        return [True] * len(batch)
+
+    assert redrive(letters, send).stored == 3
+    assert redrive(letters, send).stored == 0
+
+
+# --- against a Kinesis ---
+
+
+def test_into_a_stream(letters, client, stream):
+    events = put_events(letters, 40, 50, stream=stream)
+    hash_keys = [0, 2**127, 2**128 - 1]
+    letters.put([letter(key="placed", data=b"%d" % n, explicit_hash_key=n) for n in hash_keys for _ in range(2)])
+    letters.put(
+        [letter(key=None, data=b"no key"), letter(key="größe", data=b""), letter(key="m", data=b"\xf3\x89\x9a\xc2")]
+    )
+    assert redrive(letters, send_through_delivery(client, stream), max_letters=300).stored == 2009
+    assert len(letters) == 0
+    found = by_key(everything(client, stream))
+    assert [found.pop("größe"), found.pop("m"), sorted(found.pop("placed"))] == [
+        [b""],
+        [b"\xf3\x89\x9a\xc2"],
+        sorted(b"%d" % n for n in hash_keys for _ in range(2)),
+    ]
+    expected = by_key(events)
+    (keyless,) = found.keys() - expected.keys()
+    assert found.pop(keyless) == [b"no key"]
+    assert found == expected
+
+
+def test_entries_that_fail_are_tried_again_and_records_that_cannot_be_hold_their_key_back(
+    letters, path, client, stream, monkeypatch
+):
+    events = put_events(letters, 10, 20)
+    letters.put([letter(key="key-3", data=bytes(2**20)), letter(key="key-3", data=b"late"), letter(key="\ud800")])
+    chance = random.Random(1)
+    put_records = client.put_records
+
+    def failing(Records, **stream):  # noqa: N803 - boto3's name
+        kept = [record for record in Records if chance.random() < 0.6]
+        answers = iter(put_records(Records=kept, **stream)["Records"] if kept else [])
+        throttled = {"ErrorCode": THROTTLED.error_code, "ErrorMessage": "slow down"}
+        held = {id(record) for record in kept}
+        return {"Records": [next(answers) if id(record) in held else throttled for record in Records]}
+
+    monkeypatch.setattr(client, "put_records", failing)
+    monkeypatch.setattr("shardpack.producer.send.FIRST_BACKOFF_SECONDS", 0.001)
+    done = redrive(letters, send_through_delivery(client, stream), max_letters=60)
+    assert by_key(everything(client, stream)) == by_key(events)
+    assert (done.stored, done.not_stored, done.held_back) == (200, 2, 1)
+    assert [refusal.error_code for refusal in done.refusals] == ["RecordTooLargeError", "InvalidPartitionKeyError"]
+    assert datas(path) == [bytes(2**20), b"late", b"0"]
+
+
+@pytest.mark.parametrize("fault", [RESET, CUT, "AccessDeniedException"])
+def test_a_call_that_fails_ends_it_and_the_next_one_goes_on(letters, local_kinesis, client, stream, fault):
+    events = put_events(letters, 10, 30)
+    with FaultyKinesis(local_kinesis.endpoint_url) as faulty:
+        faulty.fail("PutRecords", "", "", fault)
+        with pytest.raises(Exception, match=r"(?i)denied|cut off|connection"):
+            redrive(letters, send_through_delivery(faulty.client(), stream), max_letters=100)
+        assert len(letters) == 100
+        assert redrive(letters, send_through_delivery(faulty.client(), stream)).stored == 100
+    found = everything(client, stream)
+    if fault != CUT:  # whose reply was lost: stored, and stored again
+        assert by_key(found) == by_key(events)
+    assert by_key(list(dict.fromkeys(found))) == by_key(events)
+
+
+def test_the_docs_do_what_they_say(local_kinesis, client, tmp_path, monkeypatch, capsys):
+    local_kinesis.create_stream("telemetry", 2)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("boto3.client", lambda _: client)
+    for code in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL):
+        exec(code, {})  # noqa: S102 - our own
+    assert capsys.readouterr().out.splitlines()[-1] == "1 0 0"
+    assert everything(client, "telemetry") == [("device-7", b"21.5")]
