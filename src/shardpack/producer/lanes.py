@@ -192,6 +192,7 @@ class Lanes:
                 lane.allowance.take(entry.size, now)
                 if self.in_order:
                     break
+                self.expire(lane, now)
             self.line_up(lane, now)
         self._ready.extendleft(reversed(misfits))
         return entries
