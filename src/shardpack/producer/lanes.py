@@ -198,7 +198,9 @@ class Lanes:
         return entries
 
     def expire(self, lane: Lane, now: float) -> None:
-        """Give up what has waited too long at the front of a lane."""
+        """Give up what has waited too long at the front of a lane, unless what comes before it is in flight."""
+        if self.in_order and lane.in_flight:
+            return
         while lane.queue and lane.queue[0].expires_at <= now and lane.place is not Place.HELD:
             self._give_up(lane, lane.queue.popleft(), now)
 
