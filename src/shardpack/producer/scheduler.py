@@ -313,8 +313,6 @@ class Scheduler:
                 lane.queue.extendleft(reversed(lane.given_up))
                 if lane.mixed or self._has_to_be_taken_apart(lane):
                     self._replace_map(self._new_map or self.shard_map)
-            else:
-                lane.mixed = False
             lane.given_up.clear()
             for entry in lane.queue:
                 entry.expires_at = max(entry.expires_at, expires_at)
@@ -460,7 +458,8 @@ class Scheduler:
         for entry in list(self._misplaced):
             assert entry.stored is not None
             there = shards.get(entry.stored.shard_id)  # none: closed again
-            if there is not None and entry.contents.lie_in(there):
+            same = there == self._shards.get(entry.stored.shard_id, there)  # else it is another stream's
+            if there is not None and same and entry.contents.lie_in(there):
                 self._lanes[entry.shard_id].queue.remove(entry)
                 self._settle_stored(entry, entry.stored, now)
             elif shards.get(entry.shard_id) == self._shards[entry.shard_id] and not self._described:
