@@ -19,6 +19,7 @@ C_SOURCES = {
     "intake": [],
     "router": ["bucket.c", "router.c"],
     "aggregate": [],
+    "receipt": [],
     "inbox": [],
     "deaggregate": ["deaggregate.c", "wire_record.c", "contents.c", "columns.c"],
     "dissect": [],

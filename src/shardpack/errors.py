@@ -53,6 +53,45 @@ class MalformedRecordError(ShardpackError, ValueError):
         return str(self.args[0])
 
 
+class DeliveryError(ShardpackError):
+    """A user record was not stored, or may not be.
+
+    ``maybe_stored``: the service may have it, for an answer was lost. ``error_code`` is the last error, ``attempts``
+    what every call before came to.
+    """
+
+    def __init__(
+        self, message: str, *, error_code: str = "", maybe_stored: bool = False, attempts: tuple[Any, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.error_code = error_code
+        self.maybe_stored = maybe_stored
+        self.attempts = attempts
+
+
+class RecordExpiredError(DeliveryError):
+    """A user record was not stored within its time to live."""
+
+
+class BufferFullError(ShardpackError):
+    """A producer holds as much as it may, and made no room in time; the call took nothing."""
+
+
+class FlushTimeoutError(ShardpackError, TimeoutError):
+    """Some of the user records that a flush waited for have no outcome yet: ``pending`` of them."""
+
+    def __init__(self, message: str, pending: int) -> None:
+        super().__init__(message, pending)
+        self.pending = pending
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ProducerClosedError(ShardpackError):
+    """A producer that was closed takes no more records."""
+
+
 def abridged(value: object, most: int = 80) -> str:
     """Return what an error shows of a value: its repr, but no more than ``most`` characters or bytes of what it holds.
 

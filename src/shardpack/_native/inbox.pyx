@@ -9,6 +9,7 @@ from libc.stdint cimport UINT32_MAX, int64_t, uint64_t
 from .intake cimport Intake
 from .keys cimport demand_one_for_one, is_plain_key, sequence_of
 from .outputs cimport Outputs
+from .receipt cimport BLOCK, Block, new_receipt
 from .router cimport AROUND_ONE, Bucket, Router, lies_in, seal_buckets
 from .shard_table cimport ShardTable
 
@@ -16,10 +17,6 @@ from .shard_table cimport ShardTable
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
     bint PyUnicode_CheckExact(object)
-
-
-cdef enum:
-    NOT_PLAIN = -3
 
 
 @cython.final
@@ -48,13 +45,17 @@ cdef class Inbox:
     cdef readonly Py_ssize_t buffered
     cdef public object wake
     cdef public bint asleep
+    cdef object register  # whom receipts ask, or None
+    cdef readonly dict blocks  # where outcomes will be, by the numbers of user records // 4,096
+    cdef Block block  # of the next user record, if its number is this one's
+    cdef int64_t block_number
 
     def __cinit__(
         self, ShardTable table not None, *, Py_ssize_t max_record_bytes, Py_ssize_t max_bytes, max_records=None,
-        max_buffered=None, wake=None
+        max_buffered=None, wake=None, register=None
     ):
         self.max_buffered = PY_SSIZE_T_MAX if max_buffered is None else max_buffered
-        self.wake = wake
+        self.wake, self.register, self.blocks, self.block_number = wake, register, {}, -1
         self.max_record_bytes, self.max_bytes = max_record_bytes, max_bytes
         self.front, self.back, self.outputs = Intake(max_record_bytes), Intake(max_record_bytes), Outputs()
         self.rerouting = []
@@ -66,62 +67,110 @@ cdef class Inbox:
         return self.front.first_token + <uint64_t>self.front.count
 
     def put(self, partition_key, data, explicit_hash_key=None):
-        """Take one user record. Returns its number, or -1 where there is no room. Raises as ``Aggregator.add``."""
+        """Take one user record. Returns its receipt, or ``True`` where none are wanted; ``None`` where there is no room.
+
+        Raises as ``Aggregator.add``.
+        """
         cdef Intake checked
-        cdef int64_t token = self.put_plain(partition_key, data, explicit_hash_key)
-        if token == NOT_PLAIN:
+        taken = self.put_plain(partition_key, data, explicit_hash_key)
+        if taken is False:
             checked = Intake(self.max_record_bytes)
             checked.add(partition_key, data, explicit_hash_key)
-            token = self.append(checked)
-        if token >= 0 and self.asleep:
+            taken = self.append(checked)
+            if taken is not None:
+                first, blocks = taken
+                taken = True if blocks is None else new_receipt(<Block>blocks[0], self.register, first)
+        if taken is not None and self.asleep:
             self.rouse()
-        return token
+        return taken
 
     def put_many(self, partition_keys, datas, explicit_hash_keys=None):
-        """Take n user records, all or none. Returns the first one's number, or -1 where there is no room.
+        """Take n user records, all or none. ``None`` where there is no room.
 
-        They are checked apart from what other threads put meanwhile, and follow one another. Raises as
-        ``Aggregator.add_many``.
+        Else returns the number of the first one, and the blocks of all where receipts are wanted. They are checked
+        apart from what other threads put meanwhile, and follow one another. Raises as ``Aggregator.add_many``.
         """
         cdef object keys = sequence_of(partition_keys, "partition keys", "str or bytes")
         cdef object values = sequence_of(datas, "datas", "bytes")
         cdef object explicit = None
         cdef Intake checked = Intake(self.max_record_bytes)
-        cdef int64_t token
         demand_one_for_one(keys, values, "partition keys and datas")
         if explicit_hash_keys is not None:
             explicit = sequence_of(explicit_hash_keys, "explicit hash keys", "int, str or None")
             demand_one_for_one(keys, explicit, "partition keys and explicit hash keys")
         checked.add_many(keys, values, explicit)
-        token = self.append(checked)
-        if token >= 0 and self.asleep:
+        taken = self.append(checked)
+        if taken is not None and self.asleep:
             self.rouse()
-        return token
+        return taken
 
     @cython.critical_section
-    cdef int64_t put_plain(self, key, data, explicit) except? -2:
-        """Take what can be checked without running any code of Python's, during which other threads might come in."""
-        cdef Intake front = self.front
+    cdef object put_plain(self, key, data, explicit):
+        """Take what can be checked without running any code of Python's, during which other threads might come in.
+
+        Its receipt, or ``True``; ``False`` for what is not plain, ``None`` where there is no room.
+        """
+        cdef Intake front
+        cdef Block block = None
         if not (is_plain_key(<PyObject *>key) and PyBytes_CheckExact(data) and (
             explicit is None or PyLong_CheckExact(explicit) or PyUnicode_CheckExact(explicit)
         )):
-            return NOT_PLAIN
+            return False
+        if self.register is not None:
+            block = self.next_block()
+        front = self.front  # from here on nothing is allocated that the cycle collector would look at
         if self.buffered >= self.max_buffered:
-            return -1
+            return None
         front.add(key, data, explicit)
         self.buffered += <Py_ssize_t>front.data_sizes[front.count - 1] + front.keys.sizes[front.count - 1] + AROUND_ONE
-        return <int64_t>front.first_token + front.count - 1
+        if block is None:
+            return True
+        return new_receipt(block, self.register, front.first_token + <uint64_t>front.count - 1)
+
+    cdef Block next_block(self):
+        """The block of the next user record. Making one may let other threads in, who make another the next."""
+        cdef int64_t number
+        cdef Block block
+        while True:
+            number = <int64_t>(self.front.first_token + <uint64_t>self.front.count) // BLOCK
+            if number == self.block_number:
+                return self.block
+            block = Block()
+            if number == <int64_t>(self.front.first_token + <uint64_t>self.front.count) // BLOCK != self.block_number:
+                self.blocks[number] = block
+                self.block, self.block_number = block, number
 
     @cython.critical_section
-    cdef int64_t append(self, Intake checked) except? -2:
-        cdef Intake front = self.front
-        cdef int64_t first = <int64_t>front.first_token + front.count
+    cdef object append(self, Intake checked):
+        """The number of the first one, and the blocks of all or ``None``; ``None`` where there is no room."""
+        cdef Intake front
+        cdef uint64_t first
         cdef Py_ssize_t size = <Py_ssize_t>(checked.size + checked.keys.size) + AROUND_ONE * checked.count
+        cdef list blocks = None
+        cdef Py_ssize_t count = checked.count
+        cdef object taken
+        while True:
+            first = self.front.first_token + <uint64_t>self.front.count
+            if self.register is not None:
+                blocks = self.blocks_of(first, count)
+            taken = (first, blocks)
+            if self.front.first_token + <uint64_t>self.front.count == first:
+                break
+        front = self.front  # from here on nothing is allocated that the cycle collector would look at
         if self.buffered >= self.max_buffered:
-            return -1
+            return None
         front.append(checked)
         self.buffered += size
-        return first
+        return taken
+
+    cdef list blocks_of(self, uint64_t first, Py_ssize_t count):
+        """The blocks of user records that are not there yet, made where there is none."""
+        cdef list blocks = []
+        if count:
+            for number in range(<int64_t>first // BLOCK, <int64_t>(first + <uint64_t>count - 1) // BLOCK + 1):
+                blocks.append(self.blocks.setdefault(number, Block()))
+            self.block, self.block_number = <Block>blocks[-1], number
+        return blocks
 
     cdef int rouse(self) except -1:
         self.asleep = False

@@ -1,0 +1,62 @@
+"""Receipts of user records, made by the million: each knows its number, and the block where its outcome will be."""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from bisect import bisect_left
+
+
+@cython.final
+@cython.no_gc  # what it refers to does not refer to it
+cdef class Block:
+    """The outcomes of 4,096 user records in a row, as far as they are there.
+
+    ``settled`` has objects with the ``settlement`` of a Kinesis record and the ``tokens`` of its user records.
+    """
+
+    def __cinit__(self):
+        self.settled = []
+
+    def find(self, uint64_t token):
+        """Return a user record's settlement and its place in the Kinesis record; ``None`` while there is none."""
+        for settled in self.settled:
+            tokens = settled.tokens
+            place = bisect_left(tokens, token)
+            if place < len(tokens) and tokens[place] == token:
+                return settled.settlement, place
+        return None
+
+
+@cython.final
+@cython.no_gc  # what it refers to does not refer to it
+cdef class Receipt:
+    """The outcome of one user record: asked for, waited for, or awaited.
+
+    ``result`` and ``await`` give an ``Outcome``, or raise ``DeliveryError`` (``RecordExpiredError`` where its time was
+    over), whose ``maybe_stored`` says whether the record may be stored all the same.
+    """
+
+    def __init__(self):
+        raise TypeError("receipts are what Producer.put returns")
+
+    def done(self):
+        """Whether there is an outcome, of whatever kind."""
+        return self.block.find(self.token) is not None
+
+    def result(self, timeout=None):
+        """Wait for the outcome. Raises ``TimeoutError`` when there is none after so many seconds."""
+        return self.register.wait(self.block, self.token, timeout)
+
+    def __await__(self):
+        return self.register.wait_in_loop(self.block, self.token).__await__()
+
+
+cdef Receipt new_receipt(Block block, object register, uint64_t token):
+    cdef Receipt receipt = Receipt.__new__(Receipt)
+    receipt.block, receipt.register, receipt.token = block, register, token
+    return receipt
+
+
+def receipt_of(Block block not None, register, uint64_t token):
+    """Return the receipt of a user record of a block."""
+    return new_receipt(block, register, token)

@@ -1,0 +1,65 @@
+"""What an exception of a transport's call means for the records that it carried."""
+
+from __future__ import annotations
+
+from .scheduler import CallError, Fault
+
+THROTTLED = frozenset(
+    {
+        "KMSThrottlingException",
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed"})
+"""Credentials are refreshed by their provider, and then the same call succeeds."""
+
+INVALID = frozenset({"InvalidArgumentException", "ValidationException", "SerializationException"})
+NO_STREAM = "ResourceNotFoundException"
+
+NEVER_SENT = frozenset({"ConnectTimeoutError", "EndpointConnectionError", "ProxyConnectionError", "SSLError"})
+NOTHING_TO_SEND_WITH = frozenset(
+    {
+        "CredentialRetrievalError",
+        "NoCredentialsError",
+        "NoRegionError",
+        "PartialCredentialsError",
+        "ProfileNotFound",
+        "TokenRetrievalError",
+        "UnauthorizedSSOTokenError",
+    }
+)
+
+
+def call_error(error: BaseException) -> CallError:
+    """Tell what a failed call means. Errors are known by their names, so that no client library is imported."""
+    response = getattr(error, "response", None)  # as botocore's ClientError has it
+    if isinstance(response, dict):
+        return _answered(response, str(error))
+    name = type(error).__name__
+    if name in NOTHING_TO_SEND_WITH:
+        return CallError(Fault.FATAL, name, str(error))
+    if name == "ParamValidationError":
+        return CallError(Fault.INVALID, name, str(error))
+    return CallError(Fault.TRANSIENT, name, str(error), maybe_stored=name not in NEVER_SENT)
+
+
+def _answered(response: dict[str, object], message: str) -> CallError:
+    details, metadata = response.get("Error"), response.get("ResponseMetadata")
+    code = str(details.get("Code", "")) if isinstance(details, dict) else ""
+    status = metadata.get("HTTPStatusCode", 0) if isinstance(metadata, dict) else 0
+    if code in THROTTLED or status == 429:
+        return CallError(Fault.THROTTLED, code or "Throttled", message)
+    if code in EXPIRED:
+        return CallError(Fault.TRANSIENT, code, message)
+    if status >= 500:
+        return CallError(Fault.TRANSIENT, code or f"HTTP {status}", message, maybe_stored=True)
+    if code == NO_STREAM:
+        return CallError(Fault.NO_STREAM, code, message)
+    if code in INVALID:
+        return CallError(Fault.INVALID, code, message)
+    return CallError(Fault.FATAL, code or f"HTTP {status}", message)

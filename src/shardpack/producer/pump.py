@@ -1,0 +1,476 @@
+"""The thread between an inbox, a scheduler and a transport: it alone touches the scheduler, and owns what was put.
+
+A turn of it takes what the application has put into buckets, offers those that are full or have lingered to the
+scheduler, hands the requests that come out to threads that make the calls, and gives every outcome to whom it concerns.
+It sleeps until something happens or is due: an idle producer takes no processor.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from time import monotonic, time
+from typing import Any
+
+from .._native.inbox import Inbox
+from .._native.router import Bucket
+from ..records import KinesisRecord
+from ..shards import Shard, ShardMap
+from ..transport import Failed, Stored, StreamDescription, Transport
+from .dead_letters import DeadLetter, DeadLetterSink
+from .entries import CallError, Entry, Fault, Request, Settlement, Status
+from .faults import call_error
+from .receipts import Register, Settled
+from .scheduler import Scheduler, Wish
+
+logger = logging.getLogger("shardpack.producer")
+
+EVERYTHING = 2**64 - 1
+TICKS = 4
+"""A bucket is looked at so many times in its linger."""
+
+ACCESS_DENIED = ("AccessDeniedException", "AccessDenied")
+
+
+@dataclass(slots=True, eq=False)
+class Lot:
+    """The user records of an entry, and the Kinesis record once it was sealed."""
+
+    inbox: Inbox
+    bucket: Bucket
+    record: KinesisRecord | None = None
+
+    def lie_in(self, shard: Shard) -> bool:
+        return self.inbox.lie_in(self.bucket, shard.starting_hash_key, shard.ending_hash_key)
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRecord:
+    """A Kinesis record that has its outcome, as ``on_settled`` is told of it."""
+
+    settlement: Settlement
+    user_record_count: int
+    _bucket: Bucket
+
+    @property
+    def stored(self) -> bool:
+        return self.settlement.status is Status.STORED
+
+    def user_records(self) -> list[tuple[str, bytes, int | None]]:
+        """Return partition key, data and explicit hash key of each, in order; made when asked for."""
+        return self._bucket.user_records()
+
+
+@dataclass(slots=True)
+class Totals:
+    """What has become of everything so far."""
+
+    user_records_stored: int = 0
+    user_records_failed: int = 0
+    kinesis_records_stored: int = 0
+    bytes_stored: int = 0
+    requests: int = 0
+    retries: int = 0
+
+
+class Pump:
+    """Deliver what is put into an inbox. ``start`` it, ``flush`` it, ``stop`` it; any thread may."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        stream: str,
+        max_aggregate_bytes: int,
+        max_aggregate_records: int | None,
+        max_buffered_bytes: int,
+        linger_s: float,
+        record_ttl_s: float,
+        max_requests_in_flight: int,
+        ordering: str,
+        after_failure: str,
+        aggregate_on_auto: bool,
+        dead_letters: DeadLetterSink | None,
+        on_settled: Callable[[Sequence[SettledRecord]], None] | None,
+        register: Register | None,
+    ) -> None:
+        self.transport = transport
+        self.stream = stream
+        self.totals = Totals()
+        self.room = threading.Condition()
+        """Notified whenever the inbox has more room, and when the pump ends."""
+        self._max_records = max_aggregate_records
+        self._linger, self._ttl = linger_s, record_ttl_s
+        self._aggregate_on_auto = aggregate_on_auto
+        self._dead_letters, self._on_settled, self._register = dead_letters, on_settled, register
+        self._events: SimpleQueue[Callable[[float], None] | None] = SimpleQueue()
+        one_shard = ShardMap.uniform(1)  # until the map is known everything waits in the inbox
+        self.inbox = Inbox(
+            one_shard._table,  # noqa: SLF001 - the library's own
+            max_record_bytes=1 << 20,
+            max_bytes=max_aggregate_bytes,
+            max_records=max_aggregate_records,
+            max_buffered=max_buffered_bytes,
+            wake=lambda: self._events.put(None),
+            register=register,
+        )
+        if register is not None:
+            register.blocks = self.inbox.blocks
+        self._scheduler: Scheduler | None = None
+        self._new_scheduler: dict[str, Any] = {
+            "ordering": ordering,
+            "after_failure": after_failure,
+            "max_requests_in_flight": max_requests_in_flight,
+        }
+        self._marks: deque[tuple[int, float]] = deque()  # numbers of user records, and until when they were put
+        self._outstanding: set[int] = set()  # first numbers of the entries that are the scheduler's
+        self._flush_before = 0  # what has a lower number lingers no longer
+        self._settled_before = 0  # what has a lower number has its outcome
+        self._start_at: float | None = 0.0  # when to ask for the shards and the description next, before there are any
+        self._start_failures = 0
+        self._description: StreamDescription | None = None
+        self._ended = False
+        self._calls = ThreadPoolExecutor(max_requests_in_flight + 2, thread_name_prefix="shardpack-call")
+        self._thread = threading.Thread(target=self._run, name="shardpack-pump", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        return not self._thread.is_alive()
+
+    def failure(self) -> CallError | None:
+        """Why nothing can be sent any more."""
+        return None if self._scheduler is None else self._scheduler.failed
+
+    def tell(self, what: Callable[[float], None]) -> None:
+        """Have something done by the pump, with the time."""
+        self._events.put(what)
+
+    def flush(self, timeout: float | None) -> int:
+        """Wait until everything put so far has its outcome. Returns how many user records have not, after the time."""
+        before = self.inbox.next_token
+        self.tell(lambda _now: self._flush(before))
+        deadline = None if timeout is None else monotonic() + timeout
+        with self.room:
+            while not self.ended and self._settled_before < before:
+                left = None if deadline is None else deadline - monotonic()
+                if left is not None and left <= 0:
+                    return self._unsettled()
+                self.room.wait(left)
+        return 0
+
+    def stop(self, timeout: float) -> None:
+        """Deliver what is there for so many seconds, settle the rest, and end."""
+        self.flush(timeout)
+        self.tell(self._end)
+        self._thread.join(max(1.0, timeout))
+        self._calls.shutdown(wait=False, cancel_futures=True)
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        wait: float | None = 0.0
+        while not self._ended:
+            self._take_events(wait)
+            try:
+                wait = self._turn(monotonic())
+            except MemoryError:
+                logger.exception("out of memory; everything waits")
+                wait = self._linger or 0.1
+        with self.room:
+            self.room.notify_all()
+
+    def _take_events(self, wait: float | None) -> None:
+        try:
+            event = self._events.get(timeout=wait) if wait is None or wait > 0 else self._events.get_nowait()
+            self.inbox.asleep = False
+            while True:
+                if event is not None:
+                    event(monotonic())
+                event = self._events.get_nowait()
+        except Empty:
+            self.inbox.asleep = False
+
+    def _turn(self, now: float) -> float | None:
+        """Do what is to be done, and return how long to sleep; ``None`` until something happens."""
+        scheduler = self._scheduler
+        if scheduler is None:
+            return self._begin(now)
+        self._collect(scheduler, now)
+        self._ask(scheduler, now)
+        self._send(scheduler, now)
+        rerouted = scheduler.take_reroute()
+        if rerouted is not None:
+            self._reroute(scheduler, *rerouted, now)
+            self._send(scheduler, now)
+        self._settle(scheduler)
+        if self._settled_before < self._flush_before:
+            self._settled_before = min(self._outstanding, default=self._flush_before)
+            with self.room:
+                self.room.notify_all()
+        return self._sleep_for(scheduler, now)
+
+    def _sleep_for(self, scheduler: Scheduler, now: float) -> float | None:
+        """Return until when nothing is due; whoever puts something while the inbox is empty wakes the pump."""
+        due = scheduler.next_time(now)
+        waits = [] if due is None else [max(0.0, due - now)]
+        self.inbox.asleep = True
+        if self._marks or self.inbox.waiting:
+            self.inbox.asleep = False
+            waits.append(max(0.001, self._linger / TICKS))
+        return min(waits, default=None)
+
+    def _collect(self, scheduler: Scheduler, now: float) -> None:
+        """Offer what is full, and what has lingered."""
+        if self.inbox.waiting:
+            self._marks.append((self.inbox.next_token, now))
+        self.inbox.gather()
+        before = self._flush_before
+        while self._marks and (self._marks[0][1] <= now - self._linger or self._marks[0][0] <= before):
+            before = max(before, self._marks.popleft()[0])
+        for bucket in self.inbox.take(before):
+            self._offer(scheduler, bucket, now)
+
+    def _offer(self, scheduler: Scheduler, bucket: Bucket, now: float) -> None:
+        entry = self._entry(scheduler, bucket, now)
+        self._outstanding.add(bucket.first_token)
+        scheduler.offer(entry, now)
+
+    def _entry(self, scheduler: Scheduler, bucket: Bucket, now: float) -> Entry:
+        put_at = self._marks[0][1] if self._marks else now
+        return Entry(
+            shard_id=scheduler.shard_map[bucket.shard_index].shard_id,
+            size=bucket.request_size,
+            user_record_count=len(bucket),
+            expires_at=min(now, put_at) + self._ttl,
+            contents=Lot(self.inbox, bucket),
+            aggregated=bucket.aggregated,
+        )
+
+    def _send(self, scheduler: Scheduler, now: float) -> None:
+        requests = list(scheduler.requests(now))
+        lots = [lot for request in requests for lot in map(_lot, request.entries) if lot.record is None]
+        for lot, record in zip(lots, self.inbox.seal([lot.bucket for lot in lots]), strict=True):
+            lot.record = record
+        for request in requests:
+            self.totals.requests += 1
+            self._calls.submit(self._call, scheduler, request)
+
+    def _call(self, scheduler: Scheduler, request: Request) -> None:
+        """Make a call, on a thread of its own, and bring the pump its answer."""
+        try:
+            outcomes = self.transport.put_records([_sealed(entry) for entry in request.entries])
+            self.tell(lambda now: self._on_reply(scheduler, request, outcomes, now))
+        except Exception as error:  # noqa: BLE001 - whatever a client raises is an outcome of its records
+            failure = call_error(error)
+            self.tell(lambda now: scheduler.on_error(request, failure, now))
+
+    def _on_reply(
+        self, scheduler: Scheduler, request: Request, outcomes: Sequence[Stored | Failed], now: float
+    ) -> None:
+        self.totals.retries += sum(isinstance(outcome, Failed) for outcome in outcomes)
+        scheduler.on_reply(request, outcomes, now)
+
+    # --- shards ---
+
+    def _begin(self, now: float) -> float | None:
+        """Ask for the shards and the description; until both are there everything waits in the inbox."""
+        if self._start_at is not None and now >= self._start_at:
+            self._start_at = None
+            self._calls.submit(self._ask_both)
+        return None if self._start_at is None else max(0.0, self._start_at - now)
+
+    def _ask_both(self) -> None:
+        description: StreamDescription | CallError
+        shards: ShardMap | CallError
+        try:
+            description = self.transport.describe()
+        except Exception as error:  # noqa: BLE001
+            description = call_error(error)
+        try:
+            shards = self.transport.list_shards()
+        except Exception as error:  # noqa: BLE001
+            shards = call_error(error)
+        self.tell(lambda now: self._on_begun(description, shards, now))
+
+    def _on_begun(self, description: StreamDescription | CallError, shards: ShardMap | CallError, now: float) -> None:
+        for answer in (shards, description):
+            if not isinstance(answer, CallError) or answer.error_code in ACCESS_DENIED:
+                continue
+            if answer.fault in (Fault.FATAL, Fault.NO_STREAM):
+                self._scheduler = Scheduler(ShardMap.uniform(1), **self._new_scheduler)
+                self._scheduler.fail(answer, now)
+                return
+            self._start_failures += 1
+            self._start_at = now + min(5.0, 0.1 * 2**self._start_failures)
+            return
+        self._description = None if isinstance(description, CallError) else description
+        options = dict(self._new_scheduler)
+        if self._description is not None:
+            options["limits"] = self._description.limits
+        if isinstance(shards, CallError):
+            logger.warning("ListShards is not allowed: user records are sent one by one, and in no order")
+            shards, self._max_records, options["ordering"] = ShardMap.uniform(1), 1, "none"
+        self._scheduler = Scheduler(shards, **options)
+        auto = self._description is not None and self._description.auto_distribution
+        self._scheduler.on_described(now, False)
+        self.inbox.reroute([], self._scheduler.shard_map._table, self._max_records)  # noqa: SLF001
+        if auto:
+            self._on_distribution(self._scheduler, auto, now)
+
+    def _ask(self, scheduler: Scheduler, now: float) -> None:
+        for wish in scheduler.wishes(now):
+            self._calls.submit(self._ask_shards if wish is Wish.SHARDS else self._ask_description, scheduler)
+
+    def _ask_shards(self, scheduler: Scheduler) -> None:
+        try:
+            shards = self.transport.list_shards()
+            self.tell(lambda now: scheduler.on_shards(shards, now))
+        except Exception as error:  # noqa: BLE001
+            failure = call_error(error)
+            self.tell(lambda now: scheduler.on_shards_error(failure, now))
+
+    def _ask_description(self, scheduler: Scheduler) -> None:
+        try:
+            description = self.transport.describe()
+            self.tell(lambda now: self._on_distribution(scheduler, description.auto_distribution, now))
+        except Exception as error:  # noqa: BLE001
+            denied = call_error(error).error_code in ACCESS_DENIED
+            self.tell(lambda now: scheduler.on_described(now, False if denied else None))
+
+    def _on_distribution(self, scheduler: Scheduler, auto: bool, now: float) -> None:
+        auto = auto and not self._aggregate_on_auto
+        if auto != scheduler.auto_distribution:
+            logger.warning(
+                "AUTO record distribution is %s: aggregation is %s", *(("on", "off") if auto else ("off", "on"))
+            )
+        scheduler.on_described(now, auto)
+
+    def _reroute(self, scheduler: Scheduler, entries: Sequence[Entry], shard_map: ShardMap, now: float) -> None:
+        """Route user records, and all that wait, to the shards as they are now."""
+        old = [_lot(entry).bucket for entry in entries]
+        self._outstanding.difference_update(bucket.first_token for bucket in old)
+        maybe_stored = any(entry.maybe_stored for entry in entries)
+        max_records = 1 if scheduler.auto_distribution else self._max_records
+        self.inbox.reroute(old, shard_map._table, max_records)  # noqa: SLF001
+        fresh = []
+        for bucket in self.inbox.take(EVERYTHING):
+            entry = self._entry(scheduler, bucket, now)
+            entry.maybe_stored = maybe_stored
+            self._outstanding.add(bucket.first_token)
+            fresh.append(entry)
+        scheduler.on_rerouted(fresh, now)
+
+    # --- outcomes ---
+
+    def _settle(self, scheduler: Scheduler) -> None:
+        settlements = scheduler.settlements()
+        if not settlements:
+            return
+        size = 0
+        settled: list[Settled] = []
+        told: list[SettledRecord] = []
+        letters: list[DeadLetter] = []
+        for settlement in settlements:
+            bucket = _lot(settlement.entry).bucket
+            size += bucket.buffered_size
+            self._count(settlement)
+            if self._register is not None:
+                settled.append(Settled(settlement, bucket.tokens()))
+            if self._on_settled is not None:
+                told.append(SettledRecord(settlement, len(bucket), bucket))
+            if settlement.status is not Status.STORED and self._dead_letters is not None:
+                letters += self._letters(settlement, bucket)
+        if letters:
+            self._put_letters(letters)
+        if self._register is not None:
+            self._register.settle(settled)
+        self.inbox.settled(size)
+        self._outstanding.difference_update(_lot(s.entry).bucket.first_token for s in settlements)
+        with self.room:
+            self.room.notify_all()
+        if self._on_settled is not None:
+            try:
+                self._on_settled(told)
+            except Exception:
+                logger.exception("on_settled failed")
+
+    def _count(self, settlement: Settlement) -> None:
+        entry = settlement.entry
+        if settlement.status is Status.STORED:
+            self.totals.user_records_stored += entry.user_record_count
+            self.totals.kinesis_records_stored += 1
+            self.totals.bytes_stored += entry.size
+        else:
+            self.totals.user_records_failed += entry.user_record_count
+            logger.warning(
+                "%d user records for %s are %s: %s %s",
+                entry.user_record_count,
+                entry.shard_id,
+                settlement.status.value,
+                settlement.error_code,
+                settlement.message,
+            )
+
+    def _letters(self, settlement: Settlement, bucket: Bucket) -> list[DeadLetter]:
+        entry, given_up_at = settlement.entry, time()
+        put_at = given_up_at - (settlement.at - (entry.expires_at - self._ttl))
+        return [
+            DeadLetter(
+                stream=self.stream,
+                partition_key=key,
+                data=data,
+                explicit_hash_key=explicit,
+                error_code=settlement.error_code or "",
+                message=settlement.message,
+                maybe_stored=settlement.status is Status.UNKNOWN,
+                put_at=put_at,
+                given_up_at=given_up_at,
+                attempts=len(entry.attempts),
+            )
+            for key, data, explicit in bucket.user_records()
+        ]
+
+    def _put_letters(self, letters: list[DeadLetter]) -> None:
+        assert self._dead_letters is not None
+        try:
+            self._dead_letters.put(letters)
+        except Exception:
+            logger.exception("%d dead letters could not be kept", len(letters))
+
+    # --- commands ---
+
+    def _flush(self, before: int) -> None:
+        self._flush_before = max(self._flush_before, before)
+
+    def _unsettled(self) -> int:
+        return self.inbox.next_token - self.totals.user_records_stored - self.totals.user_records_failed
+
+    def _end(self, now: float) -> None:
+        scheduler = self._scheduler
+        if scheduler is None:
+            self._scheduler = scheduler = Scheduler(ShardMap.uniform(1), **self._new_scheduler)
+        self._collect(scheduler, now)
+        for bucket in self.inbox.take(EVERYTHING):
+            self._offer(scheduler, bucket, now)
+        scheduler.give_up_all(now, "ProducerClosed", "the producer was closed before it was stored")
+        self._settle(scheduler)
+        self._ended = True
+
+
+def _lot(entry: Entry) -> Lot:
+    assert isinstance(entry.contents, Lot)
+    return entry.contents
+
+
+def _sealed(entry: Entry) -> KinesisRecord:
+    record = _lot(entry).record
+    assert record is not None
+    return record

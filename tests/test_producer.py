@@ -1,0 +1,423 @@
+"""The producer against the local Kinesis, and against transports that fail as told."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+import uuid
+from collections import defaultdict
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+
+from shardpack import Limits, ShardMap, SQLiteDeadLetters, deaggregate, hash_key
+from shardpack.errors import (
+    BufferFullError,
+    DeliveryError,
+    FlushTimeoutError,
+    InvalidPartitionKeyError,
+    ProducerClosedError,
+    RecordExpiredError,
+)
+from shardpack.producer.producer import Producer
+from shardpack.transport import Failed, Stored, StreamDescription
+
+
+class Shards:
+    """A transport into lists: the Kinesis records of each shard in their order. ``fail`` has its say first."""
+
+    def __init__(self, count=4, fail=None, auto=False):
+        self.shard_map, self.fail, self.auto = ShardMap.uniform(count), fail, auto
+        self.stored = defaultdict(list)
+        self.requests = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def put_records(self, entries):
+        self.gate.wait(30)
+        self.requests.append(list(entries))
+        if self.fail is not None:
+            answer = self.fail(entries)
+            if answer is not None:
+                return answer
+        return [self.store(entry) for entry in entries]
+
+    def store(self, entry):
+        place = hash_key(entry.partition_key, entry.explicit_hash_key)
+        shard = self.shard_map[self.shard_map.index_of(place)]
+        self.stored[shard.shard_id].append(entry)
+        return Stored(shard.shard_id, str(len(self.stored[shard.shard_id])))
+
+    def list_shards(self):
+        return self.shard_map
+
+    def describe(self):
+        return StreamDescription("s", "arn", "ACTIVE", len(self.shard_map), Limits(), self.auto)
+
+    def user_records(self):
+        return [
+            record
+            for entries in self.stored.values()
+            for entry in entries
+            for record in deaggregate({"Data": entry.data, "PartitionKey": entry.partition_key})
+        ]
+
+
+def client_error(code, status=400):
+    return ClientError(
+        {"Error": {"Code": code, "Message": "told"}, "ResponseMetadata": {"HTTPStatusCode": status}}, "PutRecords"
+    )
+
+
+def once(error):
+    """Raise this on the first call, and let the others pass."""
+    left = [error]
+
+    def fail(_entries):
+        if left:
+            raise left.pop()
+
+    return fail
+
+
+def in_order(transport, n):
+    values = defaultdict(list)
+    for record in transport.user_records():
+        values[record.partition_key].append(int(record.data))
+    assert sorted(value for each in values.values() for value in each) == list(range(n))
+    assert all(each == sorted(each) for each in values.values())
+
+
+def put_all(producer, n, keys=50):
+    return [producer.put(f"device-{i % keys}", b"%d" % i) for i in range(n)]
+
+
+def test_everything_is_stored_in_the_order_of_its_key():
+    transport = Shards()
+    with Producer(transport=transport, linger_ms=5) as producer:
+        put_all(producer, 20_000)
+    in_order(transport, 20_000)
+    assert producer.totals.user_records_stored == 20_000
+
+
+def test_a_receipt_says_where_its_record_is():
+    transport = Shards()
+    with Producer(transport=transport, linger_ms=5) as producer:
+        receipts = put_all(producer, 9000)
+        many = producer.put_many(["a", "b", "a"], [b"1", b"2", b"3"])
+        producer.flush(10)
+        assert all(receipt.done() for receipt in receipts)
+        for i, receipt in [*enumerate(receipts)][::97]:
+            outcome = receipt.result(0)
+            entry = transport.stored[outcome.shard_id][int(outcome.sequence_number) - 1]
+            found = deaggregate({"Data": entry.data, "PartitionKey": entry.partition_key})
+            assert found[outcome.sub_sequence_number].data == b"%d" % i
+        assert len(many) == 3
+        assert many[-1].result(0).shard_id == many[0].result(0).shard_id
+        assert many[:2][1].done()
+
+
+def test_a_receipt_can_be_awaited():
+    async def run(producer):
+        receipt = producer.put("a", b"1")
+        outcome = await asyncio.wait_for(receipt, 10)
+        assert outcome == receipt.result(0)
+        assert await producer.put("a", b"2") is not None
+
+    with Producer(transport=Shards(), linger_ms=5) as producer:
+        asyncio.run(run(producer))
+
+
+def test_bad_input_is_refused_and_nothing_is_taken():
+    transport = Shards()
+    with Producer(transport=transport, linger_ms=5) as producer:
+        with pytest.raises(InvalidPartitionKeyError):
+            producer.put("", b"1")
+        with pytest.raises(InvalidPartitionKeyError, match=r"^record 1: "):
+            producer.put_many(["a", ""], [b"1", b"2"])
+        with pytest.raises(TypeError):
+            producer.put("a", "text")
+    assert transport.user_records() == []
+    with pytest.raises(ProducerClosedError):
+        producer.put("a", b"1")
+
+
+def test_at_the_bound_put_waits_or_raises():
+    transport = Shards()
+    transport.gate.clear()
+    with Producer(transport=transport, linger_ms=1, max_buffered_bytes=10_000) as producer:
+        for _ in range(61):
+            producer.put("a", b"x" * 100, timeout=0)
+        with pytest.raises(BufferFullError):
+            producer.put("a", b"x" * 100, timeout=0)
+        with pytest.raises(BufferFullError):
+            producer.put_many(["a"], [b"1"], timeout=0.01)
+        with pytest.raises(FlushTimeoutError) as raised:
+            producer.flush(0.05)
+        assert raised.value.pending == 61
+        threading.Timer(0.05, transport.gate.set).start()
+        producer.put("a", b"last")
+    assert len(transport.user_records()) == 62
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        client_error("ProvisionedThroughputExceededException"),
+        client_error("ExpiredTokenException"),
+        client_error("InternalFailure", 500),
+        EndpointConnectionError(endpoint_url="http://127.0.0.1"),
+        ReadTimeoutError(endpoint_url="http://127.0.0.1"),
+    ],
+)
+def test_a_call_that_fails_is_made_again(error):
+    transport = Shards(fail=once(error))
+    with Producer(transport=transport, linger_ms=2) as producer:
+        receipts = put_all(producer, 500)
+        producer.flush(10)
+    in_order(transport, 500)
+    assert len(receipts[0].result().attempts) == 1
+
+
+def test_entries_that_fail_keep_their_shards_order():
+    turns = [0]
+
+    def fail(entries):
+        turns[0] += 1
+        if turns[0] % 2:
+            return None
+        return [
+            Failed("ProvisionedThroughputExceededException", "") if i % 2 else transport.store(entry)
+            for i, entry in enumerate(entries)
+        ]
+
+    transport = Shards(16, fail=fail)
+    with Producer(transport=transport, linger_ms=1, max_aggregate_records=20) as producer:
+        put_all(producer, 3000)
+    in_order(transport, 3000)
+
+
+def test_what_cannot_be_sent_fails_fast():
+    def fail(_entries):
+        raise client_error("AccessDeniedException")
+
+    with Producer(transport=Shards(fail=fail), linger_ms=1) as producer:
+        receipts = put_all(producer, 10)
+        for receipt in receipts:
+            with pytest.raises(DeliveryError) as raised:
+                receipt.result(5)
+            assert raised.value.error_code == "AccessDeniedException"
+            assert not raised.value.maybe_stored
+        assert producer.totals.user_records_failed == 10
+
+
+def test_one_poisonous_record_fails_alone():
+    def fail(entries):
+        if any(b"poison" in entry.data for entry in entries):
+            raise client_error("ValidationException")
+
+    transport = Shards(64, fail=fail)
+    with Producer(transport=transport, linger_ms=20, max_aggregate_records=1) as producer:
+        receipts = [producer.put(f"{i}", b"poison" if i == 33 else b"%d" % i) for i in range(60)]
+        producer.flush(10)
+    failed = [i for i, receipt in enumerate(receipts) if not _is_stored(receipt)]
+    assert failed == [33]
+    assert len(transport.user_records()) == 59
+
+
+def _is_stored(receipt):
+    try:
+        receipt.result(0)
+    except DeliveryError:
+        return False
+    return True
+
+
+def test_what_expires_is_told_and_kept(tmp_path):
+    def fail(_entries):
+        raise ReadTimeoutError(endpoint_url="http://127.0.0.1")
+
+    letters = SQLiteDeadLetters(tmp_path / "letters")
+    with Producer(
+        transport=Shards(fail=fail), stream_arn="arn", linger_ms=1, record_ttl_ms=200, dead_letters=letters
+    ) as producer:
+        receipts = [producer.put("k", b"%d" % i, explicit_hash_key=7) for i in range(5)]
+        with pytest.raises(RecordExpiredError) as raised:
+            receipts[-1].result(10)
+        assert raised.value.maybe_stored
+        assert raised.value.attempts
+    kept = [letter for _, letter in letters]
+    assert [letter.data for letter in kept] == [b"0", b"1", b"2", b"3", b"4"]
+    assert {
+        (letter.partition_key, letter.explicit_hash_key, letter.stream, letter.maybe_stored) for letter in kept
+    } == {("k", 7, "arn", True)}
+    letters.close()
+
+
+def test_closing_settles_what_is_left():
+    transport = Shards()
+    transport.gate.clear()
+    producer = Producer(transport=transport, linger_ms=1, close_timeout_s=0.2)
+    receipts = put_all(producer, 10, keys=1)
+    time.sleep(0.1)
+    receipts.append(producer.put("device-0", b"behind it"))
+    producer.close()
+    with pytest.raises(DeliveryError) as first:
+        receipts[0].result(0)
+    with pytest.raises(DeliveryError) as last:
+        receipts[-1].result(0)
+    assert (first.value.maybe_stored, last.value.maybe_stored) == (True, False)
+    transport.gate.set()
+
+
+def test_outcomes_in_bulk_and_a_callback_that_fails():
+    told = []
+
+    def on_settled(records):
+        told.extend((record.stored, key, data) for record in records for key, data, _ in record.user_records())
+        raise RuntimeError("the callback's own")
+
+    with Producer(transport=Shards(), linger_ms=1, receipts=False, on_settled=on_settled) as producer:
+        assert producer.put("a", b"1") is None
+        assert producer.put_many(["a", "b"], [b"2", b"3"]) is None
+    assert sorted(told) == [(True, "a", b"1"), (True, "a", b"2"), (True, "b", b"3")]
+
+
+def test_a_stream_that_is_resharded_meanwhile():
+    transport = Shards(3)
+    with Producer(transport=transport, linger_ms=1, max_aggregate_records=50) as producer:
+        for part in range(6):
+            for i in range(part * 1000, (part + 1) * 1000):
+                producer.put(f"device-{i % 50}", b"%d" % i)
+            producer.flush(10)
+            transport.shard_map = _renamed(ShardMap.uniform((5, 2, 7, 3, 6, 4)[part]), part)
+            for i in range(20):
+                producer.put(f"between-{i}", b"")
+    # what the KCL would drop was sent again: look at what lies in its shard
+    seen = defaultdict(list)
+    for record in transport.user_records():
+        if record.data:
+            seen[record.partition_key].append(int(record.data))
+    for values in seen.values():
+        firsts = list(dict.fromkeys(values))
+        assert firsts == sorted(firsts)
+    assert sorted({value for values in seen.values() for value in values}) == list(range(6000))
+
+
+def _renamed(shard_map, part):
+    return ShardMap.from_shards(
+        {
+            "ShardId": f"shardId-{part}-{i}",
+            "HashKeyRange": {
+                "StartingHashKey": str(shard.starting_hash_key),
+                "EndingHashKey": str(shard.ending_hash_key),
+            },
+        }
+        for i, shard in enumerate(shard_map)
+    )
+
+
+def test_auto_distribution_turns_aggregation_off():
+    transport = Shards(auto=True)
+    with Producer(transport=transport, linger_ms=5) as producer:
+        put_all(producer, 100)
+    assert all(entry.user_record_count == 1 for entries in transport.stored.values() for entry in entries)
+    assert len(transport.user_records()) == 100
+
+
+def test_shards_that_may_not_be_listed():
+    transport = Shards()
+
+    def denied():
+        raise client_error("AccessDeniedException")
+
+    transport.list_shards = denied
+    with Producer(transport=transport, linger_ms=5) as producer:
+        put_all(producer, 700)
+    assert len(transport.user_records()) == 700
+    assert all(entry.user_record_count == 1 for entries in transport.stored.values() for entry in entries)
+    assert len(transport.requests) < 50
+
+
+def test_shards_that_cannot_be_listed_yet():
+    transport = Shards()
+    left = [client_error("InternalFailure", 500), client_error("LimitExceededException")]
+    list_shards = transport.list_shards
+
+    def failing():
+        if left:
+            raise left.pop()
+        return list_shards()
+
+    transport.list_shards = failing
+    with Producer(transport=transport, linger_ms=5) as producer:
+        put_all(producer, 100)
+    in_order(transport, 100)
+
+
+def test_threads_put_side_by_side():
+    transport = Shards()
+    with Producer(transport=transport, linger_ms=1, receipts=False) as producer:
+
+        def put(name):
+            for i in range(3000):
+                producer.put(f"{name}", b"%d" % i)
+
+        threads = [threading.Thread(target=put, args=(name,)) for name in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    seen = defaultdict(list)
+    for record in transport.user_records():
+        seen[record.partition_key].append(int(record.data))
+    assert seen == {f"{name}": list(range(3000)) for name in range(4)}
+
+
+def test_receipts_that_nobody_holds_are_forgotten():
+    with Producer(transport=Shards(), linger_ms=1) as producer:
+        for _ in range(10):
+            put_all(producer, 4096)
+            producer.flush(10)
+        gc.collect()
+        assert len(producer._inbox.blocks) <= 2
+        assert producer._inbox.buffered == 0
+
+
+def test_an_idle_producer_sleeps():
+    with Producer(transport=Shards(), linger_ms=1) as producer:
+        put_all(producer, 10)
+        producer.flush(10)
+        time.sleep(0.05)
+        turns = []
+        turn = producer._pump._turn
+        producer._pump._turn = lambda now: (turns.append(now), turn(now))[1]
+        time.sleep(0.3)
+        assert len(turns) <= 2
+
+
+def test_into_the_local_kinesis(local_kinesis):
+    client, stream = local_kinesis.client(), f"producer-{uuid.uuid4()}"
+    local_kinesis.create_stream(stream, 4)
+    with Producer(stream, client=client, linger_ms=20) as producer:
+        receipts = put_all(producer, 20_000)
+        producer.flush(30)
+        last = receipts[-1].result(0)
+    values = defaultdict(list)
+    for shard in client.list_shards(StreamName=stream)["Shards"]:
+        iterator = client.get_shard_iterator(
+            StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        hash_range = shard["HashKeyRange"]
+        bounds = int(hash_range["StartingHashKey"]), int(hash_range["EndingHashKey"])
+        while records := (answer := client.get_records(ShardIterator=iterator))["Records"]:
+            iterator = answer["NextShardIterator"]
+            for record in deaggregate(records, hash_range=bounds):
+                values[record.partition_key].append(int(record.data))
+                if record.data == b"19999":
+                    where = (shard["ShardId"], record.sequence_number, record.sub_sequence_number)
+                    assert where == (last.shard_id, last.sequence_number, last.sub_sequence_number)
+    assert all(each == sorted(each) for each in values.values())
+    assert sorted(value for each in values.values() for value in each) == list(range(20_000))
