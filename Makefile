@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 NATIVE := $(wildcard csrc/*.c csrc/*.h src/shardpack/_native/*.pyx src/shardpack/_native/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format sanitize emulate fuzz bench bench-smoke bench-compare build clean
+.PHONY: help demo test lint format sanitize emulate fuzz simulate bench bench-smoke bench-compare build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -47,6 +47,9 @@ emulate: .venv/built ## cross-compile csrc for AArch64 and run its MD5 kernels u
 fuzz: .venv/built ## fuzz the deaggregator and the router under ASan + UBSan, FUZZ_SECONDS=60 for all targets together
 	$(BIN)/python -m pip install --quiet atheris==3.0.0
 	$(BIN)/python fuzz/run.py --seconds $(or $(FUZZ_SECONDS),60)
+
+simulate: .venv/built ## simulated delivery, a seed a run: SECONDS=60 of them, or SEED=n with its schedule
+	$(BIN)/python -m shardpack.testing.simulation --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 bench: .venv/built ## measure everything beside the peers (11 minutes); write figures, tables and plots
 	@mkdir -p build/bench

@@ -251,6 +251,13 @@ class Scheduler:
             return True
         entry.attempts.append(Attempt(now, MISPLACED))
         entry.stored, entry.maybe_stored = stored, True
+        if self.auto_distribution and entry.user_record_count == 1:  # it cannot be taken apart, nor be sent elsewhere
+            there = self._shards.get(stored.shard_id)
+            if there is not None and entry.contents.lie_in(there):
+                self._settle_stored(entry, stored, now)
+            else:
+                self._give_up(self._lanes[entry.shard_id], entry, now, MISPLACED, "the stream spreads records itself")
+            return True
         if self.failed is None:
             self._misplaced[entry] = None
             self._doubt(now)
@@ -347,7 +354,8 @@ class Scheduler:
         if auto_distribution is None:
             self._describe.at = now + UNDESCRIBED_SECONDS
         elif auto_distribution != self.auto_distribution:
-            self._set_auto_distribution(auto_distribution)
+            self.auto_distribution = auto_distribution
+            self._replace_map(self._new_map or self.shard_map)
 
     def on_shards(self, shard_map: ShardMap, now: float) -> None:
         """Take the open shards as ListShards had them. They may be older than what replies have shown."""
@@ -412,10 +420,6 @@ class Scheduler:
         if entry.shard_id not in self._shards:
             raise ValueError(f"{entry.shard_id} is not in the shard map")
 
-    def _set_auto_distribution(self, on: bool) -> None:
-        self.auto_distribution = on
-        self._replace_map(self._new_map or self.shard_map)
-
     def _replace_map(self, shard_map: ShardMap) -> None:
         """Halt, and go on with this map once nothing is in flight."""
         self._new_map = shard_map
@@ -467,7 +471,7 @@ class Scheduler:
         self._misplaced.clear()
 
     def _has_to_be_taken_apart(self, lane: Lane) -> bool:
-        return self.auto_distribution and any(entry.aggregated for entry in lane.queue)
+        return self.auto_distribution and any(entry.aggregated and entry.user_record_count > 1 for entry in lane.queue)
 
     def _hold_children(self, parent: Shard, given_up: list[Entry]) -> None:
         """Hold the shards that have taken a held one's hash keys over. What was given up is sent to the first."""

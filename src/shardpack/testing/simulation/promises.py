@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from ..producer.entries import Status
-from .simulated_kinesis import Put
+from ...producer.entries import Status
+from .stream import Put
 
 
 class FindingError(AssertionError):

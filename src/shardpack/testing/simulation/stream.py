@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ..shards import HASH_KEYS, Shard, ShardMap
-from ..transport import Failed, Stored
+from ...shards import HASH_KEYS, Shard, ShardMap
+from ...transport import Failed, Stored
 
 THROTTLED = Failed("ProvisionedThroughputExceededException", "too much for this shard")
 INTERNAL = Failed("InternalFailure", "try again")

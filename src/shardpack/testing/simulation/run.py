@@ -1,99 +1,28 @@
-"""The delivery of a stream, simulated: the scheduler against a Kinesis, a network and a clock that a seed makes.
-
-    make simulate SECONDS=60        as many seeds as fit
-    make simulate SEED=4711         one seed, with its schedule
-
-Each seed draws a plan: what is put and when, how the service is set up, which faults there are and how often, what
-becomes of the shards. Then the faults end, everything is let settle, the shards are read, and what was promised is
-checked (`promises.py`). A seed gives the same schedule each time, so a finding can be looked at again.
-"""
+"""One seed: the scheduler against a Kinesis, a network and a clock that the seed makes."""
 
 from __future__ import annotations
 
-import argparse
 import random
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Any, Literal
+from math import inf
+from typing import Any
 
-from ..limits import Limits
-from ..producer.entries import CallError, Entry, Fault, Request, Settlement, Status
-from ..producer.questions import Wish
-from ..producer.scheduler import Scheduler
-from ..shards import HASH_KEYS, ShardMap
-from ..transport import Failed, Stored
+from ...producer.entries import CallError, Entry, Request, Settlement, Status
+from ...producer.questions import Wish
+from ...producer.scheduler import Scheduler
+from ...shards import ShardMap
+from ...transport import Failed, Stored
+from .plan import CALL_FAULTS, DENIED, INVALID, LIST_ERRORS, NEVER_COMMITTED, NO_STREAM, REFUSED, TIMED_OUT, Plan
 from .promises import FindingError, check_copies, check_order, check_stored
-from .simulated_kinesis import INTERNAL, Contents, Put, SimulatedStream
+from .stream import INTERNAL, Contents, Put, SimulatedStream
 
 TIMEOUT_SECONDS = 5.0
 SETTLED_LATE_SECONDS = 2 * TIMEOUT_SECONDS + 2.0
 """What is given up is so long behind its time to live at most: for a call under way, and the look after it."""
 
 WAKES_PER_SECOND = 50.0
-
-CALL_FAULTS: dict[str, CallError] = {
-    "lost reply": CallError(Fault.TRANSIENT, "ReadTimeout", "no reply", maybe_stored=True),
-    "cut reply": CallError(Fault.TRANSIENT, "BrokenAnswer", "cut off", maybe_stored=True),
-    "reset before": CallError(Fault.TRANSIENT, "ConnectionReset", "reset", maybe_stored=True),
-    "5xx": CallError(Fault.TRANSIENT, "ServiceUnavailable", "503", maybe_stored=True),
-    "late commit": CallError(Fault.TRANSIENT, "ReadTimeout", "no reply", maybe_stored=True),
-    "expired token": CallError(Fault.TRANSIENT, "ExpiredToken", "expired"),
-    "throttled call": CallError(Fault.THROTTLED, "LimitExceeded", "slow down"),
-}
-NEVER_COMMITTED = ("reset before", "expired token", "throttled call")
-TIMED_OUT = ("lost reply", "late commit")
-OTHER_FAULTS = ("internal", "list fails", "describe fails")
-INVALID = CallError(Fault.INVALID, "ValidationException", "refused")
-NO_STREAM = CallError(Fault.NO_STREAM, "ResourceNotFoundException", "no such stream")
-DENIED = CallError(Fault.FATAL, "AccessDeniedException", "not yours")
-LIST_ERRORS = (
-    CallError(Fault.THROTTLED, "LimitExceededException", "slow down"),
-    CallError(Fault.TRANSIENT, "InternalFailure", "500"),
-)
-REFUSED = Failed("InvalidArgumentException", "refused for good")
-
-
-class Plan:
-    """What a seed draws before it begins."""
-
-    def __init__(self, rng: random.Random) -> None:
-        choice, chance = rng.choice, rng.random
-        self.shard_count = choice((1, 2, 3, 4, 8))
-        self.keys = [(f"key-{i}", rng.randrange(HASH_KEYS)) for i in range(choice((1, 3, 8, 16)))]
-        self.seconds = choice((0.5, 3.0, 12.0))
-        self.puts = rng.randint(1, 16)
-        self.burst = choice((1, 3, 10))
-        self.aggregate_records = choice((1, 2, 5, 20))
-        self.linger = choice((0.0, 0.1))
-        self.ttl = choice((2.0, 15.0, 60.0, 300.0))
-        self.latency = choice((0.001, 0.02, 0.3))
-        self.records_per_second = choice((1000.0, 1000.0, 20.0, 3.0))
-        self.ordering: Literal["shard", "none"] = choice(("shard", "shard", "shard", "none"))
-        self.after_failure: Literal["continue", "stop"] = choice(("continue", "continue", "stop"))
-        self.requests_in_flight = choice((1, 2, 4, 16))
-        few, small = Limits(max_request_records=3), Limits(max_record_bytes=2000, max_request_bytes=2500)
-        self.limits = choice((Limits(), few, small))
-        self.reshardings = choice((0, 0, 1, 3))
-        self.recreated = chance() < 0.07
-        self.list_denies_deleted = chance() < 0.2
-        self.auto = choice((0, 0, 0, 0, 1, 3))
-        self.stale = choice((0.0, 0.0, 0.5, 5.0))
-        self.description_denied = chance() < 0.1
-        self.faults = {kind: choice((0.02, 0.1, 0.3)) for kind in (*CALL_FAULTS, *OTHER_FAULTS) if chance() < 0.3}
-        if chance() < 0.3:
-            self.faults = {}
-        self.poison = choice((0, 0, 0, 0, 0, 1, 3))
-        self.poisons_requests = chance() < 0.5
-        self.denied = chance() < 0.03
-        self.given_up = chance() < 0.05
-        self.watched = chance() < 0.25
-
-    def __str__(self) -> str:
-        keys = {key: f"{hash_key:032x}" for key, hash_key in self.keys}
-        return "\n".join(f"  {name} = {value}" for name, value in (vars(self) | {"keys": keys}).items())
 
 
 class Simulation:
@@ -116,6 +45,7 @@ class Simulation:
             ordering=plan.ordering,
             after_failure=plan.after_failure,
             max_requests_in_flight=plan.requests_in_flight,
+            most_records_per_second=plan.most_records_per_second,
             rng=random.Random(f"scheduler {seed}"),
         )
         self._schedule = schedule
@@ -150,18 +80,7 @@ class Simulation:
 
     def run(self) -> None:
         """Let everything happen, and check it."""
-        plan, rng = self.plan, random.Random(f"plan {self.seed}")
-        for _ in range(plan.puts):
-            self._at(rng.random() * plan.seconds, self._put, rng.randint(1, plan.burst))
-        for _ in range(plan.reshardings):
-            self._at(rng.random() * plan.seconds, self._reshard)
-        for _ in range(plan.auto):
-            self._at(rng.random() * plan.seconds, self._switch_auto_distribution)
-        if plan.recreated:
-            self._at(rng.random() * plan.seconds, self._delete)
-        if plan.given_up:
-            self._at(rng.random() * plan.seconds * 2, self._give_up_all)
-        self._at(plan.seconds, self._end_faults)
+        self._plan_events()
         self._pump()
         while self._open or self._under_way:
             if not self._events:
@@ -176,6 +95,21 @@ class Simulation:
             act(*values)
             self._pump()
         self._check()
+
+    def _plan_events(self) -> None:
+        plan, rng = self.plan, random.Random(f"plan {self.seed}")
+        for _ in range(plan.puts):
+            self._at(rng.random() * plan.seconds, self._put, rng.randint(1, plan.burst))
+        for act, times in (
+            (self._reshard, plan.reshardings),
+            (self._switch_auto_distribution, plan.auto),
+            (self._delete, plan.recreated),
+        ):
+            for _ in range(times):
+                self._at(rng.random() * plan.seconds, act)
+        if plan.given_up:
+            self._at(rng.random() * plan.seconds * 2, self._give_up_all)
+        self._at(plan.seconds, self._end_faults)
 
     @property
     def put_count(self) -> int:
@@ -206,42 +140,40 @@ class Simulation:
     # --- the pump around the scheduler ---
 
     def _pump(self) -> None:
-        scheduler = self.scheduler
-        moved = False
+        moved = self._step()
         for _ in range(1000):
-            more = False
-            for request in scheduler.requests(self.now):
-                self._send(request)
-                more = True
-            self._collect()
-            taken = scheduler.take_reroute()
-            if taken is not None:
-                self._reroute(*taken)
-                more = True
-            for wish in scheduler.wishes(self.now):
-                self._ask(wish)
-                more = True
-            moved |= more
-            if not more:
+            if not self._step():
                 break
         else:
             raise FindingError("spins: always something to do, and no time passes")
-        self._collect()
         self._check_step()
-        self._idle_steps = 0 if moved else self._idle_steps + 1
-        wake_at = scheduler.next_time(self.now)
+        wake_at = self.scheduler.next_time(self.now)
+        if wake_at is not None and wake_at < self.now:
+            raise FindingError(f"next_time is in the past: {wake_at}")
+        self._idle_steps = self._idle_steps + 1 if wake_at == self.now and not moved else 0
+        if self._idle_steps > 3:
+            raise FindingError("spins: next_time is now, and there is nothing to do")
         if wake_at is None:
             self._wake_at = -1.0
-            return
-        if wake_at < self.now:
-            raise FindingError(f"next_time is in the past: {wake_at}")
-        if wake_at > self.now:
-            self._idle_steps = 0
-        elif self._idle_steps > 3:
-            raise FindingError("spins: next_time is now, and there is nothing to do")
-        if wake_at != self._wake_at or wake_at == self.now:
+        elif wake_at != self._wake_at or wake_at == self.now:
             self._wake_at = wake_at
             self._at(wake_at, self._wake)
+
+    def _step(self) -> bool:
+        """Do what the scheduler says now. Whether that was anything."""
+        moved = False
+        for request in self.scheduler.requests(self.now):
+            self._send(request)
+            moved = True
+        self._collect()
+        taken = self.scheduler.take_reroute()
+        if taken is not None:
+            self._reroute(*taken)
+        wishes = self.scheduler.wishes(self.now)
+        for wish in wishes:
+            self._ask(wish)
+        self._collect()
+        return moved or taken is not None or bool(wishes)
 
     def _wake(self) -> None:
         self._wakes += 1
@@ -254,7 +186,13 @@ class Simulation:
         if held and not self._release_planned:
             self._release_planned = True
             self._at(self.now + self._rng.random() * 3, self._release)
-        if not plan.watched or held or scheduler.halted or self._calls >= plan.requests_in_flight:
+        if (
+            not plan.watched
+            or plan.most_records_per_second
+            or held
+            or scheduler.halted
+            or self._calls >= plan.requests_in_flight
+        ):
             return
         busy = {entry.shard_id for entry in self._flying} if plan.ordering == "shard" else set()
         for entry in self._open:
@@ -320,7 +258,7 @@ class Simulation:
                     user_record_count=len(some),
                     expires_at=min(source.expires_at if source else self.now + self.plan.ttl for _, source in some),
                     contents=Contents(tuple(record for record, _ in some)),
-                    aggregated=len(some) > 1,
+                    aggregated=len(some) > 1 or self.plan.wraps,
                     maybe_stored=any(source is not None and source.maybe_stored for _, source in some),
                 )
                 self._born[entry] = self.now
@@ -473,6 +411,9 @@ class Simulation:
             self._at(back, self._described, None if unknown else self.stream.auto_distribution)
         elif not self.stream.exists:
             self._at(back, self._listed, NO_STREAM if self.plan.list_denies_deleted else LIST_ERRORS[0])
+        elif self.plan.list_denied and self._faulty:
+            self.faults["list denied"] += 1
+            self._at(back, self._listed, DENIED)
         elif self._fault("list fails"):
             self._at(back, self._listed, self._rng.choice(LIST_ERRORS))
         else:
@@ -522,7 +463,7 @@ class Simulation:
 
     def _create(self) -> None:
         self.stream.create(self._rng.randint(1, 9), self.now)
-        self._replaced_at = float("inf")
+        self._replaced_at = inf
         self._note("created", *(shard.shard_id[-3:] for shard in self.stream.shard_map))
 
     def _end_faults(self) -> None:
@@ -561,81 +502,3 @@ def _name(entry: Entry) -> str:
 
 def _what(outcome: Stored | Failed) -> str:
     return outcome.shard_id[-3:] if isinstance(outcome, Stored) else outcome.error_code
-
-
-# --- many of them ---
-
-
-class Totals:
-    """What many runs come to."""
-
-    def __init__(self) -> None:
-        self.runs = self.requests = self.records = 0
-        self.hours = 0.0
-        self.faults: Counter[str] = Counter()
-        self.findings: list[tuple[int, str]] = []
-
-    def add(self, simulation: Simulation) -> None:
-        """Count a run."""
-        self.runs += 1
-        self.requests += simulation.requests
-        self.records += simulation.put_count
-        self.hours += simulation.now / 3600
-        self.faults += simulation.faults
-
-    def __str__(self) -> str:
-        faults = ", ".join(f"{kind} {number:,}" for kind, number in sorted(self.faults.items()))
-        return (
-            f"{self.runs:,} runs, {self.hours:,.1f} simulated hours, {self.records:,} user records, "
-            f"{self.requests:,} requests, {len(self.findings)} findings\nfaults: {faults}"
-        )
-
-
-def simulate(seeds: Iterable[int], *, seconds: float | None = None, most_findings: int = 5) -> Totals:
-    """Run seeds, for so long at most, or until so many have shown something."""
-    totals = Totals()
-    ends = None if seconds is None else time.monotonic() + seconds
-    for seed in seeds:
-        simulation = Simulation(seed)
-        try:
-            simulation.run()
-        except Exception as error:  # noqa: BLE001 - whatever is raised is a finding
-            totals.findings.append((seed, f"{type(error).__name__}: {error}"))
-        totals.add(simulation)
-        if len(totals.findings) >= most_findings or (ends is not None and time.monotonic() >= ends):
-            break
-    return totals
-
-
-def schedule_of(seed: int) -> str:
-    """Return what happens with a seed, a line for each event."""
-    lines: list[str] = []
-    simulation = Simulation(seed, lines)
-    try:
-        simulation.run()
-    except Exception as error:  # noqa: BLE001 - it ends the schedule
-        lines.append(f"{simulation.now:12.6f}  FOUND {type(error).__name__}: {error}")
-    return "\n".join([f"seed {seed}", str(simulation.plan), *lines])
-
-
-def main() -> int:
-    """Simulate as the command line says."""
-    parser = argparse.ArgumentParser(prog="python -m shardpack.testing.simulation", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long (60)")
-    parser.add_argument("--seed", type=int, help="run this seed alone, and print its schedule")
-    parser.add_argument("--first", type=int, help="the first seed; without it they are others each time")
-    arguments = parser.parse_args()
-    if arguments.seed is not None:
-        schedule = schedule_of(arguments.seed)
-        sys.stdout.write(schedule + "\n")
-        return int("FOUND" in schedule.rpartition("\n")[2])
-    first = time.time_ns() % 2**40 if arguments.first is None else arguments.first
-    totals = simulate(range(first, first + 2**40), seconds=arguments.seconds)
-    for seed, finding in totals.findings:
-        sys.stdout.write(f"{schedule_of(seed)}\nagain: make simulate SEED={seed}   # {finding}\n\n")
-    sys.stdout.write(f"seeds from {first}: {totals}\n")
-    return int(bool(totals.findings))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
