@@ -22,8 +22,10 @@ class Allowance:
 
     A shard takes 1 MiB and 1,000 records a second, but others send to it too, and an on-demand stream grows: so there
     is no limit until it throttles. Then it may have what it took in the second before, less a fifth, and with every
-    second a 16th of what a shard takes more. All producers that share a shard so get equal parts of it. ``most_bytes``
-    and ``most_records`` a second bound it from above. Times are seconds of any clock that does not go back.
+    second a 16th of what a shard takes more, until it throttles again: a fifth less again. So producers that share a
+    shard come to equal parts. What was never used up is no rate: it counts as twice what the shard took at most.
+    ``most_bytes`` and ``most_records`` a second bound it from above. Times are seconds of any clock that does not go
+    back.
     """
 
     __slots__ = ("_bytes", "_records", "_throttled_at", "_took", "throttles")
@@ -99,7 +101,7 @@ class _Bucket:
 
     def lower(self, taken: float, now: float) -> None:
         self._refill(now)
-        self.rate = max(self._least, DECREASE * (taken if self.rate is None else min(self.rate, taken)))
+        self.rate = max(self._least, DECREASE * (taken if self.rate is None else min(self.rate, 2 * taken)))
         if self._most is not None:
             self.rate = min(self.rate, self._most)
 

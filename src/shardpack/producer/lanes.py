@@ -121,7 +121,7 @@ class Lanes:
         for entry in reversed(entries):
             lane = lanes[entry.shard_id] = self[entry.shard_id]
             lane.queue.appendleft(entry)
-        for lane in lanes.values():
+        for lane in reversed(lanes.values()):
             if backing_off:
                 lane.not_before = retry_time(now, lane.failures, self._rng)
                 lane.failures += 1

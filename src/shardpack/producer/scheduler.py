@@ -191,21 +191,14 @@ class Scheduler:
             return
         back: list[Entry] = []
         for entry, outcome in zip(request.entries, outcomes, strict=True):
-            lane = self._lanes[entry.shard_id]
             if isinstance(outcome, Stored):
-                lane.on_stored(entry.size, now)
-                if not self._on_stored(entry, outcome, now):
-                    back.append(entry)
+                settled = self._on_stored(entry, outcome, now)
             else:
-                entry.attempts.append(Attempt(now, outcome.error_code))
-                if outcome.error_code == "ProvisionedThroughputExceededException":
-                    lane.allowance.throttled(now)
-                lane.allowance.give_back(entry.size)
-                if outcome.retryable:
-                    back.append(entry)
-                else:
-                    self._give_up(lane, entry, now, outcome.error_code, outcome.message)
-            self._lanes.line_up(lane, now)
+                settled = self._on_failed(entry, outcome, now)
+            if settled:
+                self._lanes.line_up(self._lanes[entry.shard_id], now)
+            else:
+                back.append(entry)
         self._return(back, now, backing_off=True)
 
     def on_error(self, request: Request, error: CallError, now: float) -> None:
@@ -242,7 +235,8 @@ class Scheduler:
         return True
 
     def _on_stored(self, entry: Entry, stored: Stored, now: float) -> bool:
-        """Settle an entry that is where every reader takes it; whether that could be said now."""
+        """Settle an entry, if it is where every reader takes it. Returns whether that could be said."""
+        self._lanes[entry.shard_id].on_stored(entry.size, now)
         if stored.shard_id != entry.shard_id and not self.auto_distribution:
             self._list_shards.be_curious(now)
             self._describe.be_curious(now)
@@ -262,6 +256,18 @@ class Scheduler:
             self._misplaced[entry] = None
             self._doubt(now)
         return False
+
+    def _on_failed(self, entry: Entry, failed: Failed, now: float) -> bool:
+        """Settle an entry that was refused for good. Returns whether it was."""
+        lane = self._lanes[entry.shard_id]
+        entry.attempts.append(Attempt(now, failed.error_code))
+        if failed.error_code == "ProvisionedThroughputExceededException":
+            lane.allowance.throttled(now)
+        lane.allowance.give_back(entry.size)
+        if failed.retryable:
+            return False
+        self._give_up(lane, entry, now, failed.error_code, failed.message)
+        return True
 
     def _return(self, entries: Sequence[Entry], now: float, *, backing_off: bool) -> None:
         """Put entries that are not where they belong back in front of their lanes, for later."""

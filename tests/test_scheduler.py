@@ -1,0 +1,756 @@
+"""The rules by which entries are delivered, one by one. All of them together: test_simulation.py."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from deliveries import (
+    DENIED,
+    EXPIRED_TOKEN,
+    FIRST_SPLIT,
+    HALVES,
+    INTERNAL,
+    INVALID,
+    MERGED,
+    NO_STREAM,
+    REFUSED,
+    SLOW_DOWN,
+    THROTTLED,
+    TIMEOUT,
+    described,
+    entry,
+    fail,
+    name,
+    outcomes,
+    reshard,
+    scheduler,
+    send,
+    shards,
+    store,
+)
+
+from shardpack.limits import Limits
+from shardpack.producer.scheduler import EXPIRED, MISPLACED, Scheduler, Status, Wish
+from shardpack.shards import ShardMap
+from shardpack.transport import Stored
+
+
+def offer(made, *entries, now=0.0):
+    for each in entries:
+        made.offer(each, now)
+    return entries
+
+
+# --- requests ---
+
+
+def test_the_first_entries_of_all_shards_share_a_request():
+    s = scheduler()
+    a, b, c = offer(s, entry(0), entry(0), entry(1))
+    (request,) = send(s)
+    assert request.entries == [a, c]
+    store(s, request)
+    (request,) = send(s)
+    assert request.entries == [b]
+
+
+def test_one_entry_of_a_shard_is_in_flight_whatever_waits():
+    s = scheduler()
+    offer(s, entry(0), entry(0))
+    assert [len(r.entries) for r in send(s)] == [1]
+    assert send(s) == []
+
+
+def test_without_order_a_request_has_many_entries_of_a_shard():
+    s = scheduler(ordering="none")
+    offer(s, *(entry(0) for _ in range(3)))
+    assert [len(r.entries) for r in send(s)] == [3]
+
+
+def test_requests_keep_to_the_limits():
+    s = scheduler(ordering="none", limits=Limits(max_record_bytes=1000, max_request_bytes=1000, max_request_records=4))
+    offer(s, *(entry(0, size=300) for _ in range(5)), *(entry(1, size=10) for _ in range(5)))
+    for request in send(s):
+        assert len(request.entries) <= 4
+        assert sum(e.size for e in request.entries) <= 1000
+
+
+def test_an_entry_too_large_for_company_goes_alone():
+    s = scheduler(limits=Limits(max_record_bytes=1000, max_request_bytes=1000))
+    large, small = offer(s, entry(0, size=1000), entry(1, size=10))
+    assert [r.entries for r in send(s)] == [[large], [small]]
+
+
+def test_what_is_too_large_for_the_rest_of_a_request_opens_the_next_one():
+    s = scheduler(ShardMap.uniform(3), limits=Limits(max_record_bytes=1000, max_request_bytes=1000))
+    first, large, small = entry(0, size=500), entry(1, size=600), entry(1, size=100)
+    small.shard_id = name(2)
+    offer(s, first, large, small)
+    assert [r.entries for r in send(s)] == [[first, small], [large]]
+
+
+def test_so_many_requests_are_in_flight_at_most():
+    s = scheduler(max_requests_in_flight=2, limits=Limits(max_request_records=1), ordering="none")
+    offer(s, *(entry(0) for _ in range(5)))
+    one, _ = send(s)
+    assert send(s) == []
+    store(s, one)
+    assert len(send(s)) == 1
+
+
+def test_a_shard_that_is_not_in_the_map_is_refused():
+    s = scheduler()
+    with pytest.raises(ValueError, match="shardId-000000000007 is not in the shard map"):
+        s.offer(_of(7), 0.0)
+    assert s.pending == 0
+
+
+def _of(index):
+    made = entry(0)
+    made.shard_id = name(index)
+    return made
+
+
+# --- outcomes ---
+
+
+def test_a_stored_entry_says_where():
+    s = scheduler()
+    (a,) = offer(s, entry(0))
+    (request,) = send(s)
+    s.on_reply(request, [Stored(name(0), "49")], 2.0)
+    (settlement,) = s.settlements()
+    assert (settlement.entry, settlement.status, settlement.at) == (a, Status.STORED, 2.0)
+    assert (settlement.shard_id, settlement.sequence_number) == (name(0), "49")
+    assert s.settlements() == []
+    assert s.pending == 0
+
+
+@pytest.mark.parametrize("failure", [THROTTLED, INTERNAL])
+def test_a_failed_entry_goes_again_before_the_others_of_its_shard(failure):
+    s = scheduler()
+    a, b = offer(s, entry(0), entry(0))
+    (request,) = send(s)
+    fail(s, request, failure)
+    assert send(s) == []
+    now = s.next_time(0.0)
+    (request,) = send(s, now)
+    assert request.entries == [a]
+    assert [attempt.error_code for attempt in a.attempts] == [failure.error_code]
+    store(s, request, now)
+    assert outcomes(s) == [(a, "stored")]
+    assert [r.entries for r in send(s, now + 1)] == [[b]]
+
+
+def test_an_entry_refused_for_good_leaves_the_others_alone():
+    s = scheduler()
+    a, b, c = offer(s, entry(0), entry(1), entry(0))
+    (request,) = send(s)
+    s.on_reply(request, [REFUSED, Stored(name(1), "1")], 0.0)
+    assert outcomes(s) == [(a, "not stored"), (b, "stored")]
+    assert [r.entries for r in send(s)] == [[c]]
+
+
+def test_another_number_of_outcomes_is_refused_and_the_request_is_still_in_flight():
+    s = scheduler()
+    offer(s, entry(0))
+    (request,) = send(s)
+    with pytest.raises(ValueError, match="0 outcomes for 1 entries"):
+        s.on_reply(request, [], 0.0)
+    store(s, request)
+    assert s.pending == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(TIMEOUT, "unknown"), (EXPIRED_TOKEN, "not stored"), (SLOW_DOWN, "not stored")]
+)
+def test_what_expires_after_a_call_without_a_reply_is_unknown(error, status):
+    s = scheduler()
+    (a,) = offer(s, entry(0, expires_at=10.0))
+    (request,) = send(s)
+    s.on_error(request, error, 1.0)
+    assert send(s, 10.0) == []
+    (settlement,) = s.settlements()
+    assert (settlement.entry, settlement.status.value, settlement.error_code) == (a, status, EXPIRED)
+    assert settlement.message == f"not stored within its time to live (last {error.error_code})"
+
+
+def test_an_unanswered_call_is_remembered_through_later_refusals():
+    s = scheduler()
+    (a,) = offer(s, entry(0))
+    (request,) = send(s)
+    s.on_error(request, TIMEOUT, 1.0)
+    (request,) = send(s, s.next_time(1.0))
+    fail(s, request, REFUSED, 2.0)
+    assert outcomes(s) == [(a, "unknown")]
+
+
+# --- time ---
+
+
+def test_an_idle_scheduler_only_asks_for_the_description_again():
+    s = scheduler()
+    assert s.wishes(1.0) == []
+    assert s.next_time(1.0) == 300.0
+
+
+def test_what_waits_expires_on_its_time():
+    s = scheduler()
+    (a,) = offer(s, entry(0, expires_at=0.01))
+    (request,) = send(s)
+    fail(s, request)
+    assert s.next_time(0.0) == 0.01
+    assert send(s, 0.01) == []
+    assert outcomes(s) == [(a, "not stored")]
+
+
+def test_expired_entries_are_not_sent():
+    s = scheduler(ordering="none")
+    a, b, c = offer(s, entry(0), entry(0, expires_at=1.0), entry(0))
+    assert [r.entries for r in send(s, 2.0)] == [[a, c]]
+    assert outcomes(s) == [(b, "not stored")]
+
+
+def test_what_is_behind_one_in_flight_expires_after_it():
+    s = scheduler(max_requests_in_flight=1, after_failure="stop")
+    a, b = offer(s, entry(0, expires_at=1.0), entry(0, expires_at=2.0))
+    (request,) = send(s)
+    assert send(s, 5.0) == []
+    assert outcomes(s) == []
+    s.on_error(request, TIMEOUT, 6.0)
+    assert outcomes(s) == [(a, "unknown")]
+    assert s.held_shards == [name(0)]
+    assert s.pending == 1
+    assert b.attempts == []
+
+
+def test_while_nothing_can_be_sent_expired_entries_are_looked_for_each_second():
+    s = scheduler(max_requests_in_flight=1)
+    offer(s, entry(0))
+    send(s)
+    (b,) = offer(s, entry(1, expires_at=2.5))
+    assert s.next_time(0.0) == 0.0
+    send(s, 0.0)
+    assert s.next_time(0.0) == 1.0
+    assert send(s, 1.0) == send(s, 2.0) == send(s, 3.0) == []
+    assert outcomes(s) == [(b, "not stored")]
+
+
+def test_a_shard_that_fails_waits_longer_each_time_and_no_other_waits_for_it():
+    s = scheduler(rng=random.Random(1))
+    waits = []
+    now = 0.0
+    offer(s, entry(0))
+    for _ in range(12):
+        (request,) = send(s, now)
+        fail(s, request, INTERNAL, now)
+        offer(s, entry(1), now=now)
+        (other,) = send(s, now)
+        store(s, other, now)
+        due = s._lanes[name(0)].due
+        waits.append(due - now)
+        now = due
+    assert max(waits[:2]) <= 0.225
+    assert max(waits) <= 6.4 + 0.4
+    assert max(waits) > 2.0
+
+
+def test_a_success_ends_the_backoff():
+    s = scheduler()
+    offer(s, entry(0), entry(0))
+    now = 0.0
+    for _ in range(5):
+        (request,) = send(s, now)
+        fail(s, request, INTERNAL, now)
+        now = s.next_time(now)
+    (request,) = send(s, now)
+    store(s, request, now)
+    assert len(send(s, now)) == 1
+
+
+def test_lanes_that_back_off_share_requests():
+    count = 1000
+    s = scheduler(ShardMap.uniform(count), rng=random.Random(1), max_requests_in_flight=1)
+    for i in range(count):
+        s.offer(_of(i), 0.0)
+    now, sizes, throttled = 0.0, [], 0
+    while throttled < 10 * count:
+        for request in s.requests(now):
+            sizes.append(len(request.entries))
+            throttled += len(request.entries)
+            now += 0.01
+            fail(s, request, THROTTLED, now)
+        now = s.next_time(now)
+    assert sum(size < 10 for size in sizes) <= len(sizes) // 10
+    assert len(sizes) < 300
+
+
+def test_a_lane_costs_the_same_beside_many_others():
+    """Lanes that are not touched are not looked at."""
+    s = scheduler(ShardMap.uniform(10_000))
+    for i in range(10_000):
+        s.offer(_of(i), 0.0)
+    requests = send(s)
+    looked_at = []
+    line_up = s._lanes.line_up
+    s._lanes.line_up = lambda lane, now: (looked_at.append(lane), line_up(lane, now))
+    store(s, requests[0])
+    s.next_time(0.0)
+    send(s)
+    assert len(looked_at) <= 2 * len(requests[0].entries)
+
+
+# --- requests refused as a whole ---
+
+
+def test_halves_find_the_poisonous_entry():
+    count = 64
+    s = scheduler(ShardMap.uniform(count))
+    entries = [_of(i) for i in range(count)]
+    offer(s, *entries)
+    poison, calls, found = entries[37], 0, []
+    while s.pending:
+        for request in s.requests(0.0):
+            calls += 1
+            if poison in request.entries:
+                s.on_error(request, INVALID, 0.0)
+            else:
+                store(s, request)
+        found += outcomes(s)
+    assert [e for e, status in found if status != "stored"] == [poison]
+    assert len(found) == count
+    assert calls <= 14
+
+
+def test_fatal_errors_settle_all_that_waits_and_all_that_comes():
+    s = scheduler(max_requests_in_flight=2, limits=Limits(max_request_records=1))
+    a, b, c = offer(s, entry(0), entry(1), entry(0))
+    first, second = send(s)
+    s.on_error(first, DENIED, 1.0)
+    assert s.failed == DENIED
+    assert outcomes(s) == [(a, "not stored"), (c, "not stored")]
+    (d,) = offer(s, entry(0), now=2.0)
+    assert outcomes(s) == [(d, "not stored")]
+    assert s.next_time(2.0) is None
+    assert s.wishes(1000.0) == []
+    store(s, second, 3.0)
+    assert outcomes(s) == [(b, "stored")]
+    assert s.pending == 0
+
+
+def test_what_is_given_up_in_flight_may_be_stored():
+    s = scheduler()
+    a, b, c = offer(s, entry(0), entry(1), entry(0))
+    (request,) = send(s)
+    s.give_up_all(1.0, "Closed", "closed")
+    assert outcomes(s) == [(a, "unknown"), (b, "unknown"), (c, "not stored")]
+    store(s, request, 2.0)
+    assert outcomes(s) == []
+    assert s.pending == 0
+
+
+# --- records given up, where they hold others back ---
+
+
+def stopped(**options):
+    s = scheduler(after_failure="stop", **options)
+    a, b = offer(s, entry(0), entry(0, expires_at=5.0))
+    (request,) = send(s)
+    fail(s, request, REFUSED)
+    assert outcomes(s) == [(a, "not stored")]
+    return s, a, b
+
+
+def test_a_record_given_up_holds_its_shard_back_and_no_other():
+    s, _, b = stopped()
+    (other,) = offer(s, entry(1))
+    assert s.held_shards == [name(0)]
+    assert [r.entries for r in send(s, 10.0)] == [[other]]
+    assert s.pending == 2
+    assert outcomes(s) == []
+    assert b.expires_at == 5.0
+
+
+def test_resume_sends_what_was_given_up_first():
+    s, a, b = stopped()
+    s.resume(10.0, 20.0)
+    assert s.held_shards == []
+    assert s.pending == 2
+    (request,) = send(s, 10.0)
+    assert request.entries == [a]
+    store(s, request, 10.0)
+    (request,) = send(s, 10.0)
+    assert request.entries == [b]
+    assert outcomes(s) == [(a, "stored")]
+    assert b.expires_at == 20.0
+
+
+def test_skip_goes_on_without_it():
+    s, _, b = stopped()
+    s.skip(10.0, 20.0)
+    assert [r.entries for r in send(s, 10.0)] == [[b]]
+    assert s.pending == 1
+
+
+def test_a_hold_passes_to_the_shards_that_come_after():
+    s, a, b = stopped()
+    assert reshard(s, FIRST_SPLIT, 300.0) == [b]
+    b2 = _of(2)
+    s.on_rerouted([b2], 300.0)
+    assert s.held_shards == [name(2), name(3)]
+    (other,) = offer(s, entry(1), now=300.0)
+    (request,) = send(s, 300.0)
+    assert request.entries == [other]
+    s.resume(301.0, 320.0)
+    assert send(s, 301.0) == []
+    store(s, request, 302.0)
+    assert send(s, 302.0) == []
+    assert s.take_reroute() == ([a, b2], FIRST_SPLIT)  # what was given up was for a shard that is gone
+    again = [_of(2), _of(3)]
+    s.on_rerouted(again, 302.0)
+    assert [r.entries for r in send(s, 302.0)] == [again]
+
+
+def test_a_hold_found_while_its_lane_was_ready_is_kept():
+    s = scheduler(after_failure="stop", max_requests_in_flight=1)
+    offer(s, entry(1))
+    (request,) = send(s)
+    offer(s, entry(0, expires_at=1.0), entry(0))
+    send(s, 2.0)  # the look for expired entries
+    assert s.held_shards == [name(0)]
+    store(s, request, 2.0)
+    assert send(s, 2.0) == []
+    assert s.held_shards == [name(0)]
+
+
+# --- shards ---
+
+
+def test_nothing_is_sent_between_a_misplaced_entry_and_the_new_shards():
+    s = scheduler()
+    a, b, c = offer(s, entry(0, 0.1, 0.3), entry(0, 0.2), entry(1))
+    (request,) = send(s)
+    store(s, request, 1.0, 2, 1)
+    assert s.halted
+    assert send(s, 1.0) == []
+    assert outcomes(s) == [(c, "stored")]
+    assert sorted(w.value for w in s.wishes(1.0)) == ["description", "shards"]
+    assert s.wishes(1.0) == []
+    s.on_described(1.1, False)
+    s.on_shards(FIRST_SPLIT, 1.2)
+    assert send(s, 1.2) == []
+    assert s.take_reroute() == ([a, b], FIRST_SPLIT)
+    assert a.maybe_stored
+    assert s.pending == 2
+    again = [_of(2), _of(3)]
+    s.on_rerouted(again, 1.3)
+    assert s.take_reroute() is None
+    assert [r.entries for r in send(s, 1.3)] == [again]
+
+
+def test_a_misplaced_entry_that_lies_in_its_shard_is_stored():
+    s = scheduler()
+    a, b = offer(s, entry(0, 0.1, 0.2), entry(0, 0.3))
+    (request,) = send(s)
+    store(s, request, 1.0, 2)
+    assert reshard(s, FIRST_SPLIT, 1.0) == [b]
+    assert outcomes(s) == [(a, "stored")]
+
+
+def test_a_raw_record_is_stored_wherever_it_is_and_makes_curious():
+    s = scheduler()
+    a, b = offer(s, entry(0, aggregated=False), entry(0, aggregated=False))
+    (request,) = send(s)
+    store(s, request, 1.0, 2)
+    assert outcomes(s) == [(a, "stored")]
+    assert [r.entries for r in send(s, 1.0)] == [[b]]
+    assert sorted(w.value for w in s.wishes(1.0)) == ["description", "shards"]
+
+
+def test_what_makes_curious_asks_once_a_second_at_most():
+    s = scheduler()
+    asked = 0
+    for step in range(100):
+        now = step / 20
+        offer(s, entry(0, aggregated=False), now=now)
+        (request,) = send(s, now)
+        store(s, request, now, 2)
+        for wish in s.wishes(now):
+            asked += 1
+            if wish is Wish.SHARDS:
+                s.on_shards(HALVES, now)
+            else:
+                s.on_described(now, False)
+    assert asked <= 12
+
+
+def test_resharding_waits_for_what_is_in_flight():
+    s = scheduler(limits=Limits(max_request_records=1))
+    offer(s, entry(0, 0.1, 0.3), entry(1))
+    first, second = send(s)
+    store(s, first, 1.0, 2)
+    s.wishes(1.0)
+    s.on_shards(FIRST_SPLIT, 1.0)
+    s.on_described(1.0, False)
+    assert send(s, 1.0) == []
+    assert s.take_reroute() is None
+    store(s, second, 2.0)
+    send(s, 2.0)
+    assert s.take_reroute() is not None
+
+
+def test_an_answer_that_doubts_have_overtaken_is_asked_for_again():
+    s = scheduler(limits=Limits(max_request_records=1))
+    offer(s, entry(0, 0.1, 0.3), entry(1, 0.6, 0.9))
+    first, second = send(s)
+    store(s, first, 1.0, 2)
+    assert len(s.wishes(1.0)) == 2
+    store(s, second, 1.1, 3)  # a second split, after the question
+    s.on_shards(FIRST_SPLIT, 1.2)
+    s.on_described(1.2, False)
+    assert send(s, 1.2) == []
+    assert s.take_reroute() is None
+    assert len(s.wishes(1.2)) == 2
+
+
+def test_shards_older_than_what_replies_named_are_asked_for_again():
+    s = scheduler()
+    offer(s, entry(0, 0.1, 0.3))
+    (request,) = send(s)
+    store(s, request, 1.0, 2)
+    s.wishes(1.0)
+    s.on_described(1.0, False)
+    s.on_shards(HALVES, 1.1)
+    assert send(s, 1.1) == []
+    assert s.next_time(1.1) > 1.1
+    assert s.wishes(1.1) == []
+    assert reshard(s, FIRST_SPLIT, 2.0)
+
+
+def test_a_shard_that_is_closed_again_is_not_waited_for():
+    later = shards((3, 0, 0.25), (4, 0.25, 0.5), (1, 0.5, 1))
+    s = scheduler()
+    (a,) = offer(s, entry(0, 0.1, 0.2))
+    (request,) = send(s)
+    store(s, request, 1.0, 2)
+    assert reshard(s, later, 1.0) == [a]
+
+
+def test_a_shard_that_is_never_listed_is_waited_for_ten_seconds():
+    s = scheduler()
+    (a,) = offer(s, entry(0, 0.1, 0.2))
+    (request,) = send(s)
+    store(s, request, 1.0, 9)
+    s.wishes(1.0)
+    s.on_described(1.0, False)
+    s.on_shards(HALVES, 1.0)
+    assert s.halted
+    s.wishes(11.0)
+    s.on_shards(HALVES, 11.0)
+    assert send(s, 11.0) == []
+    assert s.take_reroute() == ([], HALVES)
+    s.on_rerouted([], 11.0)
+    assert [r.entries for r in send(s, 11.0)] == [[a]]
+
+
+@pytest.mark.parametrize("error", [SLOW_DOWN, TIMEOUT])
+def test_while_list_shards_fails_records_wait_and_it_is_asked_again(error):
+    s = scheduler()
+    (a,) = offer(s, entry(0, 0.1, 0.3))
+    (request,) = send(s)
+    store(s, request, 1.0, 2)
+    now = 1.0
+    for _ in range(5):
+        assert Wish.SHARDS in s.wishes(now)
+        s.on_described(now, False)
+        s.on_shards_error(error, now)
+        assert s.wishes(now) == []
+        now = s._list_shards.at
+    assert s.pending == 1
+    assert reshard(s, FIRST_SPLIT, now) == [a]
+
+
+def test_what_expires_misplaced_is_unknown_and_says_where_it_is():
+    s = scheduler()
+    (a,) = offer(s, entry(0, 0.1, 0.3, expires_at=5.0))
+    (request,) = send(s)
+    store(s, request, 1.0, 2)
+    assert send(s, 6.0) == []
+    (settlement,) = s.settlements()
+    assert (settlement.entry, settlement.status, settlement.error_code) == (a, Status.UNKNOWN, MISPLACED)
+    assert (settlement.shard_id, settlement.sequence_number) == (name(2), "1")
+
+
+def test_list_shards_denied_fails_the_stream_where_it_is_needed():
+    s = scheduler()
+    (a,) = offer(s, entry(0, 0.1, 0.3))
+    (request,) = send(s)
+    store(s, request, 1.0, 2)
+    s.wishes(1.0)
+    s.on_shards_error(DENIED, 1.0)
+    assert s.failed == DENIED
+    assert outcomes(s) == [(a, "unknown")]
+
+
+def test_list_shards_denied_is_no_matter_where_it_is_only_looked_at():
+    s = scheduler()
+    assert Wish.SHARDS in s.wishes(300.0)
+    s.on_shards_error(DENIED, 300.0)
+    assert s.failed is None
+
+
+def test_shards_and_description_are_asked_for_every_300_seconds():
+    s = scheduler()
+    assert s.wishes(299.0) == []
+    assert s.wishes(300.0) == [Wish.SHARDS, Wish.DESCRIPTION]
+    s.on_shards(HALVES, 300.5)
+    s.on_described(300.5, False)
+    assert not s.halted
+    assert s.next_time(301.0) == 600.5
+
+
+def test_other_shards_without_a_reply_that_says_so_are_followed():
+    s = scheduler()
+    s.wishes(300.0)
+    (a,) = offer(s, entry(0), now=300.0)
+    s.on_shards(FIRST_SPLIT, 300.5)
+    s.on_described(300.5, False)
+    assert send(s, 300.5) == []
+    assert s.take_reroute() == ([a], FIRST_SPLIT)
+
+
+def test_a_missing_stream_is_looked_for_before_anything_is_sent():
+    other = shards((0, 0, 0.3), (1, 0.3, 1))
+    s = scheduler()
+    a, b = offer(s, entry(0), entry(1))
+    (request,) = send(s)
+    s.on_error(request, NO_STREAM, 1.0)
+    assert send(s, 9.0) == []
+    assert reshard(s, other, 9.0) == [a, b]
+    assert not a.maybe_stored
+
+
+def test_a_stream_that_list_shards_misses_too_has_failed():
+    s = scheduler()
+    (a,) = offer(s, entry(0))
+    (request,) = send(s)
+    s.on_error(request, NO_STREAM, 1.0)
+    s.wishes(1.0)
+    s.on_shards_error(NO_STREAM, 1.0)
+    assert outcomes(s) == [(a, "not stored")]
+
+
+def test_what_was_routed_anew_comes_before_what_was_offered_meanwhile():
+    s = scheduler()
+    offer(s, entry(0, 0.1, 0.3))
+    (request,) = send(s)
+    store(s, request, 1.0, 2)
+    reshard(s, FIRST_SPLIT, 1.0)
+    late, again = _of(2), _of(2)
+    s.offer(late, 1.0)
+    s.on_rerouted([again], 1.0)
+    (request,) = send(s, 1.0)
+    assert request.entries == [again]
+    store(s, request, 1.0)
+    assert [r.entries for r in send(s, 1.0)] == [[late]]
+
+
+def test_what_was_given_up_while_it_was_routed_is_passed_over():
+    s = scheduler()
+    offer(s, entry(0, 0.1, 0.3))
+    (request,) = send(s)
+    store(s, request, 1.0, 2)
+    (a,) = reshard(s, FIRST_SPLIT, 1.0)
+    s.give_up_all(1.0, "Closed", "closed")
+    assert outcomes(s) == [(a, "unknown")]
+    s.on_rerouted([_of(2)], 1.0)
+    assert outcomes(s) == []
+    assert s.pending == 0
+
+
+def test_a_shard_that_is_not_in_the_new_map_is_refused_before_any_is_taken():
+    s = scheduler()
+    offer(s, entry(0, 0.1, 0.3))
+    (request,) = send(s)
+    store(s, request, 1.0, 2)
+    reshard(s, FIRST_SPLIT, 1.0)
+    with pytest.raises(ValueError, match="shardId-000000000000"):
+        s.on_rerouted([_of(2), entry(0)], 1.0)
+    assert s.take_reroute() is not None
+    assert s.pending == 1
+
+
+def test_merged_shards_are_routed_in_the_order_of_their_ranges():
+    s = scheduler()
+    a, b, c, d = offer(s, entry(1), entry(0), entry(1), entry(0))
+    (request,) = send(s)
+    assert request.entries == [a, b]
+    fail(s, request, INTERNAL)
+    s.wishes(300.0)
+    s.on_shards(MERGED, 300.0)
+    s.on_described(300.0, False)
+    assert send(s, 300.0) == []
+    assert s.take_reroute() == ([b, d, a, c], MERGED)
+
+
+# --- AUTO distribution ---
+
+
+def test_a_stream_that_turns_to_auto_distribution_has_its_aggregates_taken_apart():
+    s = scheduler()
+    a, raw = offer(s, entry(0), entry(1, aggregated=False))
+    s.wishes(300.0)
+    s.on_described(300.0, True)
+    assert s.auto_distribution
+    assert send(s, 300.0) == []
+    s.on_shards(HALVES, 300.0)
+    assert send(s, 300.0) == []
+    assert s.take_reroute() == ([a], HALVES)
+    s.on_rerouted([entry(0, aggregated=False), entry(0, aggregated=False)], 300.0)
+    (request,) = send(s, 300.0)  # and no order is kept, for there is none
+    assert len(request.entries) == 3
+    assert raw in request.entries
+    store(s, request, 300.0, 1, 1, 0)
+    assert [status for _, status in outcomes(s)] == ["stored"] * 3
+    assert s.wishes(310.0) == []
+
+
+def test_a_misplaced_entry_of_a_shard_that_is_as_it_was_is_sent_again():
+    """AUTO distribution was on, and is off again."""
+    s = scheduler()
+    a, b = offer(s, entry(0), entry(0))
+    (request,) = send(s)
+    store(s, request, 1.0, 1)
+    assert reshard(s, HALVES, 1.0) == []
+    s.on_rerouted([], 1.0)
+    (request,) = send(s, 2.0)
+    assert request.entries == [a]
+    store(s, request, 2.0)
+    assert outcomes(s) == [(a, "stored")]
+    assert [r.entries for r in send(s, 2.0)] == [[b]]
+
+
+def test_where_no_description_can_be_had_a_misplaced_entry_tells_of_auto_distribution():
+    s = Scheduler(HALVES)
+    described(s, 0.0, auto_distribution=None)
+    (a,) = offer(s, entry(0))
+    (request,) = send(s)
+    store(s, request, 1.0, 1)
+    assert reshard(s, HALVES, 1.0, auto_distribution=None) == [a]
+    assert s.auto_distribution
+
+
+def test_one_record_that_looks_aggregated_does_not_stop_an_auto_stream():
+    s = Scheduler(HALVES)
+    described(s, 0.0, auto_distribution=True)
+    s.wishes(0.0)
+    send(s)
+    s.on_rerouted([], 0.0)
+    a, b = entry(0), entry(0)
+    a.user_record_count = b.user_record_count = 1
+    offer(s, a, b)
+    (request,) = send(s)
+    store(s, request, 0.0, 1, 0)
+    assert outcomes(s) == [(a, "unknown"), (b, "stored")]
+    assert not s.halted
