@@ -248,6 +248,14 @@ def test_all_entries_are_refused(proxied):
     assert stored(proxied) == {}
 
 
+def test_a_request_of_too_many_entries_stays_one(proxied):
+    proxied.proxy.faults = [RefuseEntries(0.5)]
+    with pytest.raises(ClientError, match="500"):
+        put_records(proxied, [b"x"] * 501)
+    assert stored(proxied) == {}
+    assert proxied.proxy.injected == Counter()
+
+
 def test_the_others_errors_are_the_services(proxied):
     proxied.proxy.faults = [RefuseEntries(positions=(0,))]
     proxied.stream = "nowhere"
