@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from types import SimpleNamespace
@@ -245,6 +246,14 @@ def test_all_entries_are_refused(proxied):
     assert response["FailedRecordCount"] == 8
     assert {result["ErrorCode"] for result in response["Records"]} == {THROTTLED}
     assert stored(proxied) == {}
+
+
+def test_a_request_of_too_many_entries_stays_one(proxied):
+    proxied.proxy.faults = [RefuseEntries(0.5)]
+    with pytest.raises(ClientError, match="500"):
+        put_records(proxied, [b"x"] * 501)
+    assert stored(proxied) == {}
+    assert proxied.proxy.injected == Counter()
 
 
 def test_the_others_errors_are_the_services(proxied):
@@ -624,6 +633,50 @@ def test_without_a_server_behind_it_it_says_so():
             pytest.raises(ClientError, match="has no answer of the server behind it: ConnectionRefusedError"),
         ):
             proxy.client().list_streams()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\noops", "BadMessageError: the answer is not JSON"),
+        (
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+            "PutRecords of 1 entries is not answered for each",
+        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", "IncompleteReadError"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}", "a Content-Length of -1"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno\r\n", "a chunk has no length"),
+        (b"HTTP/1.1 200 OK\r\nEndless: " + bytes(100_000), "the head of the message is too long"),
+        (b"HTTP\r\n\r\n", "the first line is none of HTTP"),
+        (b"", "the connection was closed without an answer"),
+    ],
+)
+def test_an_answer_that_is_none_is_told(answer, message):
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection, suppress(ConnectionError):  # the proxy may have read enough
+                connection.recv(100_000)
+                connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(100_000):
+                    pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with FaultProxy(url, seed=1, faults=[RefuseEntries(positions=(0,))]) as proxy:
+            entries = [{"PartitionKey": "k", "Data": b"x"}] * 2
+            client = proxy.client()
+            with pytest.raises(ClientError, match=message) as caught:
+                client.put_records(StreamName="s", Records=entries)
+            assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 502
+        listener.shutdown(socket.SHUT_RDWR)
+    serving.join()
 
 
 def test_it_ends_with_the_interpreter():

@@ -23,15 +23,16 @@ def test_its_names_are_loaded_when_they_are_used():
     code = """
 import sys
 import shardpack, shardpack.testing
-assert not {"boto3", "botocore", "shardpack.testing.local_kinesis"} & sys.modules.keys()
-assert {"LocalKinesis", "LocalKinesisError"} <= set(dir(shardpack.testing))
+assert not {"boto3", "botocore", "asyncio", "shardpack.testing.local_kinesis"} & sys.modules.keys()
+assert {"FaultProxy", "LocalKinesis", "LocalKinesisError", "faults", "history"} <= set(dir(shardpack.testing))
 from shardpack.testing import LocalKinesis
 from shardpack.testing.local_kinesis import LocalKinesis as same
 assert LocalKinesis is same
 assert "boto3" in sys.modules
 """
     run(code)
-    assert {"LocalKinesis", "LocalKinesisError"} == set(shardpack.testing.__all__)
+    names = {"FaultProxy", "LocalKinesis", "LocalKinesisError", "faults", "history"}
+    assert names == set(shardpack.testing.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         shardpack.testing.Nothing  # noqa: B018
 
@@ -67,8 +68,11 @@ def test_type_checkers_know_it(tmp_path):
 
 
 def test_the_docs_do_what_they_say():
-    first, *_ = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    first, *_, proxied, judged = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
     assert run(first) == "4\n"
+    assert run(proxied) == "Counter()\n"
+    said = run(judged)
+    assert said.startswith(re.search(r"# (Everything fits: .*), …", judged)[1]), said
 
 
 def test_it_is_gone_after_the_block():

@@ -150,7 +150,7 @@ def test_expired_iterator_is_renewed_where_the_reading_stood(local_kinesis, faul
     assert datas_of([next(reads)]) == DATAS
     put(client, stream, [b"later"])
     assert datas_of([next(reads)]) == [b"later"]
-    first, renewed = faulty.requests("GetShardIterator")
+    first, renewed = faulty.calls_of("GetShardIterator")
     assert first["ShardIteratorType"] == "TRIM_HORIZON"
     assert renewed["ShardIteratorType"] == "AFTER_SEQUENCE_NUMBER"
 
@@ -162,13 +162,13 @@ def test_what_came_while_an_iterator_at_the_latest_expired_is_read(local_kinesis
     arrives = [b"while nobody could read"]
 
     def once(_seconds: float) -> None:
-        if faulty.requests("GetRecords") and arrives:
+        if faulty.calls_of("GetRecords") and arrives:
             put(client, stream, [arrives.pop()])
 
     clock.on_sleep = once
     found = datas_of([next(read_stream(faulty.client(), stream, "LATEST"))])
     assert found[-1] == b"while nobody could read"
-    latest, renewed = faulty.requests("GetShardIterator")
+    latest, renewed = faulty.calls_of("GetShardIterator")
     assert latest["ShardIteratorType"] == "LATEST"
     assert renewed["ShardIteratorType"] == "AT_TIMESTAMP"
     since = datetime.fromtimestamp(float(renewed["Timestamp"]), timezone.utc)
@@ -194,13 +194,13 @@ def test_pauses_grow_from_a_second_to_ten_and_begin_anew(local_kinesis, faulty, 
 @pytest.mark.parametrize("operation", ["ListShards", "GetShardIterator", "GetRecords"])
 def test_giving_up_is_bounded_in_time(local_kinesis, faulty, clock, operation):
     _, stream = stream_of(local_kinesis, 1, DATAS)
-    faulty._faults[operation].extend([THROTTLED] * 1000)
+    faulty.waiting[operation].extend([THROTTLED] * 1000)
     began = clock.now
     with pytest.raises(ClientError, match=THROTTLED):
         datas_of(read_stream(faulty.client(), stream, give_up_after_s=60))
     assert 60 - reader.LONGEST_BACKOFF_SECONDS <= clock.now - began <= 60
-    assert len(faulty.requests(operation)) < 20
-    faulty._faults.clear()
+    assert len(faulty.calls_of(operation)) < 20
+    faulty.waiting.clear()
 
 
 @pytest.mark.usefixtures("clock")
@@ -210,7 +210,7 @@ def test_what_will_never_succeed_is_raised_at_once(local_kinesis, faulty, operat
     faulty.fail(operation, "AccessDeniedException")
     with pytest.raises(ClientError, match="AccessDeniedException"):
         list(read_stream(faulty.client(), stream, follow=False))
-    assert len(faulty.requests(operation)) == 1
+    assert len(faulty.calls_of(operation)) == 1
 
 
 def test_a_service_that_never_answered_is_given_up_soon(faulty, clock):
@@ -241,7 +241,7 @@ def test_an_outage_is_told_once_and_its_end(local_kinesis, faulty, clock, caplog
 @pytest.mark.usefixtures("clock")
 def test_a_connection_that_stays_broken_is_raised_in_the_end(local_kinesis, faulty):
     _, stream = stream_of(local_kinesis, 1)
-    faulty._faults["GetRecords"].extend([RESET] * 1000)
+    faulty.waiting["GetRecords"].extend([RESET] * 1000)
     with pytest.raises(ConnectionClosedError):
         list(read_stream(faulty.client(), stream, give_up_after_s=30))
-    faulty._faults.clear()
+    faulty.waiting.clear()

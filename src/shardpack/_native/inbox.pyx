@@ -67,9 +67,9 @@ cdef class Inbox:
         return self.front.first_token + <uint64_t>self.front.count
 
     def put(self, partition_key, data, explicit_hash_key=None):
-        """Take one user record. Returns its receipt, or ``True`` where none are wanted; ``None`` where there is no room.
+        """Take one user record. Returns its receipt, or ``True`` where none are wanted.
 
-        Raises as ``Aggregator.add``.
+        ``None`` where there is no room. Raises as ``Aggregator.add``.
         """
         cdef Intake checked
         taken = self.put_plain(partition_key, data, explicit_hash_key)

@@ -269,7 +269,11 @@ class FaultProxy:
                 await client.write_part(answer, int(len(answer.body) * after.at))
                 return False
             return await self._fail(client, after, request, chance)
-        await client.write(answer)
+        try:
+            await client.write(answer)
+        except OSError:  # it went away meanwhile
+            self._remember(request, answer)
+            raise
         return True
 
     async def _fail(self, client: Connection, fault: Reset | Error, request: Request, chance: Random) -> bool:
