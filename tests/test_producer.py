@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -22,6 +24,7 @@ from shardpack.errors import (
     RecordExpiredError,
 )
 from shardpack.producer.producer import Producer
+from shardpack.testing import history
 from shardpack.transport import Failed, Stored, StreamDescription
 
 
@@ -272,6 +275,30 @@ def test_closing_settles_what_is_left():
     transport.gate.set()
 
 
+def test_a_put_that_meets_the_closing_is_stored_or_refused():
+    transport = Shards()
+    producer = Producer(transport=transport, linger_ms=1)
+    taken = []
+
+    def put():
+        try:
+            for i in range(1_000_000):
+                producer.put("a", b"%d" % i)
+                taken.append(i)
+        except ProducerClosedError:
+            return
+
+    threads = [threading.Thread(target=put) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while len(taken) < 1000:
+        time.sleep(0.001)
+    producer.close()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == len(transport.user_records()) == producer.totals.user_records_stored
+
+
 def test_outcomes_in_bulk_and_a_callback_that_fails():
     told = []
 
@@ -421,3 +448,50 @@ def test_into_the_local_kinesis(local_kinesis):
                     assert where == (last.shard_id, last.sequence_number, last.sub_sequence_number)
     assert all(each == sorted(each) for each in values.values())
     assert sorted(value for each in values.values() for value in each) == list(range(20_000))
+
+
+def test_what_was_put_is_delivered_at_exit(local_kinesis, command_environment):
+    local_kinesis.create_stream(stream := f"exit-{uuid.uuid4()}", 2)
+    script = (
+        "import boto3, sys\n"
+        "from shardpack.producer.producer import Producer\n"
+        "producer = Producer(sys.argv[1], client=boto3.client('kinesis', endpoint_url=sys.argv[2]), linger_ms=5000)\n"
+        "for i in range(1000): producer.put(f'{i % 7}', b'%d' % i)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, stream, local_kinesis.endpoint_url],
+        check=True,
+        timeout=60,
+        env=command_environment,
+    )
+    assert _count(local_kinesis.client(), stream) == 1000
+
+
+def test_a_fork_begins_empty_and_the_parent_goes_on(local_kinesis, command_environment):
+    local_kinesis.create_stream(stream := f"fork-{uuid.uuid4()}", 2)
+    script = (
+        "import boto3, os, sys\n"
+        "from shardpack.producer.producer import Producer\n"
+        "client = lambda: boto3.client('kinesis', endpoint_url=sys.argv[2])\n"
+        "producer = Producer(sys.argv[1], client=client(), linger_ms=300)\n"
+        "for i in range(100): producer.put('parent', b'%d' % i)\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    for i in range(10): producer.put('child', b'%d' % i)\n"
+        "    producer.close()\n"
+        "    os._exit(0)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        "producer.close()\n"
+        "assert producer.totals.user_records_stored == 100\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, stream, local_kinesis.endpoint_url],
+        check=True,
+        timeout=60,
+        env=command_environment,
+    )
+    assert _count(local_kinesis.client(), stream) == 110
+
+
+def _count(client, stream):
+    return sum(len(shard.records) for shard in history.read_all(client, stream, kcl_rule=True))

@@ -29,7 +29,7 @@ cdef class Inbox:
     sealed and ``max_records``.
 
     ``buffered`` counts the bytes of what was put and not yet said to be ``settled``, each user record with 64 bytes
-    more. From ``max_buffered`` on nothing is taken: so it is passed by one call at most. ``wake`` is called, with no
+    more. From ``max_buffered`` on nothing is taken, so it is passed by one call at most; nor once it was closed. ``wake`` is called, with no
     lock held, by the put that finds the pump ``asleep``.
     """
 
@@ -45,6 +45,7 @@ cdef class Inbox:
     cdef readonly Py_ssize_t buffered
     cdef public object wake
     cdef public bint asleep
+    cdef bint closed
     cdef object register  # whom receipts ask, or None
     cdef readonly dict blocks  # where outcomes will be, by the numbers of user records // 4,096
     cdef Block block  # of the next user record, if its number is this one's
@@ -119,7 +120,7 @@ cdef class Inbox:
         if self.register is not None:
             block = self.next_block()
         front = self.front  # from here on nothing is allocated that the cycle collector would look at
-        if self.buffered >= self.max_buffered:
+        if self.closed or self.buffered >= self.max_buffered:
             return None
         front.add(key, data, explicit)
         self.buffered += <Py_ssize_t>front.data_sizes[front.count - 1] + front.keys.sizes[front.count - 1] + AROUND_ONE
@@ -157,7 +158,7 @@ cdef class Inbox:
             if self.front.first_token + <uint64_t>self.front.count == first:
                 break
         front = self.front  # from here on nothing is allocated that the cycle collector would look at
-        if self.buffered >= self.max_buffered:
+        if self.closed or self.buffered >= self.max_buffered:
             return None
         front.append(checked)
         self.buffered += size
@@ -179,6 +180,11 @@ cdef class Inbox:
         return 0
 
     # --- the pump's ---
+
+    @cython.critical_section
+    def close(self):
+        """Take nothing from now on."""
+        self.closed = True
 
     @cython.critical_section
     def settled(self, Py_ssize_t size):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import os
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import Any, Literal
 
+from .._native.inbox import Inbox
 from .._native.receipt import Receipt
 from ..errors import BufferFullError, FlushTimeoutError, ProducerClosedError
 from ..transport import Transport
@@ -58,30 +61,31 @@ class Producer:
         on_settled: Callable[[Sequence[SettledRecord]], None] | None = None,
         close_timeout_s: float = 30.0,
     ) -> None:
-        if transport is None:
-            transport = _transport(stream_name, stream_arn, client, max_requests_in_flight)
+        def begin() -> Pump:
+            return Pump(
+                transport or _transport(stream_name, stream_arn, client, max_requests_in_flight),
+                stream=stream_arn or stream_name or "",
+                max_aggregate_bytes=max_aggregate_bytes,
+                max_aggregate_records=max_aggregate_records,
+                max_buffered_bytes=max_buffered_bytes,
+                linger_s=linger_ms / 1000,
+                record_ttl_s=record_ttl_ms / 1000,
+                max_requests_in_flight=max_requests_in_flight,
+                ordering=ordering,
+                after_failure=after_failure,
+                aggregate_on_auto=aggregate_on_auto,
+                dead_letters=dead_letters,
+                on_settled=on_settled,
+                register=Register() if receipts else None,
+            )
+
+        self._begin = begin
         self._close_timeout = close_timeout_s
-        self._register = Register() if receipts else None
         self._closed = False
-        self._pump = Pump(
-            transport,
-            stream=stream_arn or stream_name or "",
-            max_aggregate_bytes=max_aggregate_bytes,
-            max_aggregate_records=max_aggregate_records,
-            max_buffered_bytes=max_buffered_bytes,
-            linger_s=linger_ms / 1000,
-            record_ttl_s=record_ttl_ms / 1000,
-            max_requests_in_flight=max_requests_in_flight,
-            ordering=ordering,
-            after_failure=after_failure,
-            aggregate_on_auto=aggregate_on_auto,
-            dead_letters=dead_letters,
-            on_settled=on_settled,
-            register=self._register,
-        )
-        self._inbox = self._pump.inbox
-        self._pump.start()
-        atexit.register(_close_at_exit, weakref.ref(self))
+        self._starting = threading.Lock()
+        self._pump: Pump | None = None
+        self._inbox: Inbox | _NoInbox = _NoInbox(self)
+        _alive.add(self)
 
     def put(
         self,
@@ -121,29 +125,29 @@ class Producer:
         if taken is None:
             taken = self._when_room(lambda: self._inbox.put_many(keys, values, explicit), timeout)
         first, blocks = taken
-        return None if self._register is None else Receipts(self._register, first, blocks, len(keys))
+        register = None if self._pump is None else self._pump.register
+        return None if register is None else Receipts(register, first, blocks, len(keys))
 
     def flush(self, timeout: float | None = None) -> None:
         """Return when every user record put before has its outcome, whatever it is.
 
         Raises ``FlushTimeoutError``, which names how many have none, after ``timeout`` seconds.
         """
-        left = self._pump.flush(timeout)
+        left = 0 if self._pump is None else self._pump.flush(timeout)
         if left:
             raise FlushTimeoutError(f"{left:,} user records have no outcome after {timeout:g} s", left)
 
     def close(self) -> None:
         """Deliver what is there, within ``close_timeout_s``; what is left then is settled as not stored, or unknown."""
-        if not self._closed:
-            self._closed = True
+        with self._starting:
+            closed, self._closed = self._closed, True
+        if not closed and self._pump is not None:
             self._pump.stop(self._close_timeout)
-            with self._pump.room:
-                self._pump.room.notify_all()
 
     @property
     def totals(self) -> Totals:
         """What has become of everything so far."""
-        return self._pump.totals
+        return Totals() if self._pump is None else self._pump.totals
 
     def __enter__(self) -> Producer:
         return self
@@ -151,9 +155,26 @@ class Producer:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
+    def _started(self) -> Pump:
+        """The pump: made with the first record, and again in a process that was forked off."""
+        with self._starting:
+            if self._closed:
+                raise ProducerClosedError("the producer was closed")
+            if self._pump is None:
+                self._pump = self._begin()
+                self._inbox = self._pump.inbox
+                self._pump.start()
+            return self._pump
+
+    def _forget(self) -> None:
+        """Be as if nothing had been put: what was put is the parent process's to deliver."""
+        self._starting = threading.Lock()
+        self._pump, self._inbox = None, _NoInbox(self)
+
     def _when_room(self, put: Callable[[], Any], timeout: float | None) -> Any:
         deadline = None if timeout is None else monotonic() + timeout
-        room = self._pump.room
+        pump = self._started()
+        room = pump.room
         while True:
             with room:
                 taken = put()
@@ -162,7 +183,7 @@ class Producer:
                 left = None if deadline is None else deadline - monotonic()
                 if left is not None and left <= 0:
                     raise BufferFullError(f"{self._inbox.buffered:,} bytes wait, as many as may; nothing was taken")
-                if self._closed or self._pump.ended:
+                if self._closed or pump.ended:
                     raise ProducerClosedError("the producer was closed")
                 room.wait(left)
 
@@ -186,7 +207,41 @@ def _transport(stream_name: str | None, stream_arn: str | None, client: Any, req
     return Boto3Transport(client, stream_name, stream_arn=stream_arn)
 
 
-def _close_at_exit(producer: weakref.ref[Producer]) -> None:
-    alive = producer()
-    if alive is not None:
-        alive.close()
+class _NoInbox:
+    """Where records go before there is a pump: the first one starts it."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = weakref.ref(producer)
+
+    def put(self, *record: Any) -> Any:
+        return self._begin().put(*record)
+
+    def put_many(self, *records: Any) -> Any:
+        return self._begin().put_many(*records)
+
+    @property
+    def buffered(self) -> int:
+        return 0
+
+    def _begin(self) -> Inbox:
+        producer = self._producer()
+        assert producer is not None
+        return producer._started().inbox  # noqa: SLF001 - it is the producer's own
+
+
+_alive: weakref.WeakSet[Producer] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for producer in list(_alive):
+        producer.close()
+
+
+def _forget_all() -> None:
+    for producer in list(_alive):
+        producer._forget()  # noqa: SLF001
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

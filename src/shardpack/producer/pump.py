@@ -11,7 +11,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import monotonic, time
@@ -22,6 +21,7 @@ from .._native.router import Bucket
 from ..records import KinesisRecord
 from ..shards import Shard, ShardMap
 from ..transport import Failed, Stored, StreamDescription, Transport
+from .callers import Callers
 from .dead_letters import DeadLetter, DeadLetterSink
 from .entries import CallError, Entry, Fault, Request, Settlement, Status
 from .faults import call_error
@@ -102,12 +102,13 @@ class Pump:
         self.transport = transport
         self.stream = stream
         self.totals = Totals()
+        self.register = register
         self.room = threading.Condition()
         """Notified whenever the inbox has more room, and when the pump ends."""
         self._max_records = max_aggregate_records
         self._linger, self._ttl = linger_s, record_ttl_s
         self._aggregate_on_auto = aggregate_on_auto
-        self._dead_letters, self._on_settled, self._register = dead_letters, on_settled, register
+        self._dead_letters, self._on_settled = dead_letters, on_settled
         self._events: SimpleQueue[Callable[[float], None] | None] = SimpleQueue()
         one_shard = ShardMap.uniform(1)  # until the map is known everything waits in the inbox
         self.inbox = Inbox(
@@ -135,7 +136,7 @@ class Pump:
         self._start_failures = 0
         self._description: StreamDescription | None = None
         self._ended = False
-        self._calls = ThreadPoolExecutor(max_requests_in_flight + 2, thread_name_prefix="shardpack-call")
+        self._calls = Callers(max_requests_in_flight + 2)
         self._thread = threading.Thread(target=self._run, name="shardpack-pump", daemon=True)
 
     def start(self) -> None:
@@ -167,11 +168,12 @@ class Pump:
         return 0
 
     def stop(self, timeout: float) -> None:
-        """Deliver what is there for so many seconds, settle the rest, and end."""
+        """Take nothing more, deliver what is there for so many seconds, settle the rest, and end."""
+        self.inbox.close()
         self.flush(timeout)
         self.tell(self._end)
         self._thread.join(max(1.0, timeout))
-        self._calls.shutdown(wait=False, cancel_futures=True)
+        self._calls.stop()
 
     # --- the thread ---
 
@@ -382,7 +384,7 @@ class Pump:
             bucket = _lot(settlement.entry).bucket
             size += bucket.buffered_size
             self._count(settlement)
-            if self._register is not None:
+            if self.register is not None:
                 settled.append(Settled(settlement, bucket.tokens()))
             if self._on_settled is not None:
                 told.append(SettledRecord(settlement, len(bucket), bucket))
@@ -390,8 +392,8 @@ class Pump:
                 letters += self._letters(settlement, bucket)
         if letters:
             self._put_letters(letters)
-        if self._register is not None:
-            self._register.settle(settled)
+        if self.register is not None:
+            self.register.settle(settled)
         self.inbox.settled(size)
         self._outstanding.difference_update(_lot(s.entry).bucket.first_token for s in settlements)
         with self.room:
