@@ -121,6 +121,9 @@ class Delivery(RuleBasedStateMachine):
                 assert made in self.open
                 assert made.expires_at > self.now
                 self.check_turn(made)
+            if not self.is_auto:
+                flying = [made.shard_id for each in self.in_flight for made in each.entries]
+                assert len(flying) == len(set(flying))
         self.settle()
         taken = self.scheduler.take_reroute()
         if taken is None:
@@ -220,10 +223,7 @@ class Delivery(RuleBasedStateMachine):
         assert self.scheduler.pending == len(self.open)
 
     @invariant()
-    def no_shard_has_two_entries_in_flight(self):
-        if not self.is_auto:
-            flying = [made.shard_id for request in self.in_flight for made in request.entries]
-            assert len(flying) == len(set(flying))
+    def so_many_requests_are_in_flight_at_most(self):
         assert len(self.in_flight) <= self.scheduler.max_requests_in_flight
 
     def teardown(self):

@@ -463,7 +463,7 @@ class Scheduler:
         """Settle what every reader takes where it is. The rest is sent again.
 
         Where both shards, the one it was meant for and the one it is in, are as they were, the service has spread
-        records itself: it does so still, or has stopped meanwhile. If no description tells, it does.
+        records itself: it does so still, or has stopped meanwhile. If no description tells, a second time does.
         """
         for entry in list(self._misplaced):
             assert entry.stored is not None
@@ -473,7 +473,7 @@ class Scheduler:
             if entry.contents.lie_in(shards[there]):
                 self._lanes[meant].queue.remove(entry)
                 self._settle_stored(entry, entry.stored, now)
-            elif shards.get(meant) == self._shards[meant] and not self._described:
+            elif shards.get(meant) == self._shards[meant] and not self._described and _misplacements(entry) > 1:
                 self.auto_distribution = True
         self._misplaced.clear()
 
@@ -512,3 +512,7 @@ class Scheduler:
         self.pending -= 1
         self._misplaced.pop(settlement.entry, None)
         self._settlements.append(settlement)
+
+
+def _misplacements(entry: Entry) -> int:
+    return sum(attempt.error_code == MISPLACED for attempt in entry.attempts)
