@@ -20,7 +20,8 @@ no other lane waits for.
 Resharding stops the world: nothing new is sent until everything in flight was answered and the new shards are known.
 Then the lanes of shards that are gone are routed anew, in their order. So no user record overtakes another one of its
 key, whatever was split or merged into what. A stream that turns to AUTO distribution is treated alike: what waits
-aggregated is taken apart. While it is on, the service spreads records as it likes: no order is kept, as there is none.
+aggregated is taken apart. While it is on, the service spreads records as it likes: what waits then is sent in no order,
+as there is none.
 """
 
 from __future__ import annotations
