@@ -29,8 +29,8 @@ cdef class Inbox:
     sealed and ``max_records``.
 
     ``buffered`` counts the bytes of what was put and not yet said to be ``settled``, each user record with 64 bytes
-    more. From ``max_buffered`` on nothing is taken, so it is passed by one call at most; nor once it was closed. ``wake`` is called, with no
-    lock held, by the put that finds the pump ``asleep``.
+    more. From ``max_buffered`` on nothing is taken, so it is passed by one call at most; nor once it was closed.
+    ``wake`` is called, with no lock held, by the put that finds the pump ``asleep``.
     """
 
     cdef Intake front  # what was put since gather() was called last

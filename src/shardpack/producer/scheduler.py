@@ -20,7 +20,8 @@ no other lane waits for.
 Resharding stops the world: nothing new is sent until everything in flight was answered and the new shards are known.
 Then the lanes of shards that are gone are routed anew, in their order. So no user record overtakes another one of its
 key, whatever was split or merged into what. A stream that turns to AUTO distribution is treated alike: what waits
-aggregated is taken apart. While it is on, the service spreads records as it likes: no order is kept, as there is none.
+aggregated is taken apart. While it is on, the service spreads records as it likes: what waits then is sent in no order,
+as there is none.
 """
 
 from __future__ import annotations
@@ -462,17 +463,18 @@ class Scheduler:
     def _judge_misplaced(self, shards: dict[str, Shard], now: float) -> None:
         """Settle what every reader takes where it is. The rest is sent again.
 
-        Where the shard that it was meant for is as it was, the service has spread records itself: it does so still, or
-        has stopped meanwhile. If no description tells, it does.
+        Where both shards, the one it was meant for and the one it is in, are as they were, the service has spread
+        records itself: it does so still, or has stopped meanwhile. If no description tells, a second time does.
         """
         for entry in list(self._misplaced):
             assert entry.stored is not None
-            there = shards.get(entry.stored.shard_id)  # none: closed again
-            same = there == self._shards.get(entry.stored.shard_id, there)  # else it is another stream's
-            if there is not None and same and entry.contents.lie_in(there):
-                self._lanes[entry.shard_id].queue.remove(entry)
+            meant, there = entry.shard_id, entry.stored.shard_id
+            if there not in shards or shards[there] != self._shards.get(there, shards[there]):
+                continue  # closed again, or another stream's
+            if entry.contents.lie_in(shards[there]):
+                self._lanes[meant].queue.remove(entry)
                 self._settle_stored(entry, entry.stored, now)
-            elif shards.get(entry.shard_id) == self._shards[entry.shard_id] and not self._described:
+            elif shards.get(meant) == self._shards[meant] and not self._described and _misplacements(entry) > 1:
                 self.auto_distribution = True
         self._misplaced.clear()
 
@@ -511,3 +513,7 @@ class Scheduler:
         self.pending -= 1
         self._misplaced.pop(settlement.entry, None)
         self._settlements.append(settlement)
+
+
+def _misplacements(entry: Entry) -> int:
+    return sum(attempt.error_code == MISPLACED for attempt in entry.attempts)

@@ -74,7 +74,7 @@ class Simulation:
         self._outcomes: dict[Put, Status] = {}
         self._explained: Counter[Put] = Counter()
         self._troubled_shards: set[str] = set()
-        self._replaced_at: float | None = None  # the stream is another one, and nobody can know
+        self._noticed_at = -inf  # that the stream was deleted; before that nobody can know
         self._exempt: set[Put] = set()
         self._doubts = 0
 
@@ -368,7 +368,7 @@ class Simulation:
                 outcomes[i] = outcome = self.stream.put(contents, aggregated=entry.aggregated, now=self.now)
                 if not isinstance(outcome, Stored):
                     self.faults["throttled"] += 1
-                elif self._replaced_at is not None and request.sent_at <= self._replaced_at:
+                elif request.sent_at <= self._noticed_at and len(self.stream.incarnations) > 1:
                     self._exempt.update(_records(entry))
         self._note("commit", *(f"{_name(request.entries[i])}:{_what(outcomes[i])}" for i in order))
         return [outcomes[i] for i in range(len(request.entries))]
@@ -383,8 +383,8 @@ class Simulation:
             if answer.maybe_stored:
                 for entry in request.entries:
                     self._explained.update(_records(entry))
-            if answer is NO_STREAM and self._replaced_at is not None and self.stream.exists:
-                self._replaced_at = min(self._replaced_at, self.now)
+            if answer is NO_STREAM:
+                self._noticed_at = min(self._noticed_at, self.now)
             self._doubts += 1
             self.scheduler.on_error(request, answer, self.now)
             return
@@ -431,6 +431,8 @@ class Simulation:
             self.scheduler.on_shards_error(answer, self.now)
         else:
             self._note("listed", *(shard.shard_id[-3:] for shard in answer))
+            if len(self.stream.incarnations) > 1 and answer in self.stream.shard_maps:
+                self._noticed_at = min(self._noticed_at, self.now)
             self.scheduler.on_shards(answer, self.now)
 
     # --- what becomes of the stream ---
@@ -457,13 +459,13 @@ class Simulation:
 
     def _delete(self) -> None:
         self.stream.delete()
+        self._noticed_at = inf
         self.faults["recreated"] += 1
         self._note("deleted")
         self._at(self.now + self._rng.random() * 3, self._create)
 
     def _create(self) -> None:
         self.stream.create(self._rng.randint(1, 9), self.now)
-        self._replaced_at = inf
         self._note("created", *(shard.shard_id[-3:] for shard in self.stream.shard_map))
 
     def _end_faults(self) -> None:

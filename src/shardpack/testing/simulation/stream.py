@@ -78,6 +78,11 @@ class SimulatedStream:
         """The open shards."""
         return self._maps[-1][1]
 
+    @property
+    def shard_maps(self) -> list[ShardMap]:
+        """How the open shards were since it was created."""
+        return [known for _, known in self._maps]
+
     def shard_map_at(self, time: float) -> ShardMap:
         """The open shards as they were, if it existed then."""
         return next((known for since, known in reversed(self._maps) if since <= time), self._maps[0][1])
