@@ -42,7 +42,10 @@ sp_added sp_bucket_add(sp_bucket *bucket, const sp_user_record *record, const sp
     sp_slice partition_key = record->partition_key, data = record->data;
     int first = bucket->record_count == 0;
     if (bucket->record_count >= limits->max_records) return SP_FULL;
-    if (!first && record->token - bucket->first_token > UINT32_MAX) return SP_FULL;
+    if (!first) { /* tokens rise, so that they can be looked for */
+        uint64_t token = record->token - bucket->first_token;
+        if (token > UINT32_MAX || token < bucket->records[bucket->record_count - 1].token) return SP_FULL;
+    }
 
     uint32_t key_index = sp_text_find(keys, &record->key_text, partition_key.data, bucket->partition_keys.bytes);
     int key_is_new = key_index == keys->count;

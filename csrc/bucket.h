@@ -80,8 +80,8 @@ static inline sp_bucket sp_bucket_make(uint32_t shard_index) {
 }
 
 /* Add a user record, unless the limits would be passed: then SP_FULL returns and nothing has changed; so it is with
- * SP_NO_MEMORY. An empty bucket takes any record: alone it can go raw. Full is a bucket too whose first token is larger
- * than the record's, or smaller by 2^32. */
+ * SP_NO_MEMORY. An empty bucket takes any record: alone it can go raw. Full is a bucket too whose last token is larger
+ * than the record's, or whose first one is smaller by 2^32. */
 sp_added sp_bucket_add(sp_bucket *bucket, const sp_user_record *record, const sp_bucket_limits *limits);
 
 /* Partition key of a user record, and its explicit hash key: 1, or 0 where it has none. */

@@ -137,6 +137,7 @@ def test_rerouting_keeps_each_keys_order(before, after, handed_out, in_buckets, 
     buckets = inbox.take(EVERYTHING)
     order = defaultdict(list)
     for bucket in buckets:
+        assert list(bucket.tokens()) == sorted(bucket.tokens())
         for record, token in zip(bucket.user_records(), bucket.tokens(), strict=True):
             key, _, explicit = record
             assert new.index_of(hash_key(key, explicit)) == bucket.shard_index

@@ -356,19 +356,22 @@ class Pump:
         scheduler.on_described(now, auto)
 
     def _reroute(self, scheduler: Scheduler, entries: Sequence[Entry], shard_map: ShardMap, now: float) -> None:
-        """Route user records, and all that wait, to the shards as they are now."""
-        old = [_lot(entry).bucket for entry in entries]
-        self._outstanding.difference_update(bucket.first_token for bucket in old)
-        maybe_stored = any(entry.maybe_stored for entry in entries)
+        """Route user records, and behind them all that wait here, to the shards as they are now."""
+        table = shard_map._table  # noqa: SLF001
         max_records = 1 if scheduler.auto_distribution else self._max_records
-        self.inbox.reroute(old, shard_map._table, max_records)  # noqa: SLF001
+        waiting = self.inbox.take(EVERYTHING)
+        old = [_lot(entry).bucket for entry in entries]
+        self.inbox.reroute(old, table, max_records)
+        self._outstanding.difference_update(bucket.first_token for bucket in old)
         fresh = []
         for bucket in self.inbox.take(EVERYTHING):
             entry = self._entry(scheduler, bucket, now)
-            entry.maybe_stored = maybe_stored
+            entry.maybe_stored = any(before.maybe_stored for before in entries)
+            entry.expires_at = min(before.expires_at for before in entries)
             self._outstanding.add(bucket.first_token)
             fresh.append(entry)
         scheduler.on_rerouted(fresh, now)
+        self.inbox.reroute(waiting, table, max_records)
 
     # --- outcomes ---
 
