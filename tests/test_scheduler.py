@@ -631,6 +631,16 @@ def test_a_missing_stream_is_looked_for_before_anything_is_sent():
     assert not a.maybe_stored
 
 
+def test_a_shard_of_another_stream_is_not_the_one_that_a_reply_named():
+    other = shards((0, 0, 0.2), (1, 0.2, 0.4), (2, 0.4, 1))
+    s = scheduler()
+    (a,) = offer(s, entry(1, 0.6, 0.9))
+    (request,) = send(s)
+    store(s, request, 1.0, 2)
+    assert reshard(s, other, 1.0) == [a]
+    assert a.maybe_stored
+
+
 def test_a_stream_that_list_shards_misses_too_has_failed():
     s = scheduler()
     (a,) = offer(s, entry(0))

@@ -466,11 +466,12 @@ class Scheduler:
         Where both shards, the one it was meant for and the one it is in, are as they were, the service has spread
         records itself: it does so still, or has stopped meanwhile. If no description tells, a second time does.
         """
+        another_stream = any(self._shards.get(shard.shard_id, shard) != shard for shard in shards.values())
         for entry in list(self._misplaced):
             assert entry.stored is not None
             meant, there = entry.shard_id, entry.stored.shard_id
-            if there not in shards or shards[there] != self._shards.get(there, shards[there]):
-                continue  # closed again, or another stream's
+            if another_stream or there not in shards:  # or closed again
+                continue
             if entry.contents.lie_in(shards[there]):
                 self._lanes[meant].queue.remove(entry)
                 self._settle_stored(entry, entry.stored, now)
