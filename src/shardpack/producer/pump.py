@@ -363,10 +363,12 @@ class Pump:
         old = [_lot(entry).bucket for entry in entries]
         self.inbox.reroute(old, table, max_records)
         self._outstanding.difference_update(bucket.first_token for bucket in old)
+        longest = max((entry.attempts for entry in entries), key=len, default=[])
         fresh = []
         for bucket in self.inbox.take(EVERYTHING):
             entry = self._entry(scheduler, bucket, now)
             entry.maybe_stored = any(before.maybe_stored for before in entries)
+            entry.attempts = list(longest)
             entry.expires_at = min(before.expires_at for before in entries)
             self._outstanding.add(bucket.first_token)
             fresh.append(entry)
