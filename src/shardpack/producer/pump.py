@@ -129,6 +129,7 @@ class Pump:
             "max_requests_in_flight": max_requests_in_flight,
         }
         self._marks: deque[tuple[int, float]] = deque()  # numbers of user records, and until when they were put
+        self._marked = 0  # the last of them
         self._outstanding: set[int] = set()  # first numbers of the entries that are the scheduler's
         self._flush_before = 0  # what has a lower number lingers no longer
         self._settled_before = 0  # what has a lower number has its outcome
@@ -231,27 +232,26 @@ class Pump:
 
     def _collect(self, scheduler: Scheduler, now: float) -> None:
         """Offer what is full, and what has lingered."""
-        if self.inbox.waiting:
-            self._marks.append((self.inbox.next_token, now))
         self.inbox.gather()
+        end = self.inbox.next_token  # read after: what is gathered is marked, perhaps with some that are not yet
+        if end > self._marked:
+            self._marks.append((end, now))
+            self._marked = end
+        marks = list(self._marks)
         before = self._flush_before
         while self._marks and (self._marks[0][1] <= now - self._linger or self._marks[0][0] <= before):
             before = max(before, self._marks.popleft()[0])
         for bucket in self.inbox.take(before):
-            self._offer(scheduler, bucket, now)
+            entry = self._entry(scheduler, bucket, _put_at(bucket, marks, now))
+            self._outstanding.add(bucket.first_token)
+            scheduler.offer(entry, now)
 
-    def _offer(self, scheduler: Scheduler, bucket: Bucket, now: float) -> None:
-        entry = self._entry(scheduler, bucket, now)
-        self._outstanding.add(bucket.first_token)
-        scheduler.offer(entry, now)
-
-    def _entry(self, scheduler: Scheduler, bucket: Bucket, now: float) -> Entry:
-        put_at = self._marks[0][1] if self._marks else now
+    def _entry(self, scheduler: Scheduler, bucket: Bucket, put_at: float) -> Entry:
         return Entry(
             shard_id=scheduler.shard_map[bucket.shard_index].shard_id,
             size=bucket.request_size,
             user_record_count=len(bucket),
-            expires_at=min(now, put_at) + self._ttl,
+            expires_at=put_at + self._ttl,
             contents=Lot(self.inbox, bucket),
             aggregated=bucket.aggregated,
         )
@@ -464,12 +464,16 @@ class Pump:
         scheduler = self._scheduler
         if scheduler is None:
             self._scheduler = scheduler = Scheduler(ShardMap.uniform(1), **self._new_scheduler)
+        self._flush(self.inbox.next_token)  # which was closed
         self._collect(scheduler, now)
-        for bucket in self.inbox.take(EVERYTHING):
-            self._offer(scheduler, bucket, now)
         scheduler.give_up_all(now, "ProducerClosed", "the producer was closed before it was stored")
         self._settle(scheduler)
         self._ended = True
+
+
+def _put_at(bucket: Bucket, marks: Sequence[tuple[int, float]], now: float) -> float:
+    """Return when a bucket's first user record was put, to a fraction of the linger."""
+    return next((at for end, at in marks if end > bucket.first_token), now)
 
 
 def _lot(entry: Entry) -> Lot:
