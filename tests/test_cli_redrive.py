@@ -151,7 +151,7 @@ def test_the_command_is_interrupted_and_goes_on(  # noqa: PLR0917 (fixtures)
             between.endpoint_url,
         ]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, env=command_environment)
-        while process.poll() is None and len(between.requests("PutRecords")) < 2:
+        while process.poll() is None and between.requests["PutRecords"] < 2:
             pass
         process.send_signal(with_what)
         told = process.communicate()[1].decode()
