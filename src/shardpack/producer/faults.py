@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from .scheduler import CallError, Fault
+from ..transport import THROTTLED
+from .entries import CallError, Fault
 
-THROTTLED = frozenset(
-    {
-        "KMSThrottlingException",
-        "LimitExceededException",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed"})
 """Credentials are refreshed by their provider, and then the same call succeeds."""
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from .._native.inbox import Inbox
 from .._native.router import Bucket
+from ..limits import MAX_RECORD_BYTES
 from ..records import KinesisRecord
 from ..shards import Shard, ShardMap
 from ..transport import Failed, Stored, StreamDescription, Transport
@@ -113,7 +114,7 @@ class Pump:
         one_shard = ShardMap.uniform(1)  # until the map is known everything waits in the inbox
         self.inbox = Inbox(
             one_shard._table,  # noqa: SLF001 - the library's own
-            max_record_bytes=1 << 20,
+            max_record_bytes=MAX_RECORD_BYTES,
             max_bytes=max_aggregate_bytes,
             max_records=max_aggregate_records,
             max_buffered=max_buffered_bytes,
@@ -135,7 +136,6 @@ class Pump:
         self._settled_before = 0  # what has a lower number has its outcome
         self._start_at: float | None = 0.0  # when to ask for the shards and the description next, before there are any
         self._start_failures = 0
-        self._description: StreamDescription | None = None
         self._ended = False
         self._calls = Callers(max_requests_in_flight + 2)
         self._thread = threading.Thread(target=self._run, name="shardpack-pump", daemon=True)
@@ -146,10 +146,6 @@ class Pump:
     @property
     def ended(self) -> bool:
         return not self._thread.is_alive()
-
-    def failure(self) -> CallError | None:
-        """Why nothing can be sent any more."""
-        return None if self._scheduler is None else self._scheduler.failed
 
     def tell(self, what: Callable[[float], None]) -> None:
         """Have something done by the pump, with the time."""
@@ -313,15 +309,15 @@ class Pump:
             self._start_failures += 1
             self._start_at = now + min(5.0, 0.1 * 2**self._start_failures)
             return
-        self._description = None if isinstance(description, CallError) else description
+        described = None if isinstance(description, CallError) else description
         options = dict(self._new_scheduler)
-        if self._description is not None:
-            options["limits"] = self._description.limits
+        if described is not None:
+            options["limits"] = described.limits
         if isinstance(shards, CallError):
             logger.warning("ListShards is not allowed: user records are sent one by one, and in no order")
             shards, self._max_records, options["ordering"] = ShardMap.uniform(1), 1, "none"
         self._scheduler = Scheduler(shards, **options)
-        auto = self._description is not None and self._description.auto_distribution
+        auto = described is not None and described.auto_distribution
         self._scheduler.on_described(now, False)
         self.inbox.reroute([], self._scheduler.shard_map._table, self._max_records)  # noqa: SLF001
         if auto:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from .._native.aggregate import Aggregator
 from ..consume import deaggregate
-from ..errors import ShardpackError
+from ..errors import DeliveryError
 from ..limits import Limits, put_payload_units
 from ..packing import pack
 from ..records import KinesisRecord
@@ -27,10 +27,6 @@ logger = logging.getLogger("shardpack.producer")
 
 FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 5.0
-
-
-class DeliveryError(ShardpackError):
-    """The service refused an entry for good, or accepted nothing of a shard for too long."""
 
 
 @dataclass(slots=True)

@@ -11,6 +11,19 @@ from ..limits import Limits
 from ..records import KinesisRecord
 from ..shards import ShardMap
 
+THROTTLED = frozenset(
+    {
+        "KMSThrottlingException",
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+"""Source: API reference of GetRecords, GetShardIterator and ListShards; common errors of AWS services."""
+
 
 class BrokenAnswerError(ShardpackError):
     """An answer without what it must have: cut off on its way, which boto3 takes for an answer that has nothing."""

@@ -5,20 +5,7 @@ from __future__ import annotations
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
-from . import BrokenAnswerError
-
-THROTTLED = frozenset(
-    {
-        "KMSThrottlingException",
-        "LimitExceededException",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-"""Source: API reference of GetRecords, GetShardIterator and ListShards; common errors of AWS services."""
+from . import THROTTLED, BrokenAnswerError
 
 UNREACHABLE = (BotocoreConnectionError, HTTPClientError, IncompleteReadError, BrokenAnswerError)
 
