@@ -153,8 +153,8 @@ uint32_t sp_router_route(sp_router *router) {
             .owner = stage->owners[i],
             .token = stage->tokens[i],
         };
-        sp_added added = stage->keyless[i] ? add_keyless(router, &record)
-                                           : add(router, &router->buckets[stage->shards[i]], &record);
+        sp_added added =
+            stage->keyless[i] ? add_keyless(router, &record) : add(router, &router->buckets[stage->shards[i]], &record);
         if (added == SP_NO_MEMORY) return i;
     }
     return stage->count;

@@ -39,9 +39,9 @@ typedef struct {
     sp_bucket_limits limits;
     sp_bucket *buckets; /* one a shard */
     sp_bucket_stack full, spare;
-    size_t full_size;    /* bytes that the full ones take sealed */
-    size_t spare_memory; /* bytes that the spare ones own */
-    sp_hash_key *places; /* for keyless user records; their turn comes round */
+    size_t full_size;                         /* bytes that the full ones take sealed */
+    size_t spare_memory;                      /* bytes that the spare ones own */
+    sp_hash_key *places;                      /* for keyless user records; their turn comes round */
     size_t place_count, place, places_passed; /* the last: how often the place has changed since they were said */
     uint32_t place_shard;
     sp_stage stage;
