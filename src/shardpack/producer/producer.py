@@ -109,7 +109,7 @@ class Producer:
         explicit_hash_key: int | str | None = None,
         *,
         timeout: float | None = None,
-    ) -> Receipt | None:
+    ) -> Receipt | Any:
         """Take one user record; returns its receipt, or ``None`` with ``receipts=False``.
 
         Waits for room where the buffer is full, ``timeout`` seconds at most (0: not at all).
@@ -130,7 +130,7 @@ class Producer:
         explicit_hash_keys: Iterable[int | str | None] | None = None,
         *,
         timeout: float | None = None,
-    ) -> Receipts | None:
+    ) -> Receipts | Any:
         """Take n user records, all or none; returns their receipts. Waits and raises as ``put``."""
         if self._closed:
             raise ProducerClosedError("the producer was closed")
