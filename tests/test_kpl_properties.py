@@ -13,6 +13,7 @@ from shardpack.producer.kpl_properties import NAMES, OBJECTS, producer_options
 from shardpack.producer.producer import Producer
 
 KPL = json.loads(Path(__file__).with_name("data").joinpath("kpl_names.json").read_text())
+DOCS = Path(__file__).parent.parent / "docs" / "producing.md"
 OF_1_1 = {"DescribeStreamSummaryIntervalMs", "RecordDistributionStrategyDefault"}
 
 
@@ -224,3 +225,9 @@ def test_a_producer_made_of_them_delivers(local_kinesis):
     with Producer.from_kpl_properties(properties, "kpl-properties", client=local_kinesis.client()) as producer:
         receipts = producer.put_many(["a"] * 3, [b"1", b"2", b"3"])
     assert len({receipt.result(0).sequence_number for receipt in receipts}) == 3
+
+
+def test_the_docs_have_every_key_and_every_metric():
+    rows = re.findall(r"^\| (`.*?) \|", DOCS.read_text(), re.MULTILINE)
+    names = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert names >= {*NAMES.values(), *KPL["metrics"]}
