@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Literal
 
@@ -87,6 +87,21 @@ class Producer:
         self._inbox: Inbox | _NoInbox = _NoInbox(self)
         _alive.add(self)
 
+    @classmethod
+    def from_kpl_properties(
+        cls, properties: Mapping[str, object], stream_name: str | None = None, **options: Any
+    ) -> Producer:
+        """Make a producer that does what a configuration of the Kinesis Producer Library says.
+
+        ``properties`` are the keys and values of its file, ``RecordMaxBufferedTime`` and so on; what they do not say is
+        as everywhere here. ``options`` are those of ``Producer`` and go before them. Keys that change nothing here are
+        named in one warning. Raises ``ValueError`` for unknown keys, for values that the KPL refuses, and for those
+        that cannot be honoured, as ``FailIfThrottled=true``. ``docs/producing.md`` has what becomes of each.
+        """
+        from .kpl_properties import producer_options  # noqa: PLC0415 - for those who come from there
+
+        return cls(stream_name, **producer_options(properties, options))
+
     def put(
         self,
         partition_key: str | bytes,
@@ -94,7 +109,7 @@ class Producer:
         explicit_hash_key: int | str | None = None,
         *,
         timeout: float | None = None,
-    ) -> Receipt | None:
+    ) -> Receipt | Any:
         """Take one user record; returns its receipt, or ``None`` with ``receipts=False``.
 
         Waits for room where the buffer is full, ``timeout`` seconds at most (0: not at all).
@@ -115,7 +130,7 @@ class Producer:
         explicit_hash_keys: Iterable[int | str | None] | None = None,
         *,
         timeout: float | None = None,
-    ) -> Receipts | None:
+    ) -> Receipts | Any:
         """Take n user records, all or none; returns their receipts. Waits and raises as ``put``."""
         if self._closed:
             raise ProducerClosedError("the producer was closed")
@@ -189,21 +204,12 @@ class Producer:
 
 
 def _transport(stream_name: str | None, stream_arn: str | None, client: Any, requests_in_flight: int) -> Transport:
-    from ..transport.boto3 import Boto3Transport  # noqa: PLC0415 - a client library, only where it is used
+    from ..transport.boto3 import Boto3Transport, ClientSettings  # noqa: PLC0415 - a client library, where it is used
 
     if client is None:
-        import boto3  # noqa: PLC0415
-        from botocore.config import Config  # noqa: PLC0415
-
-        client = boto3.client(
-            "kinesis",
-            config=Config(
-                retries={"total_max_attempts": 1},  # the scheduler retries, in order
-                max_pool_connections=requests_in_flight + 2,
-                connect_timeout=6,
-                read_timeout=6,
-            ),
-        )
+        client = ClientSettings()
+    if isinstance(client, ClientSettings):
+        client = client.client(requests_in_flight + 2)
     return Boto3Transport(client, stream_name, stream_arn=stream_arn)
 
 
