@@ -139,9 +139,9 @@ cdef class Inbox:
             if number == self.block_number:
                 return self.block
             block = Block()
-            if number == <int64_t>(self.front.first_token + <uint64_t>self.front.count) // BLOCK != self.block_number:
-                self.blocks[number] = block
-                self.block, self.block_number = block, number
+            if number == <int64_t>(self.front.first_token + <uint64_t>self.front.count) // BLOCK:
+                # there may be one: a put_many that found no room was to go beyond it
+                self.block, self.block_number = self.blocks.setdefault(number, block), number
 
     @cython.critical_section
     cdef object append(self, Intake checked):
