@@ -161,7 +161,6 @@ class Pump:
         self._start_failures = 0
         self._taken: deque[Bucket] = deque()  # that are not offered yet
         self._held: list[_GivenUp] = []  # that hold others back
-        self._next_place = random.randrange(2**32)
         self._ended = False
         self._calls = Callers(max_requests_in_flight + 2)
         self._thread = threading.Thread(target=self._run, name="shardpack-pump", daemon=True)
@@ -318,9 +317,9 @@ class Pump:
         shards = scheduler.shard_map
         places: list[int] = []
         wanted = ONE_BY_ONE_PLACES if scheduler.auto_distribution or self._max_records == 1 else PLACES
-        for _ in range(4 * wanted):
-            shard = shards[self._next_place % len(shards)]
-            self._next_place += 1
+        first = random.randrange(len(shards))
+        for i in range(first, first + 4 * wanted):
+            shard = shards[i % len(shards)]
             if random.random() < scheduler.free_capacity(shard.shard_id, now):
                 places.append(random.randint(shard.starting_hash_key, shard.ending_hash_key))
                 if len(places) == wanted:
