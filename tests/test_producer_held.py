@@ -42,6 +42,7 @@ def held(tmp_path):
         after_failure="stop",
         dead_letters=letters,
         on_settled=told.extend,
+        close_timeout_s=1,
     )
     receipts = [producer.put("k", b"0")]
     receipts[0].result(10)
