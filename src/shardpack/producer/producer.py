@@ -15,8 +15,9 @@ from .._native.receipt import Receipt
 from ..errors import BufferFullError, FlushTimeoutError, ProducerClosedError
 from ..transport import Transport
 from .dead_letters import DeadLetterSink
-from .pump import Pump, SettledRecord, Totals
+from .pump import Pump, SettledRecord
 from .receipts import Receipts, Register
+from .stats import Stats
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -80,6 +81,7 @@ class Producer:
             )
 
         self._begin = begin
+        self._max_buffered = max_buffered_bytes
         self._close_timeout = close_timeout_s
         self._closed = False
         self._starting = threading.Lock()
@@ -144,10 +146,14 @@ class Producer:
         if not closed and self._pump is not None:
             self._pump.stop(self._close_timeout)
 
-    @property
-    def totals(self) -> Totals:
-        """What has become of everything so far."""
-        return Totals() if self._pump is None else self._pump.totals
+    def stats(self, *, shards: bool = True) -> Stats:
+        """Return what has been done since the first ``put``, and what waits now. Any thread may ask, at any time.
+
+        It costs tens of microseconds, and about one for each shard; without ``shards`` those are left out.
+        """
+        if self._pump is None:
+            return Stats(max_buffered_bytes=self._max_buffered)
+        return self._pump.stats(shards=shards)
 
     def __enter__(self) -> Producer:
         return self

@@ -17,7 +17,7 @@ from time import monotonic, time
 from typing import Any
 
 from .._native.inbox import Inbox
-from .._native.router import Bucket
+from .._native.router import AROUND_ONE, Bucket
 from ..limits import MAX_RECORD_BYTES
 from ..records import KinesisRecord
 from ..shards import Shard, ShardMap
@@ -28,6 +28,7 @@ from .entries import CallError, Entry, Fault, Request, Settlement, Status
 from .faults import call_error
 from .receipts import Register, Settled
 from .scheduler import Scheduler, Wish
+from .stats import Meter, Stats
 
 logger = logging.getLogger("shardpack.producer")
 
@@ -44,6 +45,7 @@ class Lot:
 
     inbox: Inbox
     bucket: Bucket
+    offered_at: float
     record: KinesisRecord | None = None
 
     def lie_in(self, shard: Shard) -> bool:
@@ -65,18 +67,6 @@ class SettledRecord:
     def user_records(self) -> list[tuple[str, bytes, int | None]]:
         """Return partition key, data and explicit hash key of each, in order; made when asked for."""
         return self._bucket.user_records()
-
-
-@dataclass(slots=True)
-class Totals:
-    """What has become of everything so far."""
-
-    user_records_stored: int = 0
-    user_records_failed: int = 0
-    kinesis_records_stored: int = 0
-    bytes_stored: int = 0
-    requests: int = 0
-    retries: int = 0
 
 
 class Pump:
@@ -102,7 +92,7 @@ class Pump:
     ) -> None:
         self.transport = transport
         self.stream = stream
-        self.totals = Totals()
+        self.meter = Meter()
         self.register = register
         self.room = threading.Condition()
         """Notified whenever the inbox has more room, and when the pump ends."""
@@ -131,7 +121,7 @@ class Pump:
         }
         self._marks: deque[tuple[int, float]] = deque()  # numbers of user records, and until when they were put
         self._marked = 0  # the last of them
-        self._outstanding: set[int] = set()  # first numbers of the entries that are the scheduler's
+        self._outstanding: dict[int, float] = {}  # first numbers of the scheduler's entries, and when they were put
         self._flush_before = 0  # what has a lower number lingers no longer
         self._settled_before = 0  # what has a lower number has its outcome
         self._start_at: float | None = 0.0  # when to ask for the shards and the description next, before there are any
@@ -150,6 +140,12 @@ class Pump:
     def tell(self, what: Callable[[float], None]) -> None:
         """Have something done by the pump, with the time."""
         self._events.put(what)
+
+    def stats(self, *, shards: bool) -> Stats:
+        """Return what has been done so far, of each shard too if wanted."""
+        marked = [at for _, at in list(self._marks)[:1]]
+        put_at = marked + list(self._outstanding.values())
+        return self.meter.stats(self.inbox, self._scheduler, put_at, monotonic(), shards=shards)
 
     def flush(self, timeout: float | None) -> int:
         """Wait until everything put so far has its outcome. Returns how many user records have not, after the time."""
@@ -228,7 +224,10 @@ class Pump:
 
     def _collect(self, scheduler: Scheduler, now: float) -> None:
         """Offer what is full, and what has lingered."""
+        since = self.inbox.since
         self.inbox.gather()
+        if since is not None:
+            self.meter.stage.add(now - since)
         end = self.inbox.next_token  # read after: what is gathered is marked, perhaps with some that are not yet
         if end > self._marked:
             self._marks.append((end, now))
@@ -238,27 +237,31 @@ class Pump:
         while self._marks and (self._marks[0][1] <= now - self._linger or self._marks[0][0] <= before):
             before = max(before, self._marks.popleft()[0])
         for bucket in self.inbox.take(before):
-            entry = self._entry(scheduler, bucket, _put_at(bucket, marks, now))
-            self._outstanding.add(bucket.first_token)
-            scheduler.offer(entry, now)
+            put_at = _put_at(bucket, marks, now)
+            self._outstanding[bucket.first_token] = put_at
+            self.meter.linger.add(now - put_at)
+            scheduler.offer(self._entry(scheduler, bucket, put_at, now), now)
 
-    def _entry(self, scheduler: Scheduler, bucket: Bucket, put_at: float) -> Entry:
+    def _entry(self, scheduler: Scheduler, bucket: Bucket, put_at: float, now: float) -> Entry:
         return Entry(
             shard_id=scheduler.shard_map[bucket.shard_index].shard_id,
             size=bucket.request_size,
             user_record_count=len(bucket),
             expires_at=put_at + self._ttl,
-            contents=Lot(self.inbox, bucket),
+            contents=Lot(self.inbox, bucket, now),
             aggregated=bucket.aggregated,
         )
 
     def _send(self, scheduler: Scheduler, now: float) -> None:
         requests = list(scheduler.requests(now))
-        lots = [lot for request in requests for lot in map(_lot, request.entries) if lot.record is None]
+        lots: list[Lot] = []
+        for request in requests:
+            new = [lot for lot in map(_lot, request.entries) if lot.record is None]
+            self.meter.on_sent(request, [now - lot.offered_at for lot in new])
+            lots += new
         for lot, record in zip(lots, self.inbox.seal([lot.bucket for lot in lots]), strict=True):
             lot.record = record
         for request in requests:
-            self.totals.requests += 1
             self._calls.submit(self._call, scheduler, request)
 
     def _call(self, scheduler: Scheduler, request: Request) -> None:
@@ -268,13 +271,17 @@ class Pump:
             self.tell(lambda now: self._on_reply(scheduler, request, outcomes, now))
         except Exception as error:  # noqa: BLE001 - whatever a client raises is an outcome of its records
             failure = call_error(error)
-            self.tell(lambda now: scheduler.on_error(request, failure, now))
+            self.tell(lambda now: self._on_error(scheduler, request, failure, now))
 
     def _on_reply(
         self, scheduler: Scheduler, request: Request, outcomes: Sequence[Stored | Failed], now: float
     ) -> None:
-        self.totals.retries += sum(isinstance(outcome, Failed) for outcome in outcomes)
+        self.meter.on_answer(request, [each.error_code for each in outcomes if isinstance(each, Failed)], now)
         scheduler.on_reply(request, outcomes, now)
+
+    def _on_error(self, scheduler: Scheduler, request: Request, error: CallError, now: float) -> None:
+        self.meter.on_answer(request, [error.error_code] * len(request.entries), now)
+        scheduler.on_error(request, error, now)
 
     # --- shards ---
 
@@ -358,15 +365,16 @@ class Pump:
         waiting = self.inbox.take(EVERYTHING)
         old = [_lot(entry).bucket for entry in entries]
         self.inbox.reroute(old, table, max_records)
-        self._outstanding.difference_update(bucket.first_token for bucket in old)
+        for bucket in old:
+            self._outstanding.pop(bucket.first_token, None)
         longest = max((entry.attempts for entry in entries), key=len, default=[])
         fresh = []
         for bucket in self.inbox.take(EVERYTHING):
-            entry = self._entry(scheduler, bucket, now)
+            entry = self._entry(scheduler, bucket, now, now)
             entry.maybe_stored = any(before.maybe_stored for before in entries)
             entry.attempts = list(longest)
             entry.expires_at = min(before.expires_at for before in entries)
-            self._outstanding.add(bucket.first_token)
+            self._outstanding[bucket.first_token] = entry.expires_at - self._ttl
             fresh.append(entry)
         scheduler.on_rerouted(fresh, now)
         self.inbox.reroute(waiting, table, max_records)
@@ -383,8 +391,10 @@ class Pump:
         letters: list[DeadLetter] = []
         for settlement in settlements:
             bucket = _lot(settlement.entry).bucket
-            size += bucket.buffered_size
-            self._count(settlement)
+            self._outstanding.pop(bucket.first_token, None)
+            buffered = bucket.buffered_size
+            size += buffered
+            self._count(settlement, buffered - AROUND_ONE * len(bucket))
             if self.register is not None:
                 settled.append(Settled(settlement, bucket.tokens()))
             if self._on_settled is not None:
@@ -396,7 +406,6 @@ class Pump:
         if self.register is not None:
             self.register.settle(settled)
         self.inbox.settled(size)
-        self._outstanding.difference_update(_lot(s.entry).bucket.first_token for s in settlements)
         with self.room:
             self.room.notify_all()
         if self._on_settled is not None:
@@ -405,14 +414,11 @@ class Pump:
             except Exception:
                 logger.exception("on_settled failed")
 
-    def _count(self, settlement: Settlement) -> None:
+    def _count(self, settlement: Settlement, user_size: int) -> None:
         entry = settlement.entry
-        if settlement.status is Status.STORED:
-            self.totals.user_records_stored += entry.user_record_count
-            self.totals.kinesis_records_stored += 1
-            self.totals.bytes_stored += entry.size
-        else:
-            self.totals.user_records_failed += entry.user_record_count
+        record = _lot(entry).record
+        self.meter.on_settled(settlement, 0 if record is None else record.size, user_size)
+        if settlement.status is not Status.STORED:
             logger.warning(
                 "%d user records for %s are %s: %s %s",
                 entry.user_record_count,
@@ -454,7 +460,7 @@ class Pump:
         self._flush_before = max(self._flush_before, before)
 
     def _unsettled(self) -> int:
-        return self.inbox.next_token - self.totals.user_records_stored - self.totals.user_records_failed
+        return self.inbox.next_token - self.meter.user_records_settled
 
     def _end(self, now: float) -> None:
         scheduler = self._scheduler
