@@ -403,6 +403,28 @@ def test_threads_put_side_by_side():
     assert seen == {f"{name}": list(range(3000)) for name in range(4)}
 
 
+def test_receipts_put_before_and_after_many_that_found_no_room():
+    seen, gates = threading.Event(), [threading.Event(), threading.Event()]
+
+    def fail(_entries):
+        gate = gates[seen.is_set()]
+        seen.set()
+        gate.wait(10)
+
+    with Producer(transport=Shards(fail=fail), linger_ms=1, max_buffered_bytes=4000 * (1 + 10 + 64)) as producer:
+        receipts = [producer.put("a", b"0123456789")]
+        assert seen.wait(10)
+        receipts += [producer.put("a", b"0123456789") for _ in range(3999)]
+        with pytest.raises(BufferFullError):  # it would go beyond the 4,096 whose outcomes are kept together
+            producer.put_many(["a"] * 200, [b""] * 200, timeout=0)
+        gates[0].set()
+        receipts[0].result(10)
+        receipts.append(producer.put("a", b""))
+        gates[1].set()
+        producer.flush(10)
+        assert all(receipt.done() for receipt in receipts)
+
+
 def test_receipts_that_nobody_holds_are_forgotten():
     with Producer(transport=Shards(), linger_ms=1) as producer:
         for _ in range(10):

@@ -168,6 +168,21 @@ def test_other_threads_see_every_record_once():
     assert puts == sorted(puts)
 
 
+def test_what_is_resumed_is_counted_once():
+    transport = Shards(1, fail=lambda _: [Failed("InvalidArgumentException", "no")] if refusing else None)
+    refusing = [True]
+    with Producer(transport=transport, linger_ms=0, max_aggregate_records=1, after_failure="stop") as producer:
+        producer.put("device-7", b"1")
+        producer.flush(10)
+        assert producer.stats().user_records_failed == 1
+        refusing.clear()
+        producer.resume()
+        producer.put("device-7", b"2")
+        producer.flush(10)
+    stats = producer.stats()
+    assert (stats.user_records_put, stats.user_records_stored, stats.user_records_failed) == (2, 2, 0)
+
+
 def test_shards_are_left_out_where_they_are_not_wanted():
     with Producer(transport=Shards(), linger_ms=1) as producer:
         put_all(producer, 10)

@@ -28,7 +28,7 @@ cdef class Inbox:
 
     ``put`` and ``put_many`` may be called from any thread. Everything else is the pump's, one call at a time.
     A user record of more than ``max_record_bytes`` with its partition key is refused; one bucket takes ``max_bytes``
-    sealed and ``max_records``.
+    sealed and ``max_records``. ``None`` for a partition key is a user record without one (`place`).
 
     ``buffered`` counts the bytes of what was put and not yet said to be ``settled``, each user record with 64 bytes
     more. From ``max_buffered`` on nothing is taken, so it is passed by one call at most; nor once it was closed.
@@ -62,7 +62,8 @@ cdef class Inbox:
         self.max_buffered = PY_SSIZE_T_MAX if max_buffered is None else max_buffered
         self.wake, self.register, self.blocks, self.block_number = wake, register, {}, -1
         self.max_record_bytes, self.max_bytes = max_record_bytes, max_bytes
-        self.front, self.back, self.outputs = Intake(max_record_bytes), Intake(max_record_bytes), Outputs()
+        self.front, self.back = Intake(max_record_bytes, True), Intake(max_record_bytes, True)
+        self.outputs = Outputs()
         self.rerouting = []
         self.router = Router(table, max_bytes, UINT32_MAX if max_records is None else max_records)
 
@@ -79,7 +80,7 @@ cdef class Inbox:
         cdef Intake checked
         taken = self.put_plain(partition_key, data, explicit_hash_key)
         if taken is False:
-            checked = Intake(self.max_record_bytes)
+            checked = Intake(self.max_record_bytes, True)
             checked.add(partition_key, data, explicit_hash_key)
             taken = self.append(checked)
             if taken is not None:
@@ -98,7 +99,7 @@ cdef class Inbox:
         cdef object keys = sequence_of(partition_keys, "partition keys", "str or bytes")
         cdef object values = sequence_of(datas, "datas", "bytes")
         cdef object explicit = None
-        cdef Intake checked = Intake(self.max_record_bytes)
+        cdef Intake checked = Intake(self.max_record_bytes, True)
         demand_one_for_one(keys, values, "partition keys and datas")
         if explicit_hash_keys is not None:
             explicit = sequence_of(explicit_hash_keys, "explicit hash keys", "int, str or None")
@@ -117,7 +118,7 @@ cdef class Inbox:
         """
         cdef Intake front
         cdef Block block = None
-        if not (is_plain_key(<PyObject *>key) and PyBytes_CheckExact(data) and (
+        if not ((key is None or is_plain_key(<PyObject *>key)) and PyBytes_CheckExact(data) and (
             explicit is None or PyLong_CheckExact(explicit) or PyUnicode_CheckExact(explicit)
         )):
             return False
@@ -129,7 +130,8 @@ cdef class Inbox:
         if front.count == 0:
             self.front_since = monotonic()
         front.add(key, data, explicit)
-        self.buffered += <Py_ssize_t>front.data_sizes[front.count - 1] + front.keys.sizes[front.count - 1] + AROUND_ONE
+        self.buffered += (
+            <Py_ssize_t>front.data_sizes[front.count - 1] + front.keys.sizes[front.count - 1] + (key is None) + AROUND_ONE)
         if block is None:
             return True
         return new_receipt(block, self.register, front.first_token + <uint64_t>front.count - 1)
@@ -143,16 +145,17 @@ cdef class Inbox:
             if number == self.block_number:
                 return self.block
             block = Block()
-            if number == <int64_t>(self.front.first_token + <uint64_t>self.front.count) // BLOCK != self.block_number:
-                self.blocks[number] = block
-                self.block, self.block_number = block, number
+            if number == <int64_t>(self.front.first_token + <uint64_t>self.front.count) // BLOCK:
+                # there may be one: a put_many that found no room was to go beyond it
+                self.block, self.block_number = self.blocks.setdefault(number, block), number
 
     @cython.critical_section
     cdef object append(self, Intake checked):
         """The number of the first one, and the blocks of all or ``None``; ``None`` where there is no room."""
         cdef Intake front
         cdef uint64_t first
-        cdef Py_ssize_t size = <Py_ssize_t>(checked.size + checked.keys.size) + AROUND_ONE * checked.count
+        cdef Py_ssize_t size = (
+            <Py_ssize_t>(checked.size + checked.keys.size) + checked.keyless + AROUND_ONE * checked.count)
         cdef list blocks = None
         cdef Py_ssize_t count = checked.count
         cdef object taken
@@ -226,6 +229,23 @@ cdef class Inbox:
         if self.back.count == 0:
             self.turn()
         self.router.gather(self.back)
+
+    @property
+    def keyless(self):
+        """How many user records without a partition key were put since ``gather``."""
+        return self.front.keyless + self.back.keyless
+
+    @property
+    def wants_places(self):
+        """Whether keyless user records have moved on to another bucket since ``place``, or it was never called."""
+        return self.router.c.place_count == 0 or self.router.c.places_passed > 0
+
+    def place(self, list hash_keys not None):
+        """Say where keyless user records go, when the bucket they go to now is full or was taken: hash keys, in turn.
+
+        Their partition key becomes ``-``, and their explicit hash key the one of their bucket.
+        """
+        self.router.place(hash_keys)
 
     def take(self, uint64_t before=0):
         """Return the buckets that are full, and those whose first user record has a lower number than ``before``."""

@@ -29,6 +29,8 @@ cdef extern from "router.h" nogil:
         size_t count
     ctypedef struct sp_router:
         sp_bucket *buckets
+        size_t place_count
+        size_t places_passed
         sp_bucket_stack full
         size_t full_size
         sp_stage stage
@@ -59,6 +61,7 @@ cdef class Router:
     cdef list hand_over(self)
     cdef int detach_before(self, uint64_t token) except -1
     cdef int reroute(self, Bucket bucket) except -1
+    cdef int place(self, list hash_keys) except -1
 
 
 cdef class Bucket:

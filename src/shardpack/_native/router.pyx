@@ -33,6 +33,7 @@ cdef extern from "router.h" nogil:
         sp_router *router, const sp_shard_table *shards,
         void (*md5)(const sp_slice *, size_t, uint8_t *) noexcept nogil, sp_bucket_limits limits)
     uint32_t sp_router_route(sp_router *router)
+    bint sp_router_place(sp_router *router, const sp_hash_key *places, size_t count)
     bint sp_router_detach(sp_router *router)
     bint sp_router_detach_one(sp_router *router, uint32_t shard)
     bint sp_router_reroute(sp_router *router, const sp_bucket *bucket, size_t *done)
@@ -235,6 +236,21 @@ cdef class Router:
             i += 1
         sp_router_forget(self.c, i)
         return buckets
+
+    cdef int place(self, list hash_keys) except -1:
+        """Say where keyless user records go when the bucket is full that they go to now."""
+        cdef size_t n = <size_t>len(hash_keys), i = 0
+        cdef sp_hash_key *places = <sp_hash_key *>malloc((n + 1) * sizeof(sp_hash_key))
+        try:
+            if places == NULL:
+                raise MemoryError
+            for i in range(n):
+                read_explicit_hash_key(hash_keys[i], &places[i], NO_POSITION)
+            if not sp_router_place(self.c, places, n):
+                raise MemoryError
+        finally:
+            free(places)
+        return 0
 
     cdef int detach_before(self, uint64_t token) except -1:
         """Queue up as full those buckets whose first user record came before this one."""
