@@ -55,7 +55,7 @@ def test_everything_is_stored_in_the_order_of_its_key():
     with Producer(transport=transport, linger_ms=5) as producer:
         put_all(producer, 20_000)
     in_order(transport, 20_000)
-    assert producer.totals.user_records_stored == 20_000
+    assert producer.stats().user_records_stored == 20_000
 
 
 def test_a_receipt_says_where_its_record_is():
@@ -166,7 +166,7 @@ def test_what_cannot_be_sent_fails_fast():
                 receipt.result(5)
             assert raised.value.error_code == "AccessDeniedException"
             assert not raised.value.maybe_stored
-        assert producer.totals.user_records_failed == 10
+        assert producer.stats().user_records_failed == 10
 
 
 def test_one_poisonous_record_fails_alone():
@@ -249,7 +249,7 @@ def test_a_put_that_meets_the_closing_is_stored_or_refused():
     producer.close()
     for thread in threads:
         thread.join()
-    assert len(taken) == len(transport.user_records()) == producer.totals.user_records_stored
+    assert len(taken) == len(transport.user_records()) == producer.stats().user_records_stored
 
 
 def test_outcomes_in_bulk_and_a_callback_that_fails():
@@ -444,7 +444,7 @@ def test_a_fork_begins_empty_and_the_parent_goes_on(local_kinesis, command_envir
         "    os._exit(0)\n"
         "assert os.waitpid(child, 0)[1] == 0\n"
         "producer.close()\n"
-        "assert producer.totals.user_records_stored == 100\n"
+        "assert producer.stats().user_records_stored == 100\n"
     )
     subprocess.run(
         [sys.executable, "-c", script, stream, local_kinesis.endpoint_url],
