@@ -1,33 +1,27 @@
 """Send a million small readings in order: python produce.py STREAM."""
 
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Sequence
 
-import boto3
-
-from shardpack import Aggregator, Boto3Transport
-from shardpack.producer.send import OrderedSender
-
-
-def readings() -> Iterator[tuple[list[str], list[bytes]]]:
-    for minute in range(100):
-        yield (
-            [f"device-{device}" for device in range(10_000)],
-            [b'{"minute": %d, "celsius": 21.5}' % minute for _ in range(10_000)],
-        )
+from shardpack import Producer, SettledRecord
 
 
 def main(stream_name: str) -> None:
-    sender = OrderedSender(Boto3Transport(boto3.client("kinesis"), stream_name))
-    aggregator = Aggregator(sender.shard_map)
-    for keys, datas in readings():
-        aggregator.add_many(keys, datas)
-        sender.send(aggregator.take(), aggregator.shard_map)
-        if aggregator.shard_map is not sender.shard_map:  # the stream was resharded meanwhile
-            sender.send(aggregator.flush(), aggregator.shard_map)
-            aggregator = Aggregator(sender.shard_map)
-    sender.send(aggregator.flush(), aggregator.shard_map)
-    print(f"{sender.report.user_records:,} readings in {sender.report.kinesis_records:,} Kinesis records")
+    became: Counter[str] = Counter()
+
+    def count(records: Sequence[SettledRecord]) -> None:  # on the producer's thread: be quick
+        for record in records:
+            became["stored" if record.stored else "not stored"] += record.user_record_count
+            became["Kinesis records"] += 1
+
+    devices = [f"device-{device}" for device in range(10_000)]
+    with Producer(stream_name, receipts=False, on_settled=count) as producer:
+        for minute in range(100):
+            producer.put_many(devices, [b'{"minute": %d, "celsius": 21.5}' % minute for _ in devices])
+    print(f"{became['stored']:,} readings in {became['Kinesis records']:,} Kinesis records")
+    if became["not stored"]:
+        sys.exit(f"{became['not stored']:,} readings are not stored, or perhaps not")
 
 
 if __name__ == "__main__":

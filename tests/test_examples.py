@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 from aws_lambda_powertools import Logger
 from lambda_events import event_of, sequence_numbers
 
-from shardpack import Aggregator, Boto3Transport, ShardMap
+from shardpack import Aggregator, Boto3Transport, DeliveryError, Producer, ShardMap
 from shardpack.consume.aws_lambda import each_user_record
+from shardpack.testing import FaultProxy, faults, history
 from shardpack.testing.local_kinesis import wait_until_active
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -48,6 +50,58 @@ def test_what_produce_sends_consume_reads(local_kinesis, run):
     assert len(lines) == 1_000_000
     minutes = [int(data.split(":")[1].split(",")[0]) for _, _, key, data in lines if key == "device-77"]
     assert minutes == list(range(100))
+
+
+def test_what_is_put_before_sigterm_is_stored(local_kinesis, command_environment):
+    local_kinesis.create_stream("until-sigterm", 2)
+    process = subprocess.Popen(
+        [sys.executable, EXAMPLES / "produce_until_sigterm.py", "until-sigterm"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=command_environment | {"AWS_ENDPOINT_URL_KINESIS": local_kinesis.endpoint_url},
+    )
+    assert process.stdout.readline() == "putting\n"
+    process.terminate()
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    put, stored, failed = (int(number.replace(",", "")) for number in re.findall(r"[0-9,]*[0-9]", said))
+    assert (put, failed) == (stored, 0)
+    assert put > 0
+    assert readings_in(local_kinesis.client(), "until-sigterm") == list(range(put))
+
+
+def readings_in(client, stream_name):
+    shards = history.read_all(client, stream_name, kcl_rule=True)
+    return sorted(json.loads(record.data)["reading"] for shard in shards for record in shard.records)
+
+
+def test_what_is_acknowledged_is_stored(local_kinesis, run):
+    local_kinesis.create_stream("acknowledged", 2)
+    assert run("acknowledge_upstream.py", "acknowledged") == "20,000 messages are stored and acknowledged\n"
+    assert readings_in(local_kinesis.client(), "acknowledged") == list(range(20_000))
+
+
+def test_what_cannot_be_stored_is_not_acknowledged(local_kinesis):
+    example = load("acknowledge_upstream.py")
+    local_kinesis.create_stream("not-acknowledged", 1)
+    upstream = example.Upstream([("device-7", b'{"reading": %d}' % i) for i in range(50)])
+    with FaultProxy(local_kinesis.endpoint_url, seed=1) as proxy:
+        options = {"linger_ms": 1, "record_ttl_ms": 300, "close_timeout_s": 1}
+        with Producer("not-acknowledged", client=proxy.client(), **options) as producer:
+            upstream.messages.insert(20, ("device-7", b"the stream is away from here on"))
+            poll, away = upstream.poll, faults.Error("AccessDeniedException", operations="PutRecords")
+
+            def poll_until_away(timeout):
+                if upstream._next == 20:
+                    producer.flush(10)
+                    proxy.faults = [away]
+                return poll(timeout)
+
+            upstream.poll = poll_until_away
+            with pytest.raises(DeliveryError):
+                example.pass_on(upstream, producer)
+    assert upstream.acknowledged <= 20
+    assert readings_in(local_kinesis.client(), "not-acknowledged") == list(range(20))
 
 
 def put(client, stream_name, shard_map, keys):

@@ -10,7 +10,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import overload
 
 from .._native.receipt import BLOCK, Block, Receipt, receipt_of
 from ..errors import DeliveryError, RecordExpiredError
@@ -69,6 +69,11 @@ class Register:
             block.settled.remove(settled)
             block.count -= count
 
+    def forget(self) -> None:
+        """In a process that was forked off: the outcomes are told in the other one."""
+        self._settled = Signal()
+        self._ended = "it was put before the fork, and is the parent process's to deliver"
+
     def end(self, why: str) -> None:
         """Nothing is settled any more; whoever waits still is told why."""
         self._ended = why
@@ -103,7 +108,11 @@ class Receipts(Sequence[Receipt]):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Receipt: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Receipt]: ...
+    def __getitem__(self, index: int | slice) -> Receipt | list[Receipt]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(self._count))]
         if not -self._count <= index < self._count:
