@@ -235,12 +235,14 @@ def test_keyless_records_fill_one_bucket_after_the_other():
 def test_keyless_records_move_on_when_their_bucket_is_taken():
     shard_map = ShardMap.uniform(8)
     inbox = inbox_for(shard_map)
+    assert inbox.wants_places
     inbox.place([shard.starting_hash_key for shard in shard_map])
+    assert not inbox.wants_places
     for i in range(8):
         inbox.put(None, b"x")
         inbox.gather()
         assert [bucket.shard_index for bucket in inbox.take(EVERYTHING)] == [i]
-    assert inbox.places_passed == 8
+    assert inbox.wants_places
 
 
 def test_the_place_of_keyless_records_stays_when_others_are_said():

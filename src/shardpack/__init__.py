@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from .limits import Limits
     from .packing import pack
+    from .producer.aio import AsyncProducer
     from .producer.dead_letters import DeadLetter, DeadLetterError, DeadLetterSink, SQLiteDeadLetters
     from .producer.entries import Attempt
     from .producer.producer import Producer
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Aggregator",
+    "AsyncProducer",
     "Attempt",
     "Boto3Transport",
     "BufferFullError",
@@ -122,6 +124,7 @@ _MODULES = {
     ".packing": ("pack",),
     ".producer.dead_letters": ("DeadLetter", "DeadLetterError", "DeadLetterSink", "SQLiteDeadLetters"),
     ".producer.entries": ("Attempt",),
+    ".producer.aio": ("AsyncProducer",),
     ".producer.producer": ("Producer",),
     ".producer.pump": ("SettledRecord",),
     ".producer.receipts": ("Outcome", "Receipts"),

@@ -220,9 +220,9 @@ cdef class Inbox:
         return self.front.keyless + self.back.keyless
 
     @property
-    def places_passed(self):
-        """How often keyless user records have moved on to another bucket since ``place``."""
-        return self.router.c.places_passed
+    def wants_places(self):
+        """Whether keyless user records have moved on to another bucket since ``place``, or it was never called."""
+        return self.router.c.place_count == 0 or self.router.c.places_passed > 0
 
     def place(self, list hash_keys not None):
         """Say where keyless user records go, when the bucket they go to now is full or was taken: hash keys, in turn.

@@ -29,6 +29,7 @@ cdef extern from "router.h" nogil:
         size_t count
     ctypedef struct sp_router:
         sp_bucket *buckets
+        size_t place_count
         size_t places_passed
         sp_bucket_stack full
         size_t full_size

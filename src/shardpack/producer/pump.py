@@ -8,6 +8,7 @@ It sleeps until something happens or is due: an idle producer takes no processor
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 
 from .._native.inbox import Inbox
 from .._native.router import Bucket
+from ..errors import BufferFullError, ProducerClosedError
 from ..limits import MAX_RECORD_BYTES
 from ..records import KinesisRecord
 from ..shards import Shard, ShardMap
@@ -28,12 +30,17 @@ from .entries import CallError, Entry, Fault, Request, Settlement, Status
 from .faults import call_error
 from .receipts import Register, Settled
 from .scheduler import Scheduler, Wish
+from .signals import Signal
 
 logger = logging.getLogger("shardpack.producer")
 
 EVERYTHING = 2**64 - 1
 TICKS = 4
 """A bucket is looked at so many times in its linger."""
+
+PLACES = 64
+ONE_BY_ONE_PLACES = 1024
+"""How many buckets of keyless user records are placed ahead; and where each of them has a bucket of its own."""
 
 ACCESS_DENIED = ("AccessDeniedException", "AccessDenied")
 
@@ -72,6 +79,14 @@ class SettledRecord:
         return self._bucket.user_records()
 
 
+@dataclass(frozen=True, slots=True)
+class _GivenUp:
+    entry: Entry
+    bucket: Bucket
+    letters: list[DeadLetter]
+    outcome: Settled | None
+
+
 @dataclass(slots=True)
 class Totals:
     """What has become of everything so far."""
@@ -98,6 +113,8 @@ class Pump:
         linger_s: float,
         record_ttl_s: float,
         max_requests_in_flight: int,
+        shard_bytes_per_second: float | None,
+        shard_records_per_second: float | None,
         ordering: str,
         after_failure: str,
         aggregate_on_auto: bool,
@@ -109,12 +126,16 @@ class Pump:
         self.stream = stream
         self.totals = Totals()
         self.register = register
-        self.room = threading.Condition()
-        """Notified whenever the inbox has more room, and when the pump ends."""
+        self.room = Signal()
+        """The inbox has more room, or the pump has ended."""
+        self.settled = Signal()
+        """Something that a flush waits for has its outcome, or the pump has ended."""
+        self.held_shards: tuple[str, ...] = ()
         self._max_records = max_aggregate_records
         self._linger, self._ttl = linger_s, record_ttl_s
         self._aggregate_on_auto = aggregate_on_auto
         self._dead_letters, self._on_settled = dead_letters, on_settled
+        self._stops = after_failure == "stop"
         self._events: SimpleQueue[Callable[[float], None] | None] = SimpleQueue()
         one_shard = ShardMap.uniform(1)  # until the map is known everything waits in the inbox
         self.inbox = Inbox(
@@ -133,6 +154,8 @@ class Pump:
             "ordering": ordering,
             "after_failure": after_failure,
             "max_requests_in_flight": max_requests_in_flight,
+            "most_bytes_per_second": shard_bytes_per_second,
+            "most_records_per_second": shard_records_per_second,
         }
         self._marks: deque[tuple[int, float]] = deque()  # numbers of user records, and until when they were put
         self._marked = 0  # the last of them
@@ -141,6 +164,9 @@ class Pump:
         self._settled_before = 0  # what has a lower number has its outcome
         self._start_at: float | None = 0.0  # when to ask for the shards and the description next, before there are any
         self._start_failures = 0
+        self._taken: deque[Bucket] = deque()  # that are not offered yet
+        self._held: list[_GivenUp] = []  # that hold others back
+        self._next_place = random.randrange(2**32)
         self._ended = False
         self._calls = Callers(max_requests_in_flight + 2)
         self._thread = threading.Thread(target=self._run, name="shardpack-pump", daemon=True)
@@ -150,7 +176,7 @@ class Pump:
 
     @property
     def ended(self) -> bool:
-        return not self._thread.is_alive()
+        return self._ended
 
     def tell(self, what: Callable[[float], None]) -> None:
         """Have something done by the pump, with the time."""
@@ -158,20 +184,40 @@ class Pump:
 
     def flush(self, timeout: float | None) -> int:
         """Wait until everything put so far has its outcome. Returns how many user records have not, after the time."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("on_settled cannot wait for a flush: it would wait for itself")
+        return 0 if self.settled.wait(self.flushing(), timeout) else self.unsettled
+
+    def flushing(self) -> Callable[[], bool | None]:
+        """Let nothing that was put so far linger, and return what says ``True`` once all of it has its outcome."""
         before = self.inbox.next_token
         self.tell(lambda _now: self._flush(before))
-        deadline = None if timeout is None else monotonic() + timeout
-        with self.room:
-            while not self.ended and self._settled_before < before:
-                left = None if deadline is None else deadline - monotonic()
-                if left is not None and left <= 0:
-                    return self._unsettled()
-                self.room.wait(left)
-        return 0
+        return lambda: True if self._settled_before >= before or self.ended else None
+
+    @property
+    def unsettled(self) -> int:
+        """How many user records have no outcome."""
+        return self.inbox.next_token - self.totals.user_records_stored - self.totals.user_records_failed
+
+    def check_running(self) -> None:
+        """Raise unless whoever waits for room can get it."""
+        if self.ended:
+            raise ProducerClosedError("the producer has ended")
+        if threading.current_thread() is self._thread:
+            raise BufferFullError("there is no room, and on_settled cannot wait for it: it would wait for itself")
+
+    def resume(self) -> None:
+        self.tell(lambda now: self._release(now, again=True))
+
+    def skip(self) -> None:
+        self.tell(lambda now: self._release(now, again=False))
 
     def stop(self, timeout: float) -> None:
         """Take nothing more, deliver what is there for so many seconds, settle the rest, and end."""
         self.inbox.close()
+        if threading.current_thread() is self._thread:  # by on_settled, which cannot wait for itself
+            threading.Thread(target=self.stop, args=(timeout,), name="shardpack-close", daemon=True).start()
+            return
         self.flush(timeout)
         self.tell(self._end)
         self._thread.join(max(1.0, timeout))
@@ -182,14 +228,30 @@ class Pump:
     def _run(self) -> None:
         wait: float | None = 0.0
         while not self._ended:
-            self._take_events(wait)
             try:
+                self._take_events(wait)
                 wait = self._turn(monotonic())
             except MemoryError:
                 logger.exception("out of memory; everything waits")
                 wait = self._linger or 0.1
-        with self.room:
-            self.room.notify_all()
+            except Exception:
+                logger.exception("a defect of the producer: it ends")
+                self.inbox.close()
+                break
+        self._finish()
+
+    def _finish(self) -> None:
+        """Leave nobody waiting."""
+        try:
+            if not self._ended:
+                self._end(monotonic())
+        except Exception:
+            logger.exception("what is left gets no outcome")
+        self._ended = True
+        if self.register is not None:
+            self.register.end("the producer ended before it had an outcome")
+        self.room.notify()
+        self.settled.notify()
 
     def _take_events(self, wait: float | None) -> None:
         try:
@@ -217,8 +279,7 @@ class Pump:
         self._settle(scheduler)
         if self._settled_before < self._flush_before:
             self._settled_before = min(self._outstanding, default=self._flush_before)
-            with self.room:
-                self.room.notify_all()
+            self.settled.notify()
         return self._sleep_for(scheduler, now)
 
     def _sleep_for(self, scheduler: Scheduler, now: float) -> float | None:
@@ -233,6 +294,8 @@ class Pump:
 
     def _collect(self, scheduler: Scheduler, now: float) -> None:
         """Offer what is full, and what has lingered."""
+        if self.inbox.keyless:
+            self._place(scheduler, now)
         self.inbox.gather()
         end = self.inbox.next_token  # read after: what is gathered is marked, perhaps with some that are not yet
         if end > self._marked:
@@ -242,10 +305,32 @@ class Pump:
         before = self._flush_before
         while self._marks and (self._marks[0][1] <= now - self._linger or self._marks[0][0] <= before):
             before = max(before, self._marks.popleft()[0])
-        for bucket in self.inbox.take(before):
+        self._taken += self.inbox.take(before)
+        while self._taken:
+            bucket = self._taken[0]
             entry = self._entry(scheduler, bucket, _put_at(bucket, marks, now))
             self._outstanding.add(bucket.first_token)
             scheduler.offer(entry, now)
+            self._taken.popleft()
+
+    def _place(self, scheduler: Scheduler, now: float) -> None:
+        """Say where keyless user records go: to one shard after the other, but seldom to those that have little room.
+
+        Where in the shard is left to chance, so that both halves of a shard that is split get some.
+        """
+        if not self.inbox.wants_places:
+            return
+        shards = scheduler.shard_map
+        places: list[int] = []
+        wanted = ONE_BY_ONE_PLACES if scheduler.auto_distribution or self._max_records == 1 else PLACES
+        for _ in range(4 * wanted):
+            shard = shards[self._next_place % len(shards)]
+            self._next_place += 1
+            if random.random() < scheduler.free_capacity(shard.shard_id, now):
+                places.append(random.randint(shard.starting_hash_key, shard.ending_hash_key))
+                if len(places) == wanted:
+                    break
+        self.inbox.place(places or [random.randrange(2**128) for _ in range(wanted)])
 
     def _entry(self, scheduler: Scheduler, bucket: Bucket, put_at: float) -> Entry:
         return Entry(
@@ -385,25 +470,27 @@ class Pump:
         size = 0
         settled: list[Settled] = []
         told: list[SettledRecord] = []
-        letters: list[DeadLetter] = []
+        given_up: list[_GivenUp] = []
         for settlement in settlements:
             bucket = _lot(settlement.entry).bucket
             size += bucket.buffered_size
             self._count(settlement)
+            outcome = None
             if self.register is not None:
-                settled.append(Settled(settlement, bucket.tokens()))
+                outcome = Settled(settlement, bucket.tokens())
+                settled.append(outcome)
             if self._on_settled is not None:
                 told.append(SettledRecord(settlement, len(bucket), bucket))
-            if settlement.status is not Status.STORED and self._dead_letters is not None:
-                letters += self._letters(settlement, bucket)
-        if letters:
-            self._put_letters(letters)
+            if settlement.status is not Status.STORED:
+                letters = [] if self._dead_letters is None else self._letters(settlement, bucket)
+                given_up.append(_GivenUp(settlement.entry, bucket, letters, outcome))
+        if given_up:
+            self._give_up(scheduler, given_up)
         if self.register is not None:
             self.register.settle(settled)
         self.inbox.settled(size)
         self._outstanding.difference_update(_lot(s.entry).bucket.first_token for s in settlements)
-        with self.room:
-            self.room.notify_all()
+        self.room.notify()
         if self._on_settled is not None:
             try:
                 self._on_settled(told)
@@ -446,6 +533,44 @@ class Pump:
             for key, data, explicit in bucket.user_records()
         ]
 
+    def _give_up(self, scheduler: Scheduler, given_up: list[_GivenUp]) -> None:
+        """Keep dead letters; of what holds others back, only once it is left behind."""
+        self._held += given_up
+        if not self._stops or scheduler.failed is not None:
+            self._leave_behind()
+        self.held_shards = tuple(scheduler.held_shards) if self._stops else ()
+
+    def _leave_behind(self) -> None:
+        held, self._held = self._held, []
+        if letters := [letter for each in held for letter in each.letters]:
+            self._put_letters(letters)
+
+    def _release(self, now: float, *, again: bool) -> None:
+        """Go on where records that were given up held others back: with them, or without."""
+        scheduler = self._scheduler
+        if scheduler is None:
+            return
+        self._settle(scheduler)  # what was given up just now is held too
+        if again:
+            self._take_back(scheduler.resume(now, now + self._ttl))
+        else:
+            scheduler.skip(now, now + self._ttl)
+            self._leave_behind()
+        self.held_shards = tuple(scheduler.held_shards)
+
+    def _take_back(self, entries: list[Entry]) -> None:
+        """What has these entries has no outcome after all."""
+        held = {each.entry: each for each in self._held}
+        self._held = []
+        for each in map(held.pop, entries):
+            self.inbox.settled(-each.bucket.buffered_size)
+            self.totals.user_records_failed -= len(each.bucket)
+            self._outstanding.add(each.bucket.first_token)
+            self._settled_before = min(self._settled_before, each.bucket.first_token)
+            if each.outcome is not None and self.register is not None:
+                self.register.take_back(each.outcome)
+        self._held += held.values()
+
     def _put_letters(self, letters: list[DeadLetter]) -> None:
         assert self._dead_letters is not None
         try:
@@ -458,9 +583,6 @@ class Pump:
     def _flush(self, before: int) -> None:
         self._flush_before = max(self._flush_before, before)
 
-    def _unsettled(self) -> int:
-        return self.inbox.next_token - self.totals.user_records_stored - self.totals.user_records_failed
-
     def _end(self, now: float) -> None:
         scheduler = self._scheduler
         if scheduler is None:
@@ -469,6 +591,7 @@ class Pump:
         self._collect(scheduler, now)
         scheduler.give_up_all(now, "ProducerClosed", "the producer was closed before it was stored")
         self._settle(scheduler)
+        self._leave_behind()
         self._ended = True
 
 

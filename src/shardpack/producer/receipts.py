@@ -69,6 +69,11 @@ class Register:
             block.settled.remove(settled)
             block.count -= count
 
+    def forget(self) -> None:
+        """In a process that was forked off: the outcomes are told in the other one."""
+        self._settled = Signal()
+        self._ended = "it was put before the fork, and is the parent process's to deliver"
+
     def end(self, why: str) -> None:
         """Nothing is settled any more; whoever waits still is told why."""
         self._ended = why

@@ -57,4 +57,9 @@ class Signal:
                 if answer is not None:
                     return answer
                 self._loops.append((asyncio.get_running_loop(), event))
-            await event.wait()
+            try:
+                await event.wait()
+            except BaseException:
+                with self._changed:
+                    self._loops = [each for each in self._loops if each[1] is not event]
+                raise
