@@ -70,6 +70,17 @@ def test_what_is_put_before_sigterm_is_stored(local_kinesis, command_environment
     assert readings_in(local_kinesis.client(), "until-sigterm") == list(range(put))
 
 
+def test_every_device_is_confirmed_what_is_stored(local_kinesis, run):
+    local_kinesis.create_stream("confirmed", 2)
+    assert run("produce_async.py", "confirmed") == "10,000 readings are stored and confirmed\n"
+    readings = {}
+    for shard in history.read_all(local_kinesis.client(), "confirmed", kcl_rule=True):
+        for record in shard.records:
+            readings.setdefault(record.partition_key, []).append(json.loads(record.data)["reading"])
+    assert len(readings) == 500
+    assert all(each == list(range(20)) for each in readings.values())
+
+
 def readings_in(client, stream_name):
     shards = history.read_all(client, stream_name, kcl_rule=True)
     return sorted(json.loads(record.data)["reading"] for shard in shards for record in shard.records)
