@@ -73,6 +73,11 @@ class SettledRecord:
     def stored(self) -> bool:
         return self.settlement.status is Status.STORED
 
+    @property
+    def maybe_stored(self) -> bool:
+        """Given up, but an answer was lost: the service may have it."""
+        return self.settlement.status is Status.UNKNOWN
+
     def user_records(self) -> list[tuple[str, bytes, int | None]]:
         """Return partition key, data and explicit hash key of each, in order; made when asked for."""
         return self._bucket.user_records()
