@@ -189,21 +189,10 @@ class Producer:
 
 
 def _transport(stream_name: str | None, stream_arn: str | None, client: Any, requests_in_flight: int) -> Transport:
-    from ..transport.boto3 import Boto3Transport  # noqa: PLC0415 - a client library, only where it is used
+    from ..transport.boto3 import Boto3Transport, new_client  # noqa: PLC0415 - a client library, only where it is used
 
     if client is None:
-        import boto3  # noqa: PLC0415
-        from botocore.config import Config  # noqa: PLC0415
-
-        client = boto3.client(
-            "kinesis",
-            config=Config(
-                retries={"total_max_attempts": 1},  # the scheduler retries, in order
-                max_pool_connections=requests_in_flight + 2,
-                connect_timeout=6,
-                read_timeout=6,
-            ),
-        )
+        client = new_client(requests_in_flight)
     return Boto3Transport(client, stream_name, stream_arn=stream_arn)
 
 

@@ -9,7 +9,26 @@ from ..limits import Limits
 from ..records import KinesisRecord
 from ..shards import ShardMap
 from . import BrokenAnswerError, Failed, Stored, StreamDescription
+from .body import Entries, write_bodies_of
 from .list_shards import list_all_shards
+
+
+def new_client(requests_in_flight: int, **where: Any) -> Any:
+    """Make a client for a producer, which makes so many calls at a time and retries by itself, in order.
+
+    ``where``: what else ``boto3.client`` takes, ``endpoint_url`` and the like.
+    """
+    import boto3  # noqa: PLC0415 - only where a client was not given
+    from botocore.config import Config  # noqa: PLC0415
+
+    config = Config(
+        retries={"total_max_attempts": 1},
+        max_pool_connections=requests_in_flight + 2,
+        connect_timeout=6,
+        read_timeout=6,
+        tcp_keepalive=True,
+    )
+    return boto3.client("kinesis", config=config, **where)
 
 
 class Boto3Transport:
@@ -24,12 +43,13 @@ class Boto3Transport:
         if (stream_name is None) == (stream_arn is None):
             raise ValueError("give either stream_name or stream_arn")
         self.client = client
+        write_bodies_of(client)
         names = {"StreamName": stream_name, "StreamARN": stream_arn}
         self._stream = {name: given for name, given in names.items() if given is not None}
 
     def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
         """Send one PutRecords request. Returns an outcome for each entry, by position."""
-        response = self.client.put_records(Records=[entry.to_boto3() for entry in entries], **self._stream)
+        response = self.client.put_records(Records=Entries(entries), **self._stream)
         if "Records" not in response:
             raise BrokenAnswerError("PutRecords", "Records")
         return [
