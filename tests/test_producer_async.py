@@ -70,7 +70,7 @@ def test_bad_input_is_refused():
                 await producer.put("", b"x")
             with pytest.raises(InvalidPartitionKeyError, match="record 1"):
                 await producer.put_many(["k", ""], [b"x", b"x"])
-            assert producer.totals.user_records_stored == 0
+            assert producer.stats().user_records_put == 0
         with pytest.raises(ProducerClosedError):
             await producer.put("k", b"x")
         with pytest.raises(ProducerClosedError):

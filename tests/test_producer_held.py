@@ -71,7 +71,7 @@ def test_resume_sends_it_again_before_what_it_held_back(held):
     assert [entry.data for entry in transport.stored["shardId-000000000000"]] == [b"0", b"1", b"2"]
     assert list(letters) == []
     assert [record.stored for record in told] == [True, False, True, True]
-    assert (producer.totals.user_records_stored, producer.totals.user_records_failed) == (3, 0)
+    assert (producer.stats().user_records_stored, producer.stats().user_records_failed) == (3, 0)
     producer.put("k", b"3").result(10)
 
 
@@ -142,7 +142,7 @@ def test_many_shards_and_user_records_are_resumed_in_order():
         producer.resume()
         producer.flush(20)
         assert all(receipt.done() for receipt in receipts)
-        assert producer.totals.user_records_stored == 20_000
+        assert producer.stats().user_records_stored == 20_000
         assert receipts[0].result(0).sequence_number == "1"
     in_order(transport, 20_000)
 
