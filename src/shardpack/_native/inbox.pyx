@@ -13,6 +13,8 @@ from .receipt cimport BLOCK, Block, new_receipt
 from .router cimport AROUND_ONE, Bucket, Router, lies_in, seal_buckets
 from .shard_table cimport ShardTable
 
+from time import monotonic
+
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
@@ -35,6 +37,8 @@ cdef class Inbox:
 
     cdef Intake front  # what was put since gather() was called last
     cdef Intake back
+    cdef double front_since  # when the first of them was put
+    cdef double back_since
     cdef Router router
     cdef list rerouting  # buckets of a router before; the first `rerouted` of them are in this one's
     cdef Py_ssize_t rerouted
@@ -123,6 +127,8 @@ cdef class Inbox:
         front = self.front  # from here on nothing is allocated that the cycle collector would look at
         if self.closed or self.buffered >= self.max_buffered:
             return None
+        if front.count == 0:
+            self.front_since = monotonic()
         front.add(key, data, explicit)
         self.buffered += (
             <Py_ssize_t>front.data_sizes[front.count - 1] + front.keys.sizes[front.count - 1] + (key is None) + AROUND_ONE)
@@ -163,6 +169,8 @@ cdef class Inbox:
         front = self.front  # from here on nothing is allocated that the cycle collector would look at
         if self.closed or self.buffered >= self.max_buffered:
             return None
+        if front.count == 0:
+            self.front_since = monotonic()
         front.append(checked)
         self.buffered += size
         return taken
@@ -199,11 +207,19 @@ cdef class Inbox:
         """How many user records were put since ``gather``."""
         return self.front.count + self.back.count
 
+    @property
+    def since(self):
+        """When the first of them was put, by ``time.monotonic``; ``None`` without any."""
+        if self.back.count:
+            return self.back_since
+        return self.front_since if self.front.count else None
+
     @cython.critical_section
     cdef int turn(self) except -1:
         """What was put is the pump's now, and new records go elsewhere."""
         cdef uint64_t following = self.front.first_token + <uint64_t>self.front.count
         self.front, self.back = self.back, self.front
+        self.back_since = self.front_since
         self.front.first_token = following
         return 0
 

@@ -36,7 +36,7 @@ cdef extern from "router.h" nogil:
         sp_stage stage
 
 
-cdef enum:
+cpdef enum:
     AROUND_ONE = 64  # bytes that a user record is counted with beside its key and data
 
 

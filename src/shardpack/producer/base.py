@@ -16,8 +16,9 @@ from ..errors import ProducerClosedError
 from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
 from ..transport import Transport
 from .dead_letters import DeadLetterSink
-from .pump import Pump, SettledRecord, Totals
+from .pump import Pump, SettledRecord
 from .receipts import Receipts, Register
+from .stats import Stats
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from 3.11
@@ -85,6 +86,7 @@ class BaseProducer:
             )
 
         self._begin = begin
+        self._max_buffered = max_buffered_bytes
         self._close_timeout = close_timeout_s
         self._closed = self._forked = False
         self._starting = threading.Lock()
@@ -130,10 +132,14 @@ class BaseProducer:
 
     # --- what it tells ---
 
-    @property
-    def totals(self) -> Totals:
-        """What has become of everything so far."""
-        return Totals() if self._pump is None else self._pump.totals
+    def stats(self, *, shards: bool = True) -> Stats:
+        """Return what has been done since the first ``put``, and what waits now. Any thread may ask, at any time.
+
+        It costs tens of microseconds, and about two for each shard; without ``shards`` those are left out.
+        """
+        if self._pump is None:
+            return Stats(max_buffered_bytes=self._max_buffered)
+        return self._pump.stats(shards=shards)
 
     # --- the pump ---
 

@@ -19,7 +19,7 @@ from time import monotonic, time
 from typing import Any
 
 from .._native.inbox import Inbox
-from .._native.router import Bucket
+from .._native.router import AROUND_ONE, Bucket
 from .._native.shard_table import ShardTable
 from ..errors import BufferFullError, ProducerClosedError
 from ..limits import MAX_RECORD_BYTES
@@ -33,6 +33,7 @@ from .faults import call_error
 from .receipts import Register, Settled
 from .scheduler import Scheduler, Wish
 from .signals import Signal
+from .stats import Meter, Stats
 
 logger = logging.getLogger("shardpack.producer")
 
@@ -53,6 +54,7 @@ class Lot:
 
     inbox: Inbox
     bucket: Bucket
+    offered_at: float
     record: KinesisRecord | None = None
 
     def lie_in(self, shard: Shard) -> bool:
@@ -78,7 +80,7 @@ class SettledRecord:
 
 @dataclass(frozen=True, slots=True)
 class _GivenUp:
-    entry: Entry
+    settlement: Settlement
     bucket: Bucket
     letters: list[DeadLetter]
     outcome: Settled | None
@@ -97,18 +99,6 @@ class _Rerouting:
     fresh: list[Bucket] | None = None
     """What the entries have become."""
     handed_back: bool = False
-
-
-@dataclass(slots=True)
-class Totals:
-    """What has become of everything so far."""
-
-    user_records_stored: int = 0
-    user_records_failed: int = 0
-    kinesis_records_stored: int = 0
-    bytes_stored: int = 0
-    requests: int = 0
-    retries: int = 0
 
 
 class Pump:
@@ -136,7 +126,7 @@ class Pump:
     ) -> None:
         self.transport = transport
         self.stream = stream
-        self.totals = Totals()
+        self.meter = Meter()
         self.register = register
         self.room = Signal()
         """The inbox has more room, or the pump has ended."""
@@ -171,14 +161,13 @@ class Pump:
         }
         self._marks: deque[tuple[int, float]] = deque()  # numbers of user records, and until when they were put
         self._marked = 0  # the last of them
-        self._outstanding: set[int] = set()  # first numbers of the entries that are the scheduler's
+        self._outstanding: dict[int, float] = {}  # first numbers of the scheduler's entries, and when they were put
         self._flush_before = 0  # what has a lower number lingers no longer
         self._settled_before = 0  # what has a lower number has its outcome
         self._start_at: float | None = 0.0  # when to ask for the shards and the description next, before there are any
         self._start_failures = 0
         self._taken: deque[Bucket] = deque()  # that are not offered yet
         self._held: list[_GivenUp] = []  # that hold others back
-        self._next_place = random.randrange(2**32)
         self._unsent: deque[Request] = deque()  # that memory has run out for
         self._unsettled: list[Settlement] = []  # likewise
         self._rerouting: _Rerouting | None = None
@@ -199,6 +188,12 @@ class Pump:
         """Have something done by the pump, with the time."""
         self._events.put(what)
 
+    def stats(self, *, shards: bool) -> Stats:
+        """Return what has been done so far, of each shard too if wanted."""
+        marked = [at for _, at in list(self._marks)[:1]]
+        put_at = marked + list(self._outstanding.values())
+        return self.meter.stats(self.inbox, self._scheduler, put_at, monotonic(), shards=shards)
+
     def flush(self, timeout: float | None) -> int:
         """Wait until everything put so far has its outcome. Returns how many user records have not, after the time."""
         if threading.current_thread() is self._thread:
@@ -214,7 +209,7 @@ class Pump:
     @property
     def unsettled(self) -> int:
         """How many user records have no outcome."""
-        return self.inbox.next_token - self.totals.user_records_stored - self.totals.user_records_failed
+        return self.inbox.next_token - self.meter.user_records_settled
 
     def check_running(self) -> None:
         """Raise unless whoever waits for room can get it."""
@@ -326,7 +321,10 @@ class Pump:
         """Offer what is full, and what has lingered."""
         if self.inbox.keyless:
             self._place(scheduler, now)
+        since = self.inbox.since
         self.inbox.gather()
+        if since is not None:
+            self.meter.stage.add(now - since)
         end = self.inbox.next_token  # read after: what is gathered is marked, perhaps with some that are not yet
         if end > self._marked:
             self._marks.append((end, now))
@@ -338,8 +336,10 @@ class Pump:
         self._taken += self.inbox.take(self._lingered_before)
         while self._taken:
             bucket = self._taken[0]
-            entry = self._entry(scheduler, bucket, _put_at(bucket, marks, now))
-            self._outstanding.add(bucket.first_token)
+            put_at = _put_at(bucket, marks, now)
+            entry = self._entry(scheduler, bucket, put_at, now)
+            self._outstanding[bucket.first_token] = put_at
+            self.meter.linger.add(now - put_at)
             scheduler.offer(entry, now)
             self._taken.popleft()
 
@@ -353,33 +353,34 @@ class Pump:
         shards = scheduler.shard_map
         places: list[int] = []
         wanted = ONE_BY_ONE_PLACES if scheduler.auto_distribution or self._max_records == 1 else PLACES
-        for _ in range(4 * wanted):
-            shard = shards[self._next_place % len(shards)]
-            self._next_place += 1
+        first = random.randrange(len(shards))
+        for i in range(first, first + 4 * wanted):
+            shard = shards[i % len(shards)]
             if random.random() < scheduler.free_capacity(shard.shard_id, now):
                 places.append(random.randint(shard.starting_hash_key, shard.ending_hash_key))
                 if len(places) == wanted:
                     break
         self.inbox.place(places or [random.randrange(2**128) for _ in range(wanted)])
 
-    def _entry(self, scheduler: Scheduler, bucket: Bucket, put_at: float) -> Entry:
+    def _entry(self, scheduler: Scheduler, bucket: Bucket, put_at: float, now: float) -> Entry:
         return Entry(
             shard_id=scheduler.shard_map[bucket.shard_index].shard_id,
             size=bucket.request_size,
             user_record_count=len(bucket),
             expires_at=put_at + self._ttl,
-            contents=Lot(self.inbox, bucket),
+            contents=Lot(self.inbox, bucket, now),
             aggregated=bucket.aggregated,
         )
 
     def _send(self, scheduler: Scheduler, now: float) -> None:
         for request in scheduler.requests(now):
             self._unsent.append(request)
+            new = [lot for lot in map(_lot, request.entries) if lot.record is None]
+            self.meter.on_sent(request, [now - lot.offered_at for lot in new])
         with suppress(MemoryError):
             self._seal(self._unsent)
         while self._unsent:
             self._seal([self._unsent[0]])  # there may be memory for one at least
-            self.totals.requests += 1
             self._calls.submit(self._call, scheduler, self._unsent[0])
             self._unsent.popleft()
 
@@ -397,13 +398,17 @@ class Pump:
             self.tell(lambda now: self._on_reply(scheduler, request, outcomes, now))
         except BaseException as error:  # noqa: BLE001 - whatever a client raises is an outcome of its records
             failure = call_error(error)
-            self.tell(lambda now: scheduler.on_error(request, failure, now))
+            self.tell(lambda now: self._on_error(scheduler, request, failure, now))
 
     def _on_reply(
         self, scheduler: Scheduler, request: Request, outcomes: Sequence[Stored | Failed], now: float
     ) -> None:
-        self.totals.retries += sum(isinstance(outcome, Failed) for outcome in outcomes)
+        self.meter.on_answer(request, [each.error_code for each in outcomes if isinstance(each, Failed)], now)
         scheduler.on_reply(request, outcomes, now)
+
+    def _on_error(self, scheduler: Scheduler, request: Request, error: CallError, now: float) -> None:
+        self.meter.on_answer(request, [error.error_code] * len(request.entries), now)
+        scheduler.on_error(request, error, now)
 
     # --- shards ---
 
@@ -521,13 +526,15 @@ class Pump:
         longest = max((entry.attempts for entry in entries), key=len, default=[])
         fresh = []
         for bucket in buckets:
-            entry = self._entry(scheduler, bucket, now)
+            entry = self._entry(scheduler, bucket, now, now)
             entry.maybe_stored = any(before.maybe_stored for before in entries)
             entry.attempts = list(longest)
             entry.expires_at = min(before.expires_at for before in entries)
             fresh.append(entry)
-        self._outstanding.difference_update(_lot(entry).bucket.first_token for entry in entries)
-        self._outstanding.update(bucket.first_token for bucket in buckets)
+        for entry in entries:
+            self._outstanding.pop(_lot(entry).bucket.first_token, None)
+        for entry in fresh:
+            self._outstanding[_lot(entry).bucket.first_token] = entry.expires_at - self._ttl
         scheduler.on_rerouted(fresh, now)
 
     # --- outcomes ---
@@ -541,9 +548,12 @@ class Pump:
         settled: list[Settled] = []
         told: list[SettledRecord] = []
         given_up: list[_GivenUp] = []
+        user_sizes: list[int] = []
         for settlement in settlements:
             bucket = _lot(settlement.entry).bucket
-            size += bucket.buffered_size
+            buffered = bucket.buffered_size
+            size += buffered
+            user_sizes.append(buffered - AROUND_ONE * len(bucket))
             outcome = None
             if self.register is not None:
                 outcome = Settled(settlement, bucket.tokens())
@@ -552,16 +562,16 @@ class Pump:
                 told.append(SettledRecord(settlement, len(bucket), bucket))
             if settlement.status is not Status.STORED:
                 letters = [] if self._dead_letters is None else self._letters(settlement, bucket)
-                given_up.append(_GivenUp(settlement.entry, bucket, letters, outcome))
+                given_up.append(_GivenUp(settlement, bucket, letters, outcome))
         self._unsettled = []
-        for settlement in settlements:
-            self._count(settlement)
+        for settlement, user_size in zip(settlements, user_sizes, strict=True):
+            self._outstanding.pop(_lot(settlement.entry).bucket.first_token, None)
+            self._count(settlement, user_size)
         if given_up:
             self._give_up(scheduler, given_up)
         if self.register is not None:
             self.register.settle(settled)
         self.inbox.settled(size)
-        self._outstanding.difference_update(_lot(s.entry).bucket.first_token for s in settlements)
         self.room.notify()
         if told:
             self._tell_settled(told)
@@ -573,14 +583,11 @@ class Pump:
         except BaseException:  # SystemExit too, which would end this thread alone
             logger.exception("on_settled failed")
 
-    def _count(self, settlement: Settlement) -> None:
+    def _count(self, settlement: Settlement, user_size: int) -> None:
         entry = settlement.entry
-        if settlement.status is Status.STORED:
-            self.totals.user_records_stored += entry.user_record_count
-            self.totals.kinesis_records_stored += 1
-            self.totals.bytes_stored += entry.size
-        else:
-            self.totals.user_records_failed += entry.user_record_count
+        record = _lot(entry).record
+        self.meter.on_settled(settlement, 0 if record is None else record.size, user_size)
+        if settlement.status is not Status.STORED:
             logger.warning(
                 "%d user records for %s are %s: %s %s",
                 entry.user_record_count,
@@ -636,12 +643,12 @@ class Pump:
 
     def _take_back(self, entries: list[Entry]) -> None:
         """What has these entries has no outcome after all."""
-        held = {each.entry: each for each in self._held}
+        held = {each.settlement.entry: each for each in self._held}
         self._held = []
         for each in map(held.pop, entries):
             self.inbox.settled(-each.bucket.buffered_size)
-            self.totals.user_records_failed -= len(each.bucket)
-            self._outstanding.add(each.bucket.first_token)
+            self.meter.on_resumed(each.settlement)
+            self._outstanding[each.bucket.first_token] = each.settlement.entry.expires_at - self._ttl
             self._settled_before = min(self._settled_before, each.bucket.first_token)
             if each.outcome is not None and self.register is not None:
                 self.register.take_back(each.outcome)

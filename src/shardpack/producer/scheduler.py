@@ -124,6 +124,20 @@ class Scheduler:
         self._lanes.in_order = self._ordered and not on
 
     @property
+    def requests_in_flight(self) -> int:
+        """Requests that were yielded and have no answer. Any thread may ask, as for the next two."""
+        return len(self._in_flight)
+
+    @property
+    def limited_s(self) -> float:
+        """How long entries have waited for an allowance or after a failure, summed over the shards."""
+        return self._lanes.limited_s
+
+    def lanes(self) -> list[Lane]:
+        """Return the lanes there are now, in no order."""
+        return list(self._lanes)
+
+    @property
     def halted(self) -> bool:
         """Whether nothing new is sent, because the shards are about to change, or may have changed."""
         in_doubt = self._list_shards.in_doubt or self._describe.in_doubt
