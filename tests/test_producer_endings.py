@@ -130,7 +130,7 @@ def test_closing_wakes_those_who_wait_for_room():
     for thread in threads:
         thread.join()
     assert len(raised) == 3
-    assert producer.totals.user_records_stored == len(transport.user_records()) >= 1
+    assert producer.stats().user_records_stored == len(transport.user_records()) >= 1
 
 
 def test_a_producer_that_is_nobodys_any_more_delivers_and_ends():
@@ -265,7 +265,7 @@ def test_servers_that_never_answer_delay_exit_once():
     )
     after = (
         "import atexit, os\n@atexit.register\ndef late():\n"
-        "    assert all(each.totals.user_records_failed == 100 for each in p)\n"
+        "    assert all(each.stats().user_records_failed == 100 for each in p)\n"
         "    print(time.monotonic() - began < 7)\n"
     )
     assert run(after + EXIT.format(tests=TESTS) + code) == "True\n"
@@ -367,7 +367,7 @@ for child in range(6):
         if child % 2: producer.flush(15)
         producer.close()
         where = [receipt.result(0) for receipt in receipts]
-        os._exit(0 if producer.totals.user_records_stored == child * 20 else 1)
+        os._exit(0 if producer.stats().user_records_stored == child * 20 else 1)
     children.append(pid)
 assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 6
 stop.set()
@@ -380,7 +380,7 @@ if not pid:
     os._exit(0)
 assert os.waitpid(pid, 0)[1] == 0
 closing.join()
-assert producer.totals.user_records_stored == sum(counts)
+assert producer.stats().user_records_stored == sum(counts)
 print(sum(counts))
 """
 

@@ -91,8 +91,8 @@ def test_memory_at_a_standstill_is_near_the_bound(receipts, request):
 FAILING = """
 import ctypes, random, sys, threading, time
 sys.path.insert(0, {tests!r})
-from test_producer import Shards, _renamed
-from shardpack import ShardMap, deaggregate
+from shards_in_lists import Shards
+from shardpack import deaggregate
 from shardpack.producer.producer import Producer
 
 failing_at = ctypes.c_long.in_dll(ctypes.CDLL({library!r}), "failing_at")
@@ -128,7 +128,7 @@ def fail(entries):
     time.sleep(0.002)
     turns[0] += 1
     if turns[0] % 25 == 0:
-        transport.shard_map = _renamed(ShardMap.uniform(rng.choice((2, 3, 5, 7))), turns[0])
+        transport.reshard(rng.choice((2, 3, 5, 7)))
 transport.fail = fail
 store, log = transport.store, []
 def keep(entry):
