@@ -61,6 +61,16 @@ class Lot:
         return self.inbox.lie_in(self.bucket, shard.starting_hash_key, shard.ending_hash_key)
 
 
+class _Settled:
+    """The contents of an entry that has its outcome: a receipt that is kept does not keep the user records."""
+
+    def lie_in(self, _shard: Shard) -> bool:
+        raise AssertionError("what has its outcome is nowhere any more")
+
+
+SETTLED = _Settled()
+
+
 @dataclass(frozen=True, slots=True)
 class SettledRecord:
     """A Kinesis record that has its outcome, as ``on_settled`` is told of it."""
@@ -91,6 +101,8 @@ class _Rerouting:
     """User records on their way to other shards, and how far they have come: memory may run out at each step."""
 
     entries: list[Entry]
+    buckets: list[Bucket]
+    """Theirs."""
     table: ShardTable
     max_records: int | None
     waiting: list[Bucket] | None = None
@@ -454,7 +466,7 @@ class Pump:
         auto = described is not None and described.auto_distribution
         self._scheduler.on_described(now, False)
         table = self._scheduler.shard_map._table  # noqa: SLF001
-        self._rerouting = _Rerouting([], table, self._max_records, handed_back=True)
+        self._rerouting = _Rerouting([], [], table, self._max_records, handed_back=True)
         if auto:
             self._on_distribution(self._scheduler, auto, now)
 
@@ -498,12 +510,13 @@ class Pump:
                 return False
             entries, shard_map = taken
             max_records = 1 if scheduler.auto_distribution else self._max_records
-            step = self._rerouting = _Rerouting(entries, shard_map._table, max_records)  # noqa: SLF001
+            buckets = [_lot(entry).bucket for entry in entries]
+            step = self._rerouting = _Rerouting(entries, buckets, shard_map._table, max_records)  # noqa: SLF001
         if step.waiting is None:
             step.waiting = self.inbox.take(EVERYTHING)
         if not step.handed_back:
             if not step.routed:
-                self._route_anew(step, [_lot(entry).bucket for entry in step.entries])
+                self._route_anew(step, step.buckets)
                 step.routed = True
             if step.fresh is None:
                 step.fresh = self.inbox.take(EVERYTHING)
@@ -571,6 +584,9 @@ class Pump:
             self._give_up(scheduler, given_up)
         if self.register is not None:
             self.register.settle(settled)
+        for settlement in settlements:
+            if settlement.status is Status.STORED:
+                settlement.entry.contents = SETTLED
         self.inbox.settled(size)
         self.room.notify()
         if told:
@@ -625,6 +641,8 @@ class Pump:
 
     def _leave_behind(self) -> None:
         held, self._held = self._held, []
+        for each in held:
+            each.settlement.entry.contents = SETTLED
         if letters := [letter for each in held for letter in each.letters]:
             self._put_letters(letters)
 
