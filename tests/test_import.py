@@ -14,6 +14,7 @@ import shardpack
 
 CLASSES = {
     "Aggregator",
+    "AsyncProducer",
     "Attempt",
     "Boto3Transport",
     "DeadLetter",
@@ -29,6 +30,7 @@ CLASSES = {
     "SettledRecord",
     "Shard",
     "ShardMap",
+    "Stats",
     "UserRecordBatch",
 }
 RECORDS = {"UserRecord", "UserRecords"}
