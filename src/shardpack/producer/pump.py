@@ -589,15 +589,11 @@ class Pump:
                 given_up.append(_GivenUp(settlement, bucket, letters, outcome))
         self._unsettled = []
         for settlement, user_size in zip(settlements, user_sizes, strict=True):
-            self._outstanding.pop(_lot(settlement.entry).bucket.first_token, None)
-            self._count(settlement, user_size)
+            self._note_settled(settlement, user_size)
         if given_up:
             self._give_up(scheduler, given_up)
         if self.register is not None:
             self.register.settle(settled)
-        for settlement in settlements:
-            if settlement.status is Status.STORED:
-                settlement.entry.contents = SETTLED
         self.inbox.settled(size)
         self.room.notify()
         if told:
@@ -610,11 +606,13 @@ class Pump:
         except BaseException:  # SystemExit too, which would end this thread alone
             logger.exception("on_settled failed")
 
-    def _count(self, settlement: Settlement, user_size: int) -> None:
-        entry = settlement.entry
-        record = _lot(entry).record
-        self.meter.on_settled(settlement, 0 if record is None else record.size, user_size)
-        if settlement.status is not Status.STORED:
+    def _note_settled(self, settlement: Settlement, user_size: int) -> None:
+        entry, lot = settlement.entry, _lot(settlement.entry)
+        self._outstanding.pop(lot.bucket.first_token, None)
+        self.meter.on_settled(settlement, 0 if lot.record is None else lot.record.size, user_size)
+        if settlement.status is Status.STORED:
+            entry.contents = SETTLED
+        else:
             logger.warning(
                 "%d user records for %s are %s: %s %s",
                 entry.user_record_count,
