@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from isolated import run
-from test_producer import Shards
+from shards_in_lists import Shards
 
 from shardpack import BufferFullError
 from shardpack.producer.producer import Producer
@@ -41,7 +41,7 @@ def test_at_a_standstill_the_bound_is_passed_by_one_call_at_most(receipts, at_on
 STANDSTILL = """
 import gc, sys, threading
 sys.path.insert(0, {tests!r})
-from test_producer import Shards
+from shards_in_lists import Shards
 from shardpack import BufferFullError
 from shardpack.producer.producer import Producer
 
@@ -133,7 +133,7 @@ transport.fail = fail
 store, log = transport.store, []
 def keep(entry):
     stored = store(entry)
-    log.append((entry, next(shard for shard in transport.shard_map if shard.shard_id == stored.shard_id)))
+    log.append((entry, transport.shard_of(entry)))
     return stored
 transport.store = keep
 with Producer(transport=transport, linger_ms=1, max_aggregate_records=40) as producer:
