@@ -43,7 +43,7 @@ def pass_on(upstream: Upstream, producer: Producer) -> None:
             number, key, data = message
             waiting.append((number, producer.put(key, data)))  # waits while the buffer is full: so the queue waits too
         before = None
-        while waiting and (message is None or waiting[0][1].done()):
+        while waiting and waiting[0][1].done():
             number, receipt = waiting.popleft()
             receipt.result()
             before = number + 1

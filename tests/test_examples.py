@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,6 +70,66 @@ def test_what_is_put_before_sigterm_is_stored(local_kinesis, command_environment
     assert (put, failed) == (stored, 0)
     assert put > 0
     assert readings_in(local_kinesis.client(), "until-sigterm") == list(range(put))
+
+
+UPSTREAM_IN_A_FILE = """
+import sys
+from acknowledge_upstream import Producer, Upstream, pass_on
+
+
+class Kept(Upstream):
+    def acknowledge(self, before):
+        with open(sys.argv[2], "a") as kept:
+            print(before, file=kept)
+
+
+begin = int(sys.argv[3])
+upstream = Kept([(f"device-{i % 7}", b'{"reading": %d}' % i) for i in range(40_000)])
+upstream._next = begin
+with Producer(sys.argv[1], linger_ms=1, max_aggregate_records=50) as producer:
+    pass_on(upstream, producer)
+"""
+
+
+def test_a_killed_process_loses_nothing_that_is_acknowledged_upstream(local_kinesis, command_environment, tmp_path):
+    local_kinesis.create_stream("killed", 2)
+    kept = tmp_path / "acknowledged"
+    kept.touch()
+    environment = command_environment | {
+        "AWS_ENDPOINT_URL_KINESIS": local_kinesis.endpoint_url,
+        "PYTHONPATH": str(EXAMPLES),
+    }
+
+    def begin():
+        lines = kept.read_text().split("\n")[:-1]
+        command = [sys.executable, "-c", UPSTREAM_IN_A_FILE, "killed", str(kept), lines[-1] if lines else "0"]
+        return subprocess.Popen(command, env=environment), len(lines)
+
+    for _ in range(3):
+        process, acknowledged = begin()
+        while kept.read_text().count("\n") < acknowledged + 3 and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+        assert process.wait(30) == -signal.SIGKILL
+    process, _ = begin()
+    assert process.wait(120) == 0
+    first_copies = {}
+    for shard in history.read_all(local_kinesis.client(), "killed", kcl_rule=True):
+        for record in shard.records:
+            first_copies.setdefault(record.partition_key, {})[json.loads(record.data)["reading"]] = None
+    assert sorted(reading for each in first_copies.values() for reading in each) == list(range(40_000))
+    assert all(list(each) == sorted(each) for each in first_copies.values())
+
+
+def test_every_device_is_confirmed_what_is_stored(local_kinesis, run):
+    local_kinesis.create_stream("confirmed", 2)
+    assert run("produce_async.py", "confirmed") == "10,000 readings are stored and confirmed\n"
+    readings = {}
+    for shard in history.read_all(local_kinesis.client(), "confirmed", kcl_rule=True):
+        for record in shard.records:
+            readings.setdefault(record.partition_key, []).append(json.loads(record.data)["reading"])
+    assert len(readings) == 500
+    assert all(each == list(range(20)) for each in readings.values())
 
 
 def readings_in(client, stream_name):

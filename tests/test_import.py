@@ -14,6 +14,7 @@ import shardpack
 
 CLASSES = {
     "Aggregator",
+    "AsyncProducer",
     "Attempt",
     "Boto3Transport",
     "DeadLetter",

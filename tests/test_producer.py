@@ -13,8 +13,9 @@ from collections import defaultdict
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+from shards_in_lists import Shards, in_order
 
-from shardpack import Limits, ShardMap, SQLiteDeadLetters, deaggregate, hash_key
+from shardpack import SQLiteDeadLetters, deaggregate
 from shardpack.errors import (
     BufferFullError,
     DeliveryError,
@@ -25,47 +26,7 @@ from shardpack.errors import (
 )
 from shardpack.producer.producer import Producer
 from shardpack.testing import history
-from shardpack.transport import Failed, Stored, StreamDescription
-
-
-class Shards:
-    """A transport into lists: the Kinesis records of each shard in their order. ``fail`` has its say first."""
-
-    def __init__(self, count=4, fail=None, auto=False):
-        self.shard_map, self.fail, self.auto = ShardMap.uniform(count), fail, auto
-        self.stored = defaultdict(list)
-        self.requests = []
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def put_records(self, entries):
-        self.gate.wait(30)
-        self.requests.append(list(entries))
-        if self.fail is not None:
-            answer = self.fail(entries)
-            if answer is not None:
-                return answer
-        return [self.store(entry) for entry in entries]
-
-    def store(self, entry):
-        place = hash_key(entry.partition_key, entry.explicit_hash_key)
-        shard = self.shard_map[self.shard_map.index_of(place)]
-        self.stored[shard.shard_id].append(entry)
-        return Stored(shard.shard_id, str(len(self.stored[shard.shard_id])))
-
-    def list_shards(self):
-        return self.shard_map
-
-    def describe(self):
-        return StreamDescription("s", "arn", "ACTIVE", len(self.shard_map), Limits(), self.auto)
-
-    def user_records(self):
-        return [
-            record
-            for entries in self.stored.values()
-            for entry in entries
-            for record in deaggregate({"Data": entry.data, "PartitionKey": entry.partition_key})
-        ]
+from shardpack.transport import Failed
 
 
 def client_error(code, status=400):
@@ -83,14 +44,6 @@ def once(error):
             raise left.pop()
 
     return fail
-
-
-def in_order(transport, n):
-    values = defaultdict(list)
-    for record in transport.user_records():
-        values[record.partition_key].append(int(record.data))
-    assert sorted(value for each in values.values() for value in each) == list(range(n))
-    assert all(each == sorted(each) for each in values.values())
 
 
 def put_all(producer, n, keys=50):
@@ -319,7 +272,7 @@ def test_a_stream_that_is_resharded_meanwhile():
             for i in range(part * 1000, (part + 1) * 1000):
                 producer.put(f"device-{i % 50}", b"%d" % i)
             producer.flush(10)
-            transport.shard_map = _renamed(ShardMap.uniform((5, 2, 7, 3, 6, 4)[part]), part)
+            transport.reshard((5, 2, 7, 3, 6, 4)[part])
             for i in range(20):
                 producer.put(f"between-{i}", b"")
     # what the KCL would drop was sent again: look at what lies in its shard
@@ -331,19 +284,6 @@ def test_a_stream_that_is_resharded_meanwhile():
         firsts = list(dict.fromkeys(values))
         assert firsts == sorted(firsts)
     assert sorted({value for values in seen.values() for value in values}) == list(range(6000))
-
-
-def _renamed(shard_map, part):
-    return ShardMap.from_shards(
-        {
-            "ShardId": f"shardId-{part}-{i}",
-            "HashKeyRange": {
-                "StartingHashKey": str(shard.starting_hash_key),
-                "EndingHashKey": str(shard.ending_hash_key),
-            },
-        }
-        for i, shard in enumerate(shard_map)
-    )
 
 
 def test_auto_distribution_turns_aggregation_off():

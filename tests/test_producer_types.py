@@ -14,6 +14,7 @@ PROGRAM = """\
 from collections.abc import Sequence
 
 from shardpack import (
+    AsyncProducer,
     BufferFullError,
     DeliveryError,
     Outcome,
@@ -36,6 +37,17 @@ async def put(producer: Producer) -> str:
     return outcome.sequence_number
 
 
+async def put_in_a_loop() -> None:
+    async with AsyncProducer("telemetry", linger_ms=5) as producer:
+        receipt: Receipt = await producer.put(None, b"21.5")
+        outcome: Outcome = await receipt
+        receipts: Receipts = await producer.put_many(["a", None], [b"1", b"2"])
+        print(outcome.shard_id, await receipts[1])
+        await producer.flush(timeout=10)
+    same: AsyncProducer = AsyncProducer.from_kpl_properties({"RateLimit": 80}, "telemetry")
+    await same.close()
+
+
 with Producer(
     "telemetry",
     linger_ms=20,
@@ -45,7 +57,10 @@ with Producer(
     dead_letters=SQLiteDeadLetters("dead.db"),
 ) as producer:
     receipt: Receipt = producer.put("device-7", b"21.5", explicit_hash_key=7, timeout=0.5)
-    receipts: Receipts = producer.put_many(["a", "b"], [b"1", b"2"])
+    receipts: Receipts = producer.put_many(["a", None], [b"1", b"2"])
+    if producer.held_shards:
+        producer.resume()
+        producer.skip()
     first: Receipt = receipts[0]
     some: list[Receipt] = receipts[:1]
     try:
@@ -64,6 +79,7 @@ Producer("telemetry", on_settled=lambda record: record.stored)  # wrong: attr-de
 producer.put(7, b"21.5")  # wrong: arg-type
 producer.put("device-7", b"21.5").sequence_number  # wrong: union-attr
 number: int = receipt.result()  # wrong: assignment
+AsyncProducer("telemetry").put("a", b"").result()  # wrong: attr-defined
 """
 
 

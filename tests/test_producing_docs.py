@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from documents import TOP, sections
+from documents import REPOSITORY, TOP, sections
 
+from shardpack import Producer
 from shardpack.testing import LocalKinesis, history
 
+DOCUMENT = REPOSITORY / "docs" / "producing.md"
 RUNNER = Path(__file__).with_name("documents.py")
 SECTIONS = [
     *(("docs/producing.md", heading) for heading in sections("docs/producing.md")),
@@ -58,6 +62,12 @@ def test_the_first_example_is_a_whole_program(kinesis, run):
 
 def test_what_is_acknowledged_is_all_of_it(run):
     assert run("docs/producing.md", "Acknowledge upstream when it is stored").stdout == "1000\n"
+
+
+def test_every_option_has_its_line():
+    rows = re.findall(r"^\| (`.*?) \|", DOCUMENT.read_text(), re.MULTILINE)
+    names = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert names >= {*inspect.signature(Producer).parameters} - {"stream_name", "stream_arn"}
 
 
 def _count(kinesis):

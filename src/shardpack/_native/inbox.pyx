@@ -271,16 +271,30 @@ cdef class Inbox:
     def reroute(self, list buckets not None, ShardTable table not None, max_records=None):
         """Bucket everything for other shards: the user records of these buckets first, in order, then what waits here.
 
-        What becomes of them is taken like all else. Where memory runs out, ``gather`` goes on with the rest.
+        What becomes of them is taken like all else. Where memory runs out and it ``is_rerouting`` then, ``gather`` and
+        ``go_on_rerouting`` go on with the rest. If it is not, nothing has changed.
         """
-        cdef Router router = self.router_of(table, max_records)
-        self.rerouting = [*buckets, *self.take(2**64 - 1), *self.rerouting[self.rerouted:]]
-        self.router, self.rerouted = router, 0
+        cdef Router router
+        cdef list rerouting
+        cdef Py_ssize_t at = len(buckets)
+        self.go_on_rerouting()
+        router = self.router_of(table, max_records)
+        self.router.detach_before(2**64 - 1)
+        rerouting = [*buckets, *[None] * <Py_ssize_t>self.router.c.full.count]
+        for bucket in self.router.hand_over():  # which is nowhere else
+            rerouting[at] = bucket
+            at += 1
+        self.router, self.rerouting, self.rerouted = router, rerouting, 0
         self.go_on_rerouting()
 
-    cdef int go_on_rerouting(self) except -1:
+    @property
+    def is_rerouting(self):
+        """Whether memory ran out before everything was routed anew."""
+        return self.rerouted < len(self.rerouting)
+
+    def go_on_rerouting(self):
+        """Route the rest anew."""
         while self.rerouted < len(self.rerouting):
             self.router.reroute(<Bucket?>self.rerouting[self.rerouted])
             self.rerouted += 1
         self.rerouting, self.rerouted = [], 0
-        return 0

@@ -3,7 +3,7 @@
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
@@ -60,9 +60,9 @@ cdef bytes entropy = os.urandom(sizeof(SEED))
 memcpy(&SEED, PyBytes_AS_STRING(entropy), sizeof(SEED))
 
 
-cdef void give_owners_back(const sp_bucket *bucket, size_t start) noexcept:
+cdef void give_owners_back(const sp_bucket *bucket) noexcept:
     cdef size_t i
-    for i in range(start, bucket.record_count):
+    for i in range(bucket.record_count):
         if i + PREFETCHED < bucket.record_count:
             prefetch_object(<PyObject *>bucket.records[i + PREFETCHED].owner)
         Py_DECREF(<object>bucket.records[i].owner)
@@ -97,9 +97,9 @@ cdef class Router:
             return
         if self.c.buckets != NULL:
             for i in range(self.table.table.count):
-                give_owners_back(&self.c.buckets[i], 0)
+                give_owners_back(&self.c.buckets[i])
         for i in range(self.c.full.count):
-            give_owners_back(&self.c.full.buckets[i], 0)
+            give_owners_back(&self.c.full.buckets[i])
         sp_router_free(self.c)
         free(self.c)
 
@@ -197,7 +197,7 @@ cdef class Router:
         else:  # an empty list that cannot grow would leak them: CPython 3.11's extend
             self.ready = records
         for i in range(count):
-            give_owners_back(&self.c.full.buckets[i], 0)
+            give_owners_back(&self.c.full.buckets[i])
         sp_router_recycle(self.c, count)
         return 0
 
@@ -264,13 +264,19 @@ cdef class Router:
         return 0
 
     cdef int reroute(self, Bucket bucket) except -1:
-        """Take a bucket's user records over. What memory runs out for stays in it, and a further call goes on there."""
+        """Take a bucket's user records over. Where memory runs out, a further call goes on with the rest of them.
+
+        The bucket keeps what it holds.
+        """
         cdef bint done
+        cdef size_t i = bucket.moved
         if (bucket.c.record_count - bucket.moved) * ROUTING < SHORT_WORK:
             done = sp_router_reroute(self.c, &bucket.c, &bucket.moved)
         else:
             with nogil:
                 done = sp_router_reroute(self.c, &bucket.c, &bucket.moved)
+        for i in range(i, bucket.moved):
+            Py_INCREF(<object>bucket.c.records[i].owner)
         if not done:
             raise MemoryError
         return 0
@@ -285,7 +291,7 @@ cdef class Bucket:
         raise TypeError("a Bucket is made by an Inbox")
 
     def __dealloc__(self):
-        give_owners_back(&self.c, self.moved)
+        give_owners_back(&self.c)
         sp_bucket_free(&self.c)
 
     def __len__(self):

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._native.inbox import Inbox
@@ -63,7 +64,9 @@ class BaseProducer:
         _check_choice("after_failure", after_failure, ("continue", "stop"))
         _check_number("close_timeout_s", close_timeout_s, 0)
 
-        def begin() -> Pump:
+        def begin(*, forked: bool) -> Pump:
+            if forked and client is not None and hasattr(client, "close"):
+                client.close()  # its connections, which are the parent process's too; it makes others
             return Pump(
                 transport or _transport(stream_name, stream_arn, client, max_requests_in_flight),
                 stream=stream_arn or stream_name or "",
@@ -86,7 +89,7 @@ class BaseProducer:
         self._begin = begin
         self._max_buffered = max_buffered_bytes
         self._close_timeout = close_timeout_s
-        self._closed = False
+        self._closed = self._forked = False
         self._starting = threading.Lock()
         self._pump: Pump | None = None
         self._inbox: Inbox | _NoInbox = _NoInbox(self)
@@ -160,9 +163,11 @@ class BaseProducer:
         with self._starting:
             self._check_open()
             if self._pump is None:
-                self._pump = self._begin()
-                self._inbox = self._pump.inbox
-                self._pump.start()
+                pump = self._begin(forked=self._forked)
+                pump.start()
+                self._pump, self._inbox = pump, pump.inbox
+                _running[pump] = self._close_timeout
+                weakref.finalize(self, pump.let_go).atexit = False
             return self._pump
 
     def _receipts(self, taken: tuple[int, Any], count: int) -> Any:
@@ -181,10 +186,14 @@ class BaseProducer:
 
         return ask
 
-    def _stop(self) -> None:
+    def _refuse(self) -> None:
+        """Take nothing more."""
         with self._starting:
-            closed, self._closed = self._closed, True
-        if not closed and self._pump is not None:
+            self._closed = True
+
+    def _stop(self) -> None:
+        self._refuse()
+        if self._pump is not None:
             self._pump.stop(self._close_timeout)
 
     def _forget(self) -> None:
@@ -192,7 +201,7 @@ class BaseProducer:
         self._starting = threading.Lock()
         if self._pump is not None and self._pump.register is not None:
             self._pump.register.forget()
-        self._pump, self._inbox = None, _NoInbox(self)
+        self._pump, self._inbox, self._forked = None, _NoInbox(self), True
 
 
 def _check_stream(stream_name: object, stream_arn: object, client: object, transport: object) -> None:
@@ -261,12 +270,23 @@ class _NoInbox:
 _alive: weakref.WeakSet[BaseProducer] = weakref.WeakSet()
 
 
+_running: weakref.WeakKeyDictionary[Pump, float] = weakref.WeakKeyDictionary()
+"""Pumps, each kept by its thread, and how long closing may take: of producers that nobody has any more, too."""
+
+
 def _close_all() -> None:
+    began = monotonic()
     for producer in list(_alive):
-        producer._stop()  # noqa: SLF001
+        producer._refuse()  # noqa: SLF001
+    running = dict(_running)
+    for pump in running:  # so that they take their time side by side
+        pump.let_go()
+    for pump, timeout in running.items():
+        pump.stop(max(0.0, began + timeout - monotonic()))
 
 
 def _forget_all() -> None:
+    _running.clear()
     for producer in list(_alive):
         producer._forget()  # noqa: SLF001
 

@@ -11,7 +11,8 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import monotonic, time
@@ -19,6 +20,7 @@ from typing import Any
 
 from .._native.inbox import Inbox
 from .._native.router import AROUND_ONE, Bucket
+from .._native.shard_table import ShardTable
 from ..errors import BufferFullError, ProducerClosedError
 from ..limits import MAX_RECORD_BYTES
 from ..records import KinesisRecord
@@ -72,6 +74,11 @@ class SettledRecord:
     def stored(self) -> bool:
         return self.settlement.status is Status.STORED
 
+    @property
+    def maybe_stored(self) -> bool:
+        """Given up, but an answer was lost: the service may have it."""
+        return self.settlement.status is Status.UNKNOWN
+
     def user_records(self) -> list[tuple[str, bytes, int | None]]:
         """Return partition key, data and explicit hash key of each, in order; made when asked for."""
         return self._bucket.user_records()
@@ -83,6 +90,21 @@ class _GivenUp:
     bucket: Bucket
     letters: list[DeadLetter]
     outcome: Settled | None
+
+
+@dataclass(slots=True)
+class _Rerouting:
+    """User records on their way to other shards, and how far they have come: memory may run out at each step."""
+
+    entries: list[Entry]
+    table: ShardTable
+    max_records: int | None
+    waiting: list[Bucket] | None = None
+    """What was not offered; it goes behind."""
+    routed: bool = False
+    fresh: list[Bucket] | None = None
+    """What the entries have become."""
+    handed_back: bool = False
 
 
 class Pump:
@@ -152,7 +174,11 @@ class Pump:
         self._start_failures = 0
         self._taken: deque[Bucket] = deque()  # that are not offered yet
         self._held: list[_GivenUp] = []  # that hold others back
-        self._next_place = random.randrange(2**32)
+        self._unsent: deque[Request] = deque()  # that memory has run out for
+        self._unsettled: list[Settlement] = []  # likewise
+        self._rerouting: _Rerouting | None = None
+        self._lingered_before = 0  # what has a lower number has lingered
+        self._leaving = self._stopping = False
         self._ended = False
         self._calls = Callers(max_requests_in_flight + 2)
         self._thread = threading.Thread(target=self._run, name="shardpack-pump", daemon=True)
@@ -214,10 +240,18 @@ class Pump:
         if threading.current_thread() is self._thread:  # by on_settled, which cannot wait for itself
             threading.Thread(target=self.stop, args=(timeout,), name="shardpack-close", daemon=True).start()
             return
+        deadline = monotonic() + timeout
+        self.room.notify()  # none will come
         self.flush(timeout)
-        self.tell(self._end)
-        self._thread.join(max(1.0, timeout))
-        self._calls.stop()
+        self.tell(self._stop)
+        self._thread.join(max(1.0, deadline - monotonic()))
+        if self._thread.is_alive():
+            logger.error("on_settled or the dead letters' sink does not return; %d user records wait", self.unsettled)
+
+    def let_go(self) -> None:
+        """Take nothing more, deliver what is there, and end; without waiting for it. What holds back others stays."""
+        self.inbox.close()
+        self.tell(self._leave)
 
     # --- the thread ---
 
@@ -244,6 +278,7 @@ class Pump:
         except Exception:
             logger.exception("what is left gets no outcome")
         self._ended = True
+        self._calls.stop()
         if self.register is not None:
             self.register.end("the producer ended before it had an outcome")
         self.room.notify()
@@ -263,19 +298,23 @@ class Pump:
     def _turn(self, now: float) -> float | None:
         """Do what is to be done, and return how long to sleep; ``None`` until something happens."""
         scheduler = self._scheduler
+        if self._stopping:
+            self._end(now)
+            return None
         if scheduler is None:
             return self._begin(now)
+        self._reroute(scheduler, now)  # where memory ran out
         self._collect(scheduler, now)
         self._ask(scheduler, now)
         self._send(scheduler, now)
-        rerouted = scheduler.take_reroute()
-        if rerouted is not None:
-            self._reroute(scheduler, *rerouted, now)
+        if self._reroute(scheduler, now):
             self._send(scheduler, now)
         self._settle(scheduler)
         if self._settled_before < self._flush_before:
             self._settled_before = min(self._outstanding, default=self._flush_before)
             self.settled.notify()
+        if self._leaving and self._settled_before >= self.inbox.next_token:
+            self._end(now)
         return self._sleep_for(scheduler, now)
 
     def _sleep_for(self, scheduler: Scheduler, now: float) -> float | None:
@@ -302,10 +341,10 @@ class Pump:
             self._marks.append((end, now))
             self._marked = end
         marks = list(self._marks)
-        before = self._flush_before
-        while self._marks and (self._marks[0][1] <= now - self._linger or self._marks[0][0] <= before):
-            before = max(before, self._marks.popleft()[0])
-        self._taken += self.inbox.take(before)
+        self._lingered_before = max(self._lingered_before, self._flush_before)
+        while self._marks and (self._marks[0][1] <= now - self._linger or self._marks[0][0] <= self._lingered_before):
+            self._lingered_before = max(self._lingered_before, self._marks.popleft()[0])
+        self._taken += self.inbox.take(self._lingered_before)
         while self._taken:
             bucket = self._taken[0]
             put_at = _put_at(bucket, marks, now)
@@ -325,9 +364,9 @@ class Pump:
         shards = scheduler.shard_map
         places: list[int] = []
         wanted = ONE_BY_ONE_PLACES if scheduler.auto_distribution or self._max_records == 1 else PLACES
-        for _ in range(4 * wanted):
-            shard = shards[self._next_place % len(shards)]
-            self._next_place += 1
+        first = random.randrange(len(shards))
+        for i in range(first, first + 4 * wanted):
+            shard = shards[i % len(shards)]
             if random.random() < scheduler.free_capacity(shard.shard_id, now):
                 places.append(random.randint(shard.starting_hash_key, shard.ending_hash_key))
                 if len(places) == wanted:
@@ -345,23 +384,30 @@ class Pump:
         )
 
     def _send(self, scheduler: Scheduler, now: float) -> None:
-        requests = list(scheduler.requests(now))
-        lots: list[Lot] = []
-        for request in requests:
+        for request in scheduler.requests(now):
+            self._unsent.append(request)
             new = [lot for lot in map(_lot, request.entries) if lot.record is None]
             self.meter.on_sent(request, [now - lot.offered_at for lot in new])
-            lots += new
-        for lot, record in zip(lots, self.inbox.seal([lot.bucket for lot in lots]), strict=True):
-            lot.record = record
-        for request in requests:
-            self._calls.submit(self._call, scheduler, request)
+        with suppress(MemoryError):
+            self._seal(self._unsent)
+        while self._unsent:
+            self._seal([self._unsent[0]])  # there may be memory for one at least
+            self._calls.submit(self._call, scheduler, self._unsent[0])
+            self._unsent.popleft()
+
+    def _seal(self, requests: Iterable[Request]) -> None:
+        """Seal what is not yet, all at once: checksums share SIMD lanes."""
+        lots = [lot for request in requests for lot in map(_lot, request.entries) if lot.record is None]
+        if lots:
+            for lot, record in zip(lots, self.inbox.seal([lot.bucket for lot in lots]), strict=True):
+                lot.record = record
 
     def _call(self, scheduler: Scheduler, request: Request) -> None:
         """Make a call, on a thread of its own, and bring the pump its answer."""
         try:
             outcomes = self.transport.put_records([_sealed(entry) for entry in request.entries])
             self.tell(lambda now: self._on_reply(scheduler, request, outcomes, now))
-        except Exception as error:  # noqa: BLE001 - whatever a client raises is an outcome of its records
+        except BaseException as error:  # noqa: BLE001 - whatever a client raises is an outcome of its records
             failure = call_error(error)
             self.tell(lambda now: self._on_error(scheduler, request, failure, now))
 
@@ -389,11 +435,11 @@ class Pump:
         shards: ShardMap | CallError
         try:
             description = self.transport.describe()
-        except Exception as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             description = call_error(error)
         try:
             shards = self.transport.list_shards()
-        except Exception as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             shards = call_error(error)
         self.tell(lambda now: self._on_begun(description, shards, now))
 
@@ -418,7 +464,8 @@ class Pump:
         self._scheduler = Scheduler(shards, **options)
         auto = described is not None and described.auto_distribution
         self._scheduler.on_described(now, False)
-        self.inbox.reroute([], self._scheduler.shard_map._table, self._max_records)  # noqa: SLF001
+        table = self._scheduler.shard_map._table  # noqa: SLF001
+        self._rerouting = _Rerouting([], table, self._max_records, handed_back=True)
         if auto:
             self._on_distribution(self._scheduler, auto, now)
 
@@ -430,7 +477,7 @@ class Pump:
         try:
             shards = self.transport.list_shards()
             self.tell(lambda now: scheduler.on_shards(shards, now))
-        except Exception as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             failure = call_error(error)
             self.tell(lambda now: scheduler.on_shards_error(failure, now))
 
@@ -438,7 +485,7 @@ class Pump:
         try:
             description = self.transport.describe()
             self.tell(lambda now: self._on_distribution(scheduler, description.auto_distribution, now))
-        except Exception as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             denied = call_error(error).error_code in ACCESS_DENIED
             self.tell(lambda now: scheduler.on_described(now, False if denied else None))
 
@@ -450,43 +497,74 @@ class Pump:
             )
         scheduler.on_described(now, auto)
 
-    def _reroute(self, scheduler: Scheduler, entries: Sequence[Entry], shard_map: ShardMap, now: float) -> None:
-        """Route user records, and behind them all that wait here, to the shards as they are now."""
-        table = shard_map._table  # noqa: SLF001
-        max_records = 1 if scheduler.auto_distribution else self._max_records
-        waiting = self.inbox.take(EVERYTHING)
-        old = [_lot(entry).bucket for entry in entries]
-        self.inbox.reroute(old, table, max_records)
-        for bucket in old:
-            self._outstanding.pop(bucket.first_token, None)
+    def _reroute(self, scheduler: Scheduler, now: float) -> bool:
+        """Route user records, and behind them all that wait here, to the shards as they are now, if these are others.
+
+        Returns whether they are. Where memory runs out, it is gone on with before anything else is routed.
+        """
+        step = self._rerouting
+        if step is None:
+            taken = scheduler.take_reroute()
+            if taken is None:
+                return False
+            entries, shard_map = taken
+            max_records = 1 if scheduler.auto_distribution else self._max_records
+            step = self._rerouting = _Rerouting(entries, shard_map._table, max_records)  # noqa: SLF001
+        if step.waiting is None:
+            step.waiting = self.inbox.take(EVERYTHING)
+        if not step.handed_back:
+            if not step.routed:
+                self._route_anew(step, [_lot(entry).bucket for entry in step.entries])
+                step.routed = True
+            if step.fresh is None:
+                step.fresh = self.inbox.take(EVERYTHING)
+            self._hand_back(scheduler, step.entries, step.fresh, now)
+            step.handed_back = True
+        self._route_anew(step, step.waiting)
+        self._rerouting = None
+        return True
+
+    def _route_anew(self, step: _Rerouting, buckets: list[Bucket]) -> None:
+        if self.inbox.is_rerouting:
+            self.inbox.go_on_rerouting()
+        else:
+            self.inbox.reroute(buckets, step.table, step.max_records)
+
+    def _hand_back(self, scheduler: Scheduler, entries: Sequence[Entry], buckets: Sequence[Bucket], now: float) -> None:
+        """Give the scheduler what its entries have become, unless they have got their outcome meanwhile."""
+        if scheduler.take_reroute() is None:
+            return
         longest = max((entry.attempts for entry in entries), key=len, default=[])
         fresh = []
-        for bucket in self.inbox.take(EVERYTHING):
+        for bucket in buckets:
             entry = self._entry(scheduler, bucket, now, now)
             entry.maybe_stored = any(before.maybe_stored for before in entries)
             entry.attempts = list(longest)
             entry.expires_at = min(before.expires_at for before in entries)
-            self._outstanding[bucket.first_token] = entry.expires_at - self._ttl
             fresh.append(entry)
+        for entry in entries:
+            self._outstanding.pop(_lot(entry).bucket.first_token, None)
+        for entry in fresh:
+            self._outstanding[_lot(entry).bucket.first_token] = entry.expires_at - self._ttl
         scheduler.on_rerouted(fresh, now)
-        self.inbox.reroute(waiting, table, max_records)
 
     # --- outcomes ---
 
     def _settle(self, scheduler: Scheduler) -> None:
-        settlements = scheduler.settlements()
+        self._unsettled += scheduler.settlements()
+        settlements = self._unsettled
         if not settlements:
             return
         size = 0
         settled: list[Settled] = []
         told: list[SettledRecord] = []
         given_up: list[_GivenUp] = []
+        user_sizes: list[int] = []
         for settlement in settlements:
             bucket = _lot(settlement.entry).bucket
             buffered = bucket.buffered_size
             size += buffered
-            self._outstanding.pop(bucket.first_token, None)
-            self._count(settlement, buffered - AROUND_ONE * len(bucket))
+            user_sizes.append(buffered - AROUND_ONE * len(bucket))
             outcome = None
             if self.register is not None:
                 outcome = Settled(settlement, bucket.tokens())
@@ -496,17 +574,25 @@ class Pump:
             if settlement.status is not Status.STORED:
                 letters = [] if self._dead_letters is None else self._letters(settlement, bucket)
                 given_up.append(_GivenUp(settlement, bucket, letters, outcome))
+        self._unsettled = []
+        for settlement, user_size in zip(settlements, user_sizes, strict=True):
+            self._outstanding.pop(_lot(settlement.entry).bucket.first_token, None)
+            self._count(settlement, user_size)
         if given_up:
             self._give_up(scheduler, given_up)
         if self.register is not None:
             self.register.settle(settled)
         self.inbox.settled(size)
         self.room.notify()
-        if self._on_settled is not None:
-            try:
-                self._on_settled(told)
-            except Exception:
-                logger.exception("on_settled failed")
+        if told:
+            self._tell_settled(told)
+
+    def _tell_settled(self, told: list[SettledRecord]) -> None:
+        assert self._on_settled is not None
+        try:
+            self._on_settled(told)
+        except BaseException:  # SystemExit too, which would end this thread alone
+            logger.exception("on_settled failed")
 
     def _count(self, settlement: Settlement, user_size: int) -> None:
         entry = settlement.entry
@@ -583,7 +669,7 @@ class Pump:
         assert self._dead_letters is not None
         try:
             self._dead_letters.put(letters)
-        except Exception:
+        except BaseException:
             logger.exception("%d dead letters could not be kept", len(letters))
 
     # --- commands ---
@@ -591,11 +677,19 @@ class Pump:
     def _flush(self, before: int) -> None:
         self._flush_before = max(self._flush_before, before)
 
+    def _leave(self, _now: float) -> None:
+        self._leaving = True
+        self._flush(self.inbox.next_token)
+
+    def _stop(self, _now: float) -> None:
+        self._stopping = True
+
     def _end(self, now: float) -> None:
         scheduler = self._scheduler
         if scheduler is None:
             self._scheduler = scheduler = Scheduler(ShardMap.uniform(1), **self._new_scheduler)
         self._flush(self.inbox.next_token)  # which was closed
+        self._reroute(scheduler, now)
         self._collect(scheduler, now)
         scheduler.give_up_all(now, "ProducerClosed", "the producer was closed before it was stored")
         self._settle(scheduler)
