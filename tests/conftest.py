@@ -10,6 +10,8 @@ import pytest
 
 from shardpack.testing.local_kinesis import LocalKinesis
 
+pytest_plugins = ["letters"]  # fixtures of several files
+
 SHARDPACK = [sys.executable, "-W", "error", "-c", "from shardpack.cli import main; main()"]
 
 
