@@ -30,6 +30,7 @@ CLASSES = {
     "SettledRecord",
     "Shard",
     "ShardMap",
+    "Stats",
     "UserRecordBatch",
 }
 RECORDS = {"UserRecord", "UserRecords"}

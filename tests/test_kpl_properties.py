@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from shardpack import Stats
 from shardpack.producer.kpl_properties import NAMES, OBJECTS, producer_options
 from shardpack.producer.producer import Producer
 
@@ -231,3 +232,10 @@ def test_the_docs_have_every_key_and_every_metric():
     rows = re.findall(r"^\| (`.*?) \|", DOCS.read_text(), re.MULTILINE)
     names = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert names >= {*NAMES.values(), *KPL["metrics"]}
+
+
+def test_the_docs_name_fields_of_stats():
+    table = DOCS.read_text().partition("| KPL metric | in `stats()` |")[2].partition("\n\n")[0]
+    fields = {name for row in table.splitlines()[2:] for name in re.findall(r"`([a-z_]+)`", row.split("|")[2])}
+    assert len(fields) > 10
+    assert {name for name in fields if not hasattr(Stats, name)} == {"attempts"}  # of an outcome

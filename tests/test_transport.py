@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
@@ -150,6 +152,58 @@ def test_failed_entries_answer_by_position(stubbed):
         Failed("InternalFailure", "Internal service failure."),
         Failed("KMSThrottlingException", ""),
     ]
+
+
+# --- bodies ---
+
+
+@pytest.fixture
+def sent(local_kinesis):
+    """A client whose calls are stopped before they are sent, and what they would have sent."""
+    client = local_kinesis.client()
+    requests = []
+
+    def stop(request, **_):
+        requests.append(request)
+        raise ConnectionAbortedError
+
+    client.meta.events.register("before-send.kinesis.PutRecords", stop)
+    return client, requests
+
+
+RECORDS = [
+    record("device-7", b"\x00\xff" * 50_000, str(END - 1)),
+    record('"quoted" \\ \n', b""),
+    record("clé 日本 \U0001d518", b"\xf3\x89\x9a\xc2", "0"),
+]
+
+
+@pytest.mark.parametrize("stream", [{"stream_name": "s"}, {"stream_arn": ARN}])
+@pytest.mark.parametrize("records", [RECORDS, RECORDS[:1]])
+def test_bodies_say_what_boto3_would_say(sent, records, stream):
+    client, requests = sent
+    plain = client.__class__.put_records
+    transport = Boto3Transport(client, **stream)
+    with pytest.raises(ConnectionAbortedError):
+        transport.put_records(records)
+    named = {"StreamName": "s"} if "stream_name" in stream else {"StreamARN": ARN}
+    with pytest.raises(ConnectionAbortedError):
+        plain(client, Records=[each.to_boto3() for each in records], **named)
+    ours, theirs = requests
+    assert json.loads(ours.body) == json.loads(theirs.body)
+    assert ours.headers["Content-Length"] == str(len(ours.body))
+    assert ours.headers["X-Amz-Target"] == theirs.headers["X-Amz-Target"]
+
+
+def test_who_listens_to_a_client_is_shown_the_parameters(sent):
+    client, _ = sent
+    seen = []
+    client.meta.events.register(
+        "before-parameter-build.kinesis.PutRecords", lambda params, **_: seen.append(dict(params))
+    )
+    with pytest.raises(ConnectionAbortedError):
+        Boto3Transport(client, "s").put_records(RECORDS)
+    assert seen == [{"Records": [each.to_boto3() for each in RECORDS], "StreamName": "s"}]
 
 
 @pytest.mark.parametrize(

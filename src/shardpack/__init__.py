@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .producer.pump import SettledRecord
     from .producer.receipts import Outcome, Receipts
     from .producer.redrive import redrive
+    from .producer.stats import Stats
     from .records import KinesisRecord
     from .shards import Shard, ShardMap
     from .transport.boto3 import Boto3Transport
@@ -82,6 +83,7 @@ __all__ = [
     "ShardMap",
     "ShardMapError",
     "ShardpackError",
+    "Stats",
     "UserRecord",
     "UserRecordBatch",
     "UserRecords",
@@ -129,6 +131,7 @@ _MODULES = {
     ".producer.pump": ("SettledRecord",),
     ".producer.receipts": ("Outcome", "Receipts"),
     ".producer.redrive": ("redrive",),
+    ".producer.stats": ("Stats",),
     ".records": ("KinesisRecord",),
     ".shards": ("Shard", "ShardMap"),
     ".transport.boto3": ("Boto3Transport",),

@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterable
 from typing import final
 
 from ..records import KinesisRecord
+from .heavy_hitters import HeavyHitters
 from .receipt import Block, Receipt
 from .router import Bucket
 from .shard_table import ShardTable
@@ -16,6 +17,8 @@ class Inbox:
     def buffered(self) -> int: ...
     wake: Callable[[], object] | None
     asleep: bool
+    @property
+    def heavy_hitters(self) -> HeavyHitters: ...
     @property
     def blocks(self) -> dict[int, Block]: ...
     def __new__(

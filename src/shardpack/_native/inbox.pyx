@@ -6,6 +6,7 @@ from cpython.long cimport PyLong_CheckExact
 from cpython.object cimport PyObject
 from libc.stdint cimport UINT32_MAX, int64_t, uint64_t
 
+from .heavy_hitters cimport HeavyHitters
 from .intake cimport Intake
 from .keys cimport demand_one_for_one, is_plain_key, sequence_of
 from .outputs cimport Outputs
@@ -43,6 +44,7 @@ cdef class Inbox:
     cdef list rerouting  # buckets of a router before; the first `rerouted` of them are in this one's
     cdef Py_ssize_t rerouted
     cdef Outputs outputs
+    cdef readonly HeavyHitters heavy_hitters  # of what was gathered
     cdef readonly Py_ssize_t max_record_bytes
     cdef Py_ssize_t max_bytes
     cdef readonly Py_ssize_t max_buffered
@@ -65,7 +67,13 @@ cdef class Inbox:
         self.front, self.back = Intake(max_record_bytes, True), Intake(max_record_bytes, True)
         self.outputs = Outputs()
         self.rerouting = []
-        self.router = Router(table, max_bytes, UINT32_MAX if max_records is None else max_records)
+        self.heavy_hitters = HeavyHitters(monotonic())
+        self.router = self.router_of(table, max_records)
+
+    cdef Router router_of(self, ShardTable table, max_records):
+        cdef Router router = Router(table, self.max_bytes, UINT32_MAX if max_records is None else max_records)
+        router.heavy_hitters = self.heavy_hitters
+        return router
 
     @property
     def next_token(self):
@@ -270,7 +278,7 @@ cdef class Inbox:
         cdef list rerouting
         cdef Py_ssize_t at = len(buckets)
         self.go_on_rerouting()
-        router = Router(table, self.max_bytes, UINT32_MAX if max_records is None else max_records)
+        router = self.router_of(table, max_records)
         self.router.detach_before(2**64 - 1)
         rerouting = [*buckets, *[None] * <Py_ssize_t>self.router.c.full.count]
         for bucket in self.router.hand_over():  # which is nowhere else

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from .heavy_hitters cimport HeavyHitters
 from .intake cimport Intake, sp_seed, sp_stage
 from .keys cimport sp_hash_key, sp_slice
 from .outputs cimport Outputs
@@ -45,6 +46,7 @@ cdef class Router:
     cdef Outputs outputs
     cdef list ready  # Kinesis records
     cdef sp_router *c
+    cdef HeavyHitters heavy_hitters  # of what is gathered, or None
     cdef Py_ssize_t max_records
 
     cdef int route(self, Intake intake) except -1

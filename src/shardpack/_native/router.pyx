@@ -221,6 +221,8 @@ cdef class Router:
         while intake.routed < intake.count:
             intake.fill(&self.c.stage)
             routed = sp_router_route(self.c)
+            if self.heavy_hitters is not None:
+                self.heavy_hitters.add(&self.c.stage, routed)
             intake.note_routed(&self.c.stage, routed)
             if routed < self.c.stage.count:
                 return False

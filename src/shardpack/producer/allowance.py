@@ -46,6 +46,10 @@ class Allowance:
         """Return bytes and records that the shard took a second, lately. Changes nothing: any thread may ask."""
         return self._took.recent(now)
 
+    def has_throttled_since(self, time: float) -> bool:
+        """Whether the shard has refused an entry as too much since then. Any thread may ask."""
+        return self._throttled_at is not None and self._throttled_at >= time
+
     def ready_at(self, now: float) -> float:
         """When the next entry may be sent: at once, or when what the last ones took in advance has come in."""
         if self._bytes.rate is None and self._records.rate is None:

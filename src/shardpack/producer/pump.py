@@ -30,6 +30,7 @@ from .callers import Callers
 from .dead_letters import DeadLetter, DeadLetterSink
 from .entries import CallError, Entry, Fault, Request, Settlement, Status
 from .faults import call_error
+from .hot_shards import HotShard, hot_shards
 from .receipts import Register, Settled
 from .scheduler import Scheduler, Wish
 from .signals import Signal
@@ -199,6 +200,10 @@ class Pump:
         put_at = marked + list(self._outstanding.values())
         return self.meter.stats(self.inbox, self._scheduler, put_at, monotonic(), shards=shards)
 
+    def hot_shards(self, **options: Any) -> list[HotShard]:
+        scheduler = self._scheduler
+        return [] if scheduler is None else hot_shards(scheduler, self.inbox.heavy_hitters, monotonic(), **options)
+
     def flush(self, timeout: float | None) -> int:
         """Wait until everything put so far has its outcome. Returns how many user records have not, after the time."""
         if threading.current_thread() is self._thread:
@@ -328,6 +333,7 @@ class Pump:
             self._place(scheduler, now)
         since = self.inbox.since
         self.inbox.gather()
+        self.inbox.heavy_hitters.age(now)
         if since is not None:
             self.meter.stage.add(now - since)
         end = self.inbox.next_token  # read after: what is gathered is marked, perhaps with some that are not yet

@@ -10,6 +10,7 @@ from ..limits import Limits
 from ..records import KinesisRecord
 from ..shards import ShardMap
 from . import BrokenAnswerError, Failed, Stored, StreamDescription
+from .body import Entries, write_bodies_of
 from .list_shards import list_all_shards
 
 
@@ -39,6 +40,7 @@ class ClientSettings:
             max_pool_connections=max_connections,
             connect_timeout=self.connect_timeout_s,
             read_timeout=self.read_timeout_s,
+            tcp_keepalive=True,
             proxies=None if self.proxies is None else dict(self.proxies),
         )
         return boto3.client(
@@ -62,12 +64,13 @@ class Boto3Transport:
         if (stream_name is None) == (stream_arn is None):
             raise ValueError("give either stream_name or stream_arn")
         self.client = client
+        write_bodies_of(client)
         names = {"StreamName": stream_name, "StreamARN": stream_arn}
         self._stream = {name: given for name, given in names.items() if given is not None}
 
     def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
         """Send one PutRecords request. Returns an outcome for each entry, by position."""
-        response = self.client.put_records(Records=[entry.to_boto3() for entry in entries], **self._stream)
+        response = self.client.put_records(Records=Entries(entries), **self._stream)
         if "Records" not in response:
             raise BrokenAnswerError("PutRecords", "Records")
         return [
