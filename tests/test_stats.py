@@ -79,7 +79,7 @@ def test_outcomes_are_told_apart():
     }
     receipts = {}
     with Producer(transport=transport, linger_ms=0, max_aggregate_records=1, record_ttl_ms=300) as producer:
-        for key in ("stored", "refused", "late", "lost"):
+        for key in ("stored", "refused", "lost", "late"):
             receipts[key] = [producer.put(key, b"1") for _ in range(1 if key == "lost" else 5)]
             producer.flush()
     said = {"stored": 0, "not stored": 0, "unknown": 0}
