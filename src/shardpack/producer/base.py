@@ -17,8 +17,9 @@ from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
 from ..transport import Transport
 from .dead_letters import DeadLetterSink
 from .hot_shards import HotShard
-from .pump import Pump, SettledRecord
+from .pump import Pump
 from .receipts import Receipts, Register
+from .settling import SettledRecord
 from .stats import Stats
 
 if TYPE_CHECKING:
