@@ -136,7 +136,7 @@ class BaseProducer:
     def stats(self, *, shards: bool = True) -> Stats:
         """Return what has been done since the first ``put``, and what waits now. Any thread may ask, at any time.
 
-        It costs tens of microseconds, and about two for each shard; without ``shards`` those are left out.
+        It costs tens of microseconds, and about five for each shard; without ``shards`` those are left out.
         """
         if self._pump is None:
             return Stats(max_buffered_bytes=self._max_buffered)
