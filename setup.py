@@ -17,6 +17,7 @@ C_SOURCES = {
     "shard_table": ["shard_table.c"],
     "outputs": [],
     "intake": [],
+    "heavy_hitters": ["heavy_hitters.c"],
     "router": ["bucket.c", "router.c"],
     "aggregate": [],
     "receipt": [],

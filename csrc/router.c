@@ -24,6 +24,9 @@ int sp_router_init(sp_router *router, const sp_shard_table *shards, sp_md5_many_
     router->limits = limits;
     router->full = router->spare = (sp_bucket_stack){0};
     router->full_size = router->spare_memory = 0;
+    router->places = NULL;
+    router->place_count = router->place = router->places_passed = 0;
+    router->place_shard = 0;
     router->stage.count = 0;
     router->buckets = malloc(shards->count * sizeof *router->buckets);
     if (!router->buckets) return 0;
@@ -31,11 +34,40 @@ int sp_router_init(sp_router *router, const sp_shard_table *shards, sp_md5_many_
     return 1;
 }
 
+int sp_router_place(sp_router *router, const sp_hash_key *places, size_t count) {
+    size_t kept = router->place_count ? 1 : 0; /* where the last one went is filled up first */
+    sp_hash_key *all = malloc((kept + count) * sizeof *all);
+    if (!all) return 0;
+    if (kept) all[0] = router->places[router->place];
+    for (size_t i = 0; i < count; i++) all[kept + i] = places[i];
+    free(router->places);
+    router->places = all;
+    router->place_count = kept + count;
+    router->place = router->places_passed = 0;
+    router->place_shard = sp_shard_table_find(router->shards, all[0]);
+    return 1;
+}
+
+static sp_hash_key place(const sp_router *router) {
+    return router->place_count ? router->places[router->place] : (sp_hash_key){0};
+}
+
+static void next_place(sp_router *router) {
+    if (router->place + 1 < router->place_count) {
+        router->place++;
+    } else {
+        router->place = 0;
+    }
+    router->places_passed++;
+    router->place_shard = sp_shard_table_find(router->shards, place(router));
+}
+
 /* Queue up what a shard's bucket holds and leave one without memory. Room was reserved. */
 static void detach(sp_router *router, sp_bucket *bucket) {
     router->full.buckets[router->full.count++] = *bucket;
     router->full_size += sp_bucket_sealed_size(bucket);
     *bucket = sp_bucket_make(bucket->shard_index);
+    if (bucket->shard_index == router->place_shard) next_place(router);
 }
 
 /* Give an empty bucket the memory of a spare one: not before it is needed, so that idle shards keep none. */
@@ -66,8 +98,29 @@ static sp_added add(sp_router *router, sp_bucket *bucket, const sp_user_record *
     return sp_bucket_add(bucket, record, &router->limits);
 }
 
-static void place(sp_router *router) {
+/* The same with a keyless one: into the bucket of its place, or of the next one once that is full. */
+static sp_added add_keyless(sp_router *router, sp_user_record *record) {
+    sp_bucket *bucket = &router->buckets[router->place_shard];
+    if (bucket->record_count == 0) furnish(router, bucket);
+    record->hash_key = place(router);
+    sp_added added = sp_bucket_add(bucket, record, &router->limits);
+    if (added != SP_FULL) return added;
+    if (!reserve(&router->full, 1)) return SP_NO_MEMORY;
+    detach(router, bucket); /* which changes the place */
+    record->hash_key = place(router);
+    return add(router, &router->buckets[router->place_shard], record);
+}
+
+/* Find the hash keys and shards of what is on the stage. */
+static void find(sp_router *router) {
     sp_stage *stage = &router->stage;
+    for (uint32_t i = 0; i < stage->count; i++) {
+        stage->keyless[i] = !stage->partition_keys[i].size;
+        if (!stage->keyless[i]) continue;
+        stage->partition_keys[i] = (sp_slice){(const uint8_t *)SP_KEYLESS, sizeof SP_KEYLESS - 1};
+        stage->has_explicit_hash_key[i] = 1;
+        stage->hash_keys[i] = place(router); /* as far as is known yet */
+    }
     router->md5(stage->partition_keys, stage->count, stage->digests);
     for (uint32_t i = 0; i < stage->count; i++) {
         if (!stage->has_explicit_hash_key[i]) stage->hash_keys[i] = sp_hash_key_from_bytes(stage->digests + 16 * i);
@@ -88,7 +141,7 @@ static inline void look_ahead(const sp_router *router, uint32_t i) {
 
 uint32_t sp_router_route(sp_router *router) {
     sp_stage *stage = &router->stage;
-    place(router);
+    find(router);
     for (uint32_t i = 0; i < stage->count; i++) {
         look_ahead(router, i);
         sp_user_record record = {
@@ -100,7 +153,9 @@ uint32_t sp_router_route(sp_router *router) {
             .owner = stage->owners[i],
             .token = stage->tokens[i],
         };
-        if (add(router, &router->buckets[stage->shards[i]], &record) == SP_NO_MEMORY) return i;
+        sp_added added =
+            stage->keyless[i] ? add_keyless(router, &record) : add(router, &router->buckets[stage->shards[i]], &record);
+        if (added == SP_NO_MEMORY) return i;
     }
     return stage->count;
 }
@@ -133,7 +188,7 @@ int sp_router_lie_in(sp_router *router, const sp_bucket *bucket, sp_hash_key fir
     sp_stage *stage = &router->stage;
     for (size_t from = 0; from < bucket->record_count; from += stage->count) {
         unpack(stage, bucket, from);
-        place(router);
+        find(router);
         for (uint32_t i = 0; i < stage->count; i++) {
             if (sp_hash_key_less(stage->hash_keys[i], first) || sp_hash_key_less(last, stage->hash_keys[i])) return 0;
         }
@@ -211,7 +266,9 @@ static void free_stack(sp_bucket_stack *stack) {
 void sp_router_free(sp_router *router) {
     for (uint32_t i = 0; router->buckets && i < router->shards->count; i++) sp_bucket_free(&router->buckets[i]);
     free(router->buckets);
+    free(router->places);
     router->buckets = NULL;
+    router->places = NULL;
     free_stack(&router->full);
     free_stack(&router->spare);
 }

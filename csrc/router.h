@@ -5,6 +5,9 @@
  *     sp_router_seal                          write the first of the full ones out, checksums in SIMD lanes
  *     sp_router_recycle                       and forget them
  *
+ * User records without a partition key go where sp_router_place says: into the bucket of one shard until that is full,
+ * then into the next one's. They leave it with the partition key SP_KEYLESS and the place as explicit hash key.
+ *
  * Owners of payloads are the caller's: he takes back those of the full buckets' records before he recycles them, and
  * those of all buckets before he frees. Emptied buckets serve again; SP_SPARE_MEMORY bounds what is kept of them.
  * A router belongs to one thread at a time.
@@ -22,6 +25,8 @@ enum {
     SP_SEAL_BATCH = 32,         /* records whose checksums share lanes */
 };
 
+#define SP_KEYLESS "-" /* the partition key of a user record that was given none: the service asks for one */
+
 /* Buckets in a growable array. */
 typedef struct {
     sp_bucket *buckets;
@@ -34,13 +39,20 @@ typedef struct {
     sp_bucket_limits limits;
     sp_bucket *buckets; /* one a shard */
     sp_bucket_stack full, spare;
-    size_t full_size;    /* bytes that the full ones take sealed */
-    size_t spare_memory; /* bytes that the spare ones own */
+    size_t full_size;                         /* bytes that the full ones take sealed */
+    size_t spare_memory;                      /* bytes that the spare ones own */
+    sp_hash_key *places;                      /* for keyless user records; their turn comes round */
+    size_t place_count, place, places_passed; /* the last: how often the place has changed since they were said */
+    uint32_t place_shard;
     sp_stage stage;
 } sp_router;
 
 /* Make a router of the shards of a table, which stays the caller's: 1, or 0 without memory. */
 int sp_router_init(sp_router *router, const sp_shard_table *shards, sp_md5_many_fn *md5, sp_bucket_limits limits);
+
+/* Say where keyless user records go from the next full bucket on: hash keys, in turn. 1, or 0 without memory, and then
+ * nothing has changed. Before it was said, hash key 0 is the only place. */
+int sp_router_place(sp_router *router, const sp_hash_key *places, size_t count);
 
 /* Bucket the user records of the stage in order. Returns how many; fewer than all when memory ran out. */
 uint32_t sp_router_route(sp_router *router);

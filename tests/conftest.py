@@ -5,9 +5,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import failing_allocations
 import pytest
 
 from shardpack.testing.local_kinesis import LocalKinesis
+
+pytest_plugins = ["letters"]  # fixtures of several files
 
 SHARDPACK = [sys.executable, "-W", "error", "-c", "from shardpack.cli import main; main()"]
 
@@ -62,3 +65,9 @@ class Shardpack:
 @pytest.fixture(scope="session")
 def shardpack(local_kinesis: LocalKinesis, command_environment: dict[str, str]) -> Shardpack:
     return Shardpack(command_environment, local_kinesis.endpoint_url)
+
+
+@pytest.fixture(scope="session")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A library that stands before malloc (`failing_allocations`)."""
+    return failing_allocations.build(tmp_path_factory.mktemp("failing"))

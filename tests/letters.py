@@ -1,11 +1,37 @@
-"""Dead letters to test with, and what a file holds of them."""
+"""Dead letters to test with, their file and stream, and what these hold."""
 
 from __future__ import annotations
 
 import hashlib
+import uuid
+
+import pytest
 
 from shardpack import DeadLetter, SQLiteDeadLetters, deaggregate
 from shardpack.consume.stream.reader import read_stream
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "dead.db"
+
+
+@pytest.fixture
+def letters(path):
+    with SQLiteDeadLetters(path) as letters:
+        yield letters
+
+
+@pytest.fixture
+def client(local_kinesis):
+    return local_kinesis.client()
+
+
+@pytest.fixture
+def stream(local_kinesis):
+    name = f"letters-{uuid.uuid4()}"
+    local_kinesis.create_stream(name, 4)
+    return name
 
 
 def letter(n=0, key="key", data=None, **fields):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sysconfig
-
 import pytest
 from isolated import run
 
@@ -109,28 +105,6 @@ def test_one_call_of_very_many_small_records_routes_and_seals_as_it_goes(most):
 
 # --- when allocations fail ---
 
-FAILING = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stddef.h>
-
-/* The next `failing_at`-th allocation from here fails, and those behind it, until it is 0 again. */
-__attribute__((visibility("default"))) long failing_at, failed;
-
-extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
-
-static int fails(void) {
-    if (failing_at == 0) return 0;
-    if (failing_at > 1) return failing_at--, 0;
-    failed++;
-    return 1;
-}
-
-void *malloc(size_t size) { return fails() ? NULL : __libc_malloc(size); }
-void *calloc(size_t count, size_t size) { return fails() ? NULL : __libc_calloc(count, size); }
-void *realloc(void *memory, size_t size) { return fails() ? NULL : __libc_realloc(memory, size); }
-"""
-
 FAILED_CALLS = """
 import ctypes, itertools, sys
 from shardpack import Aggregator, ShardMap, deaggregate
@@ -184,19 +158,6 @@ for n in itertools.count({first}, {step}):
         break
 assert failures > 20, failures
 """
-
-
-@pytest.fixture(scope="module")
-def failing(tmp_path_factory):
-    """A library that stands before malloc."""
-    directory = tmp_path_factory.mktemp("failing")
-    source, library = directory / "failing.c", directory / "failing.so"
-    source.write_text(FAILING)
-    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
-    subprocess.run(
-        [shutil.which(compiler) or "cc", "-std=gnu11", "-O1", "-fPIC", "-shared", "-o", library, source], check=True
-    )
-    return str(library)
 
 
 @pytest.mark.parametrize(

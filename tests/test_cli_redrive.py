@@ -6,44 +6,16 @@ import json
 import signal
 import subprocess
 import sys
-from itertools import count
 
 import pytest
 from conftest import SHARDPACK
 from faulty_kinesis import FaultyKinesis
 from letters import by_key, everything, kept, letter, put_events
 
-from shardpack import SQLiteDeadLetters, redrive
-from shardpack.cli.redrive import send_through_delivery
-
-STREAM_NUMBERS = count(1)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "dead.db"
-
-
-@pytest.fixture
-def letters(path):
-    with SQLiteDeadLetters(path) as letters:
-        yield letters
-
-
-@pytest.fixture
-def client(local_kinesis):
-    return local_kinesis.client()
-
-
-@pytest.fixture
-def stream(local_kinesis):
-    name = f"cli-redrive-{next(STREAM_NUMBERS)}"
-    local_kinesis.create_stream(name, 4)
-    return name
-
 
 def figures(done):
-    return dict(line.rsplit(maxsplit=1) for line in done.stderr.splitlines() if not line.startswith("shardpack"))
+    lines = done.stderr.splitlines()
+    return dict(line.rsplit(maxsplit=1) for line in lines if not line.startswith(("shardpack", "letter ")))
 
 
 def test_the_command_sends_and_says_what_it_did(shardpack, letters, path, client, stream):
@@ -130,13 +102,25 @@ def test_a_stream_that_is_not_there(shardpack, letters, path):
     done = shardpack("redrive", path, "absent")
     assert done.returncode == 1
     assert "ResourceNotFoundException" in done.stderr
-    assert len(kept(path)) == 1
+    assert kept(path) == [letter(stream="absent")]
+
+
+def test_what_ends_it_is_told_once(shardpack, letters, path, local_kinesis, stream):
+    letters.put([letter(stream=stream, key=""), *(letter(n, key=f"{n}", stream=stream) for n in range(9))])
+    with FaultyKinesis(local_kinesis.endpoint_url) as faulty:
+        faulty.fail("PutRecords", *["AccessDeniedException"] * 9)
+        done = shardpack("redrive", path, stream, "--endpoint-url", faulty.endpoint_url)
+    assert done.returncode == 1
+    assert figures(done)["not stored"] == figures(done)["left"] == "10"
+    assert [line[:9] for line in done.stderr.splitlines() if line.startswith("letter ")] == ["letter 1 "]
+    assert done.stderr.splitlines()[-1].startswith("shardpack: An error occurred (AccessDeniedException)")
+    assert [each.error_code for each in kept(path)] == ["InvalidPartitionKeyError", *["AccessDeniedException"] * 9]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 here")
 @pytest.mark.parametrize("with_what", [signal.SIGKILL, signal.SIGINT])
 def test_the_command_is_interrupted_and_goes_on(  # noqa: PLR0917 (fixtures)
-    command_environment, local_kinesis, letters, path, client, stream, with_what
+    shardpack, command_environment, local_kinesis, letters, path, client, stream, with_what
 ):
     for first in range(0, 20_000, 1000):
         letters.put([letter(key=f"key-{n % 7}", data=b"%d" % n, stream=stream) for n in range(first, first + 1000)])
@@ -160,7 +144,7 @@ def test_the_command_is_interrupted_and_goes_on(  # noqa: PLR0917 (fixtures)
     if with_what == signal.SIGINT:
         assert process.returncode == 130
         assert f"interrupted: {left:,} letters are left" in " ".join(told.split())
-    redrive(letters, send_through_delivery(client, stream))
+    assert shardpack("redrive", path, stream).returncode == 0
     assert len(letters) == 0
     found = everything(client, stream)
     assert by_key(list(dict.fromkeys(found))) == by_key([(f"key-{n % 7}", b"%d" % n) for n in range(20_000)])

@@ -36,17 +36,6 @@ LETTERS = st.builds(
 )
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "dead.db"
-
-
-@pytest.fixture
-def letters(path):
-    with SQLiteDeadLetters(path) as letters:
-        yield letters
-
-
 # --- a letter ---
 
 
@@ -149,8 +138,24 @@ def test_removed_letters_are_gone_and_their_ids_are_not_used_again(letters):
         letters.remove(["1"])
 
 
+def test_letters_are_replaced_where_they_are(letters, path):
+    letters.put([letter(n) for n in range(4)])
+    ids = [number for number, _ in letters]
+    letters.remove(ids[1:2])
+    again = [letter("new", maybe_stored=True, message="\ud800"), letter("gone"), letter("last", key=None)]
+    assert letters.replace(zip((ids[2], ids[1], ids[3]), again, strict=True)) == 2
+    assert letters.replace([]) == letters.replace([(10**30, letter())]) == 0
+    assert kept(path) == [letter(0), again[0], again[2]]
+    assert [number for number, _ in letters] == [ids[0], *ids[2:]]
+    with pytest.raises(TypeError, match="DeadLetters are kept here, not 'x'"):
+        letters.replace([(ids[0], letter("never")), (ids[2], "x")])
+    with pytest.raises(TypeError, match="id is a whole number"):
+        letters.replace([(ids[0], letter("never")), ("1", letter())])
+    assert kept(path)[0] == letter(0)
+
+
 def test_a_put_with_something_else_in_it_keeps_nothing(letters):
-    with pytest.raises(TypeError, match="put takes DeadLetters, not 'x'"):
+    with pytest.raises(TypeError, match="DeadLetters are kept here, not 'x'"):
         letters.put([letter(), "x"])
     assert len(letters) == 0
     letters.put([])

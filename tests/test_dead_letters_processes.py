@@ -21,17 +21,6 @@ from shardpack import DeadLetterError, SQLiteDeadLetters
 HERE = str(Path(__file__).parent)
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "dead.db"
-
-
-@pytest.fixture
-def letters(path):
-    with SQLiteDeadLetters(path) as letters:
-        yield letters
-
-
 # --- several at once ---
 
 

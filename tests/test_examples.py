@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,8 +17,9 @@ import pytest
 from aws_lambda_powertools import Logger
 from lambda_events import event_of, sequence_numbers
 
-from shardpack import Aggregator, Boto3Transport, ShardMap
+from shardpack import Aggregator, Boto3Transport, DeliveryError, Producer, ShardMap
 from shardpack.consume.aws_lambda import each_user_record
+from shardpack.testing import FaultProxy, faults, history
 from shardpack.testing.local_kinesis import wait_until_active
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -48,6 +52,118 @@ def test_what_produce_sends_consume_reads(local_kinesis, run):
     assert len(lines) == 1_000_000
     minutes = [int(data.split(":")[1].split(",")[0]) for _, _, key, data in lines if key == "device-77"]
     assert minutes == list(range(100))
+
+
+def test_what_is_put_before_sigterm_is_stored(local_kinesis, command_environment):
+    local_kinesis.create_stream("until-sigterm", 2)
+    process = subprocess.Popen(
+        [sys.executable, EXAMPLES / "produce_until_sigterm.py", "until-sigterm"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=command_environment | {"AWS_ENDPOINT_URL_KINESIS": local_kinesis.endpoint_url},
+    )
+    assert process.stdout.readline() == "putting\n"
+    process.terminate()
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    put, stored, failed = (int(number.replace(",", "")) for number in re.findall(r"[0-9,]*[0-9]", said))
+    assert (put, failed) == (stored, 0)
+    assert put > 0
+    assert readings_in(local_kinesis.client(), "until-sigterm") == list(range(put))
+
+
+UPSTREAM_IN_A_FILE = """
+import sys
+from acknowledge_upstream import Producer, Upstream, pass_on
+
+
+class Kept(Upstream):
+    def acknowledge(self, before):
+        with open(sys.argv[2], "a") as kept:
+            print(before, file=kept)
+
+
+begin = int(sys.argv[3])
+upstream = Kept([(f"device-{i % 7}", b'{"reading": %d}' % i) for i in range(40_000)])
+upstream._next = begin
+with Producer(sys.argv[1], linger_ms=1, max_aggregate_records=50) as producer:
+    pass_on(upstream, producer)
+"""
+
+
+def test_a_killed_process_loses_nothing_that_is_acknowledged_upstream(local_kinesis, command_environment, tmp_path):
+    local_kinesis.create_stream("killed", 2)
+    kept = tmp_path / "acknowledged"
+    kept.touch()
+    environment = command_environment | {
+        "AWS_ENDPOINT_URL_KINESIS": local_kinesis.endpoint_url,
+        "PYTHONPATH": str(EXAMPLES),
+    }
+
+    def begin():
+        lines = kept.read_text().split("\n")[:-1]
+        command = [sys.executable, "-c", UPSTREAM_IN_A_FILE, "killed", str(kept), lines[-1] if lines else "0"]
+        return subprocess.Popen(command, env=environment), len(lines)
+
+    for _ in range(3):
+        process, acknowledged = begin()
+        while kept.read_text().count("\n") < acknowledged + 3 and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+        assert process.wait(30) == -signal.SIGKILL
+    process, _ = begin()
+    assert process.wait(120) == 0
+    first_copies = {}
+    for shard in history.read_all(local_kinesis.client(), "killed", kcl_rule=True):
+        for record in shard.records:
+            first_copies.setdefault(record.partition_key, {})[json.loads(record.data)["reading"]] = None
+    assert sorted(reading for each in first_copies.values() for reading in each) == list(range(40_000))
+    assert all(list(each) == sorted(each) for each in first_copies.values())
+
+
+def test_every_device_is_confirmed_what_is_stored(local_kinesis, run):
+    local_kinesis.create_stream("confirmed", 2)
+    assert run("produce_async.py", "confirmed") == "10,000 readings are stored and confirmed\n"
+    readings = {}
+    for shard in history.read_all(local_kinesis.client(), "confirmed", kcl_rule=True):
+        for record in shard.records:
+            readings.setdefault(record.partition_key, []).append(json.loads(record.data)["reading"])
+    assert len(readings) == 500
+    assert all(each == list(range(20)) for each in readings.values())
+
+
+def readings_in(client, stream_name):
+    shards = history.read_all(client, stream_name, kcl_rule=True)
+    return sorted(json.loads(record.data)["reading"] for shard in shards for record in shard.records)
+
+
+def test_what_is_acknowledged_is_stored(local_kinesis, run):
+    local_kinesis.create_stream("acknowledged", 2)
+    assert run("acknowledge_upstream.py", "acknowledged") == "20,000 messages are stored and acknowledged\n"
+    assert readings_in(local_kinesis.client(), "acknowledged") == list(range(20_000))
+
+
+def test_what_cannot_be_stored_is_not_acknowledged(local_kinesis):
+    example = load("acknowledge_upstream.py")
+    local_kinesis.create_stream("not-acknowledged", 1)
+    upstream = example.Upstream([("device-7", b'{"reading": %d}' % i) for i in range(50)])
+    with FaultProxy(local_kinesis.endpoint_url, seed=1) as proxy:
+        options = {"linger_ms": 1, "record_ttl_ms": 300, "close_timeout_s": 1}
+        with Producer("not-acknowledged", client=proxy.client(), **options) as producer:
+            upstream.messages.insert(20, ("device-7", b"the stream is away from here on"))
+            poll, away = upstream.poll, faults.Error("AccessDeniedException", operations="PutRecords")
+
+            def poll_until_away(timeout):
+                if upstream._next == 20:
+                    producer.flush(10)
+                    proxy.faults = [away]
+                return poll(timeout)
+
+            upstream.poll = poll_until_away
+            with pytest.raises(DeliveryError):
+                example.pass_on(upstream, producer)
+    assert upstream.acknowledged <= 20
+    assert readings_in(local_kinesis.client(), "not-acknowledged") == list(range(20))
 
 
 def put(client, stream_name, shard_map, keys):

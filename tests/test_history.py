@@ -354,8 +354,42 @@ def test_copies_are_excused_one_for_each_reason():
     assert check([put], unrelated).duplicated == 4
     child, grandchild = ShardContents("b", copies[1:2], ("a",)), ShardContents("c", copies[2:3], ("b", "x"))
     assert check([put], [ShardContents("a", copies[:1]), child, grandchild]).excused_by_resharding == 2
-    child.records = []
-    assert check([put], [ShardContents("a", copies[:1]), child, grandchild]).duplicated == 1
+
+
+# a was split into b and c, c into d and e; b and d were merged into f, which was split into g and h
+LINEAGE = {"a": (), "b": ("a",), "c": ("a",), "d": ("c",), "e": ("c",), "f": ("b", "d"), "g": ("f",), "h": ("f",)}
+
+
+@pytest.mark.parametrize(
+    ("places", "excused"),
+    [
+        ("ad", 1),  # two reshardings lie between
+        ("ag", 1),
+        ("cf", 1),
+        ("cg", 1),
+        ("bc", 1),
+        ("de", 1),
+        ("dg", 1),
+        ("gh", 1),
+        ("abc", 2),
+        ("acg", 2),
+        ("bcg", 2),
+        ("bd", 0),  # co-parents are no kin, nor are nephews
+        ("be", 0),
+        ("eg", 0),
+        ("xg", 0),
+        ("axg", 1),
+        ("aag", 1),
+    ],
+)
+def test_copies_in_descendants_are_excused(places, excused):
+    put, other = Put("k", b"1", UNKNOWN), ShardContents("x", [])
+    shards = [other, *(ShardContents(shard_id, [], parents) for shard_id, parents in LINEAGE.items())]
+    for number, place in enumerate(places):
+        shard = next(shard for shard in shards if shard.shard_id == place)
+        shard.records = [*shard.records, StoredRecord("k", b"1", str(number))]
+    report = check([put], reversed(shards))
+    assert (report.duplicates, report.excused_by_resharding) == (len(places) - 1, excused)
 
 
 def test_a_killed_producer_may_leave_puts_without_outcome():

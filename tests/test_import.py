@@ -14,15 +14,23 @@ import shardpack
 
 CLASSES = {
     "Aggregator",
+    "AsyncProducer",
+    "Attempt",
     "Boto3Transport",
     "DeadLetter",
     "DeadLetterSink",
     "HashKeys",
     "KinesisRecord",
     "Limits",
+    "Outcome",
+    "Producer",
+    "Receipt",
+    "Receipts",
     "SQLiteDeadLetters",
+    "SettledRecord",
     "Shard",
     "ShardMap",
+    "Stats",
     "UserRecordBatch",
 }
 RECORDS = {"UserRecord", "UserRecords"}
@@ -38,7 +46,14 @@ FUNCTIONS = {
 }
 FUNCTIONS |= {"install", "uninstall"}
 ABOUT_RECORDS = {"InvalidRecordError", "InvalidPartitionKeyError", "InvalidHashKeyError", "RecordTooLargeError"}
-ERRORS = {"ShardpackError", "ShardMapError", "MalformedRecordError", "DeadLetterError"} | ABOUT_RECORDS
+OF_A_PRODUCER = {
+    "BufferFullError",
+    "DeliveryError",
+    "FlushTimeoutError",
+    "ProducerClosedError",
+    "RecordExpiredError",
+}
+ERRORS = OF_A_PRODUCER | {"ShardpackError", "ShardMapError", "MalformedRecordError", "DeadLetterError"} | ABOUT_RECORDS
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES | RECORDS | FUNCTIONS | ERRORS))
@@ -99,6 +114,12 @@ def test_a_function_that_only_deaggregates_waits_for_nothing_else():
         "shardpack.consume.shapes",
         "shardpack.errors",
     }
+
+
+def test_a_producer_loads_no_client_library_before_it_makes_a_client():
+    loaded = set(run("import sys; from shardpack import Producer; Producer('telemetry'); print(*sys.modules)").split())
+    assert "shardpack.producer.pump" in loaded
+    assert not loaded & {"boto3", "botocore"}
 
 
 def test_arrow_batches_load_no_arrow_library():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardpack import Aggregator, InvalidPartitionKeyError, Limits, ShardMap, deaggregate, hash_key
+from shardpack import Aggregator, InvalidPartitionKeyError, Limits, RecordTooLargeError, ShardMap, deaggregate, hash_key
 from shardpack._native.inbox import Inbox
 
 pytestmark = pytest.mark.native
@@ -206,3 +206,84 @@ def test_nothing_is_taken_from_the_bound_on():
     assert (inbox.buffered, inbox.waiting, inbox.next_token, roused) == (3 * 66, 3, 3, [1])
     inbox.settled(66)
     assert inbox.put_many(["a", "a"], [b"7", b"8"]) == (3, None)
+
+
+def test_keyless_records_fill_one_bucket_after_the_other():
+    shard_map = ShardMap.uniform(4)
+    inbox = inbox_for(shard_map, max_bytes=2000)
+    places = [shard_map[shard].starting_hash_key + 7 for shard in (1, 3, 0)]
+    inbox.place(places)
+    datas = [b"%d" % i * 60 for i in range(100)]
+    assert all(inbox.put(None, data) is True for data in datas[:50])
+    inbox.put_many([None] * 49 + ["key"], datas[50:])
+    assert inbox.keyless == 99
+    inbox.gather()
+    assert inbox.keyless == 0
+    buckets = inbox.take(EVERYTHING)
+    keyless = sorted((b for b in buckets if b.user_records()[0][0] == "-"), key=lambda bucket: bucket.first_token)
+    assert [bucket.shard_index for bucket in keyless] == [(1, 3, 0)[i % 3] for i in range(len(keyless))]
+    assert [data for bucket in keyless for _, data, _ in bucket.user_records()] == datas[:99]
+    assert min(bucket.request_size for bucket in keyless[:-1]) > 2000 - 130  # full, to the last one that fits
+    assert sum(bucket.buffered_size for bucket in buckets) == inbox.buffered
+    for bucket, record in zip(buckets, inbox.seal(buckets), strict=True):
+        shard = shard_map[bucket.shard_index]
+        found = deaggregate(record.data, hash_range=(shard.starting_hash_key, shard.ending_hash_key))
+        assert (found.left_out, len(found)) == (0, len(bucket))
+        assert bucket.shard_index == shard_map.index_of(int(record.explicit_hash_key or hash_key("key")))
+
+
+def test_keyless_records_move_on_when_their_bucket_is_taken():
+    shard_map = ShardMap.uniform(8)
+    inbox = inbox_for(shard_map)
+    assert inbox.wants_places
+    inbox.place([shard.starting_hash_key for shard in shard_map])
+    assert not inbox.wants_places
+    for i in range(8):
+        inbox.put(None, b"x")
+        inbox.gather()
+        assert [bucket.shard_index for bucket in inbox.take(EVERYTHING)] == [i]
+    assert inbox.wants_places
+
+
+def test_the_place_of_keyless_records_stays_when_others_are_said():
+    shard_map = ShardMap.uniform(4)
+    inbox = inbox_for(shard_map)
+    for i in range(3):
+        inbox.place([shard_map[i + 1].starting_hash_key])
+        inbox.put(None, b"x")
+        inbox.gather()
+    (bucket,) = inbox.take(EVERYTHING)
+    assert (bucket.shard_index, len(bucket)) == (1, 3)
+
+
+def test_keyless_records_beside_each_others_keys_and_one_to_a_bucket():
+    shard_map = ShardMap.uniform(2)
+    inbox = inbox_for(shard_map, max_records=1)
+    inbox.place([shard_map[0].ending_hash_key, shard_map[1].ending_hash_key])
+    inbox.put_many([None, "key", None], [b"1", b"2", b"3"])
+    inbox.gather()
+    buckets = sorted(inbox.take(EVERYTHING), key=lambda bucket: bucket.first_token)
+    assert buckets[1].shard_index == shard_map.index_of(hash_key("key"))
+    assert {buckets[0].shard_index, buckets[2].shard_index} == {0, 1}
+    assert [len(bucket) for bucket in buckets] == [1, 1, 1]
+
+
+def test_a_keyless_record_has_no_explicit_hash_key_and_exact_limits():
+    inbox = inbox_for(ShardMap.uniform(2))
+    with pytest.raises(InvalidPartitionKeyError, match="record 1: an explicit hash key needs a partition key"):
+        inbox.put_many(["key", None], [b"", b""], [1, 1])
+    with pytest.raises(InvalidPartitionKeyError, match="an explicit hash key needs a partition key"):
+        inbox.put(None, b"", 1)
+    assert inbox.put(None, bytes((1 << 20) - 1)) is True
+    with pytest.raises(RecordTooLargeError, match="1,048,577"):
+        inbox.put(None, bytes(1 << 20))
+    magic = b"\xf3\x89\x9a\xc2"
+    with pytest.raises(RecordTooLargeError, match="wrapped"):
+        inbox.put(None, magic + bytes((1 << 20) - 4 - 76))
+    inbox.place([10**38])  # of the most digits
+    assert inbox.put(None, magic + bytes((1 << 20) - 4 - 77)) is True
+    with pytest.raises(TypeError):
+        Aggregator(ShardMap.uniform(2)).add(None, b"")
+    inbox.gather()
+    assert [record.size for record in inbox.seal(inbox.take(EVERYTHING))] == [1 << 20, 1 << 20]
+    assert (inbox.keyless, inbox.waiting) == (0, 0)

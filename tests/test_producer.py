@@ -13,8 +13,9 @@ from collections import defaultdict
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+from shards_in_lists import Shards, in_order
 
-from shardpack import Limits, ShardMap, SQLiteDeadLetters, deaggregate, hash_key
+from shardpack import SQLiteDeadLetters, deaggregate
 from shardpack.errors import (
     BufferFullError,
     DeliveryError,
@@ -25,47 +26,7 @@ from shardpack.errors import (
 )
 from shardpack.producer.producer import Producer
 from shardpack.testing import history
-from shardpack.transport import Failed, Stored, StreamDescription
-
-
-class Shards:
-    """A transport into lists: the Kinesis records of each shard in their order. ``fail`` has its say first."""
-
-    def __init__(self, count=4, fail=None, auto=False):
-        self.shard_map, self.fail, self.auto = ShardMap.uniform(count), fail, auto
-        self.stored = defaultdict(list)
-        self.requests = []
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def put_records(self, entries):
-        self.gate.wait(30)
-        self.requests.append(list(entries))
-        if self.fail is not None:
-            answer = self.fail(entries)
-            if answer is not None:
-                return answer
-        return [self.store(entry) for entry in entries]
-
-    def store(self, entry):
-        place = hash_key(entry.partition_key, entry.explicit_hash_key)
-        shard = self.shard_map[self.shard_map.index_of(place)]
-        self.stored[shard.shard_id].append(entry)
-        return Stored(shard.shard_id, str(len(self.stored[shard.shard_id])))
-
-    def list_shards(self):
-        return self.shard_map
-
-    def describe(self):
-        return StreamDescription("s", "arn", "ACTIVE", len(self.shard_map), Limits(), self.auto)
-
-    def user_records(self):
-        return [
-            record
-            for entries in self.stored.values()
-            for entry in entries
-            for record in deaggregate({"Data": entry.data, "PartitionKey": entry.partition_key})
-        ]
+from shardpack.transport import Failed
 
 
 def client_error(code, status=400):
@@ -85,14 +46,6 @@ def once(error):
     return fail
 
 
-def in_order(transport, n):
-    values = defaultdict(list)
-    for record in transport.user_records():
-        values[record.partition_key].append(int(record.data))
-    assert sorted(value for each in values.values() for value in each) == list(range(n))
-    assert all(each == sorted(each) for each in values.values())
-
-
 def put_all(producer, n, keys=50):
     return [producer.put(f"device-{i % keys}", b"%d" % i) for i in range(n)]
 
@@ -102,7 +55,7 @@ def test_everything_is_stored_in_the_order_of_its_key():
     with Producer(transport=transport, linger_ms=5) as producer:
         put_all(producer, 20_000)
     in_order(transport, 20_000)
-    assert producer.totals.user_records_stored == 20_000
+    assert producer.stats().user_records_stored == 20_000
 
 
 def test_a_receipt_says_where_its_record_is():
@@ -213,7 +166,7 @@ def test_what_cannot_be_sent_fails_fast():
                 receipt.result(5)
             assert raised.value.error_code == "AccessDeniedException"
             assert not raised.value.maybe_stored
-        assert producer.totals.user_records_failed == 10
+        assert producer.stats().user_records_failed == 10
 
 
 def test_one_poisonous_record_fails_alone():
@@ -296,7 +249,7 @@ def test_a_put_that_meets_the_closing_is_stored_or_refused():
     producer.close()
     for thread in threads:
         thread.join()
-    assert len(taken) == len(transport.user_records()) == producer.totals.user_records_stored
+    assert len(taken) == len(transport.user_records()) == producer.stats().user_records_stored
 
 
 def test_outcomes_in_bulk_and_a_callback_that_fails():
@@ -319,7 +272,7 @@ def test_a_stream_that_is_resharded_meanwhile():
             for i in range(part * 1000, (part + 1) * 1000):
                 producer.put(f"device-{i % 50}", b"%d" % i)
             producer.flush(10)
-            transport.shard_map = _renamed(ShardMap.uniform((5, 2, 7, 3, 6, 4)[part]), part)
+            transport.reshard((5, 2, 7, 3, 6, 4)[part])
             for i in range(20):
                 producer.put(f"between-{i}", b"")
     # what the KCL would drop was sent again: look at what lies in its shard
@@ -331,19 +284,6 @@ def test_a_stream_that_is_resharded_meanwhile():
         firsts = list(dict.fromkeys(values))
         assert firsts == sorted(firsts)
     assert sorted({value for values in seen.values() for value in values}) == list(range(6000))
-
-
-def _renamed(shard_map, part):
-    return ShardMap.from_shards(
-        {
-            "ShardId": f"shardId-{part}-{i}",
-            "HashKeyRange": {
-                "StartingHashKey": str(shard.starting_hash_key),
-                "EndingHashKey": str(shard.ending_hash_key),
-            },
-        }
-        for i, shard in enumerate(shard_map)
-    )
 
 
 def test_auto_distribution_turns_aggregation_off():
@@ -403,6 +343,28 @@ def test_threads_put_side_by_side():
     assert seen == {f"{name}": list(range(3000)) for name in range(4)}
 
 
+def test_receipts_put_before_and_after_many_that_found_no_room():
+    seen, gates = threading.Event(), [threading.Event(), threading.Event()]
+
+    def fail(_entries):
+        gate = gates[seen.is_set()]
+        seen.set()
+        gate.wait(10)
+
+    with Producer(transport=Shards(fail=fail), linger_ms=1, max_buffered_bytes=4000 * (1 + 10 + 64)) as producer:
+        receipts = [producer.put("a", b"0123456789")]
+        assert seen.wait(10)
+        receipts += [producer.put("a", b"0123456789") for _ in range(3999)]
+        with pytest.raises(BufferFullError):  # it would go beyond the 4,096 whose outcomes are kept together
+            producer.put_many(["a"] * 200, [b""] * 200, timeout=0)
+        gates[0].set()
+        receipts[0].result(10)
+        receipts.append(producer.put("a", b""))
+        gates[1].set()
+        producer.flush(10)
+        assert all(receipt.done() for receipt in receipts)
+
+
 def test_receipts_that_nobody_holds_are_forgotten():
     with Producer(transport=Shards(), linger_ms=1) as producer:
         for _ in range(10):
@@ -411,6 +373,20 @@ def test_receipts_that_nobody_holds_are_forgotten():
         gc.collect()
         assert len(producer._inbox.blocks) <= 2
         assert producer._inbox.buffered == 0
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_receipt_that_is_kept_does_not_keep_the_record(stored):
+    fail = None if stored else lambda entries: [Failed("Refused", "told")] * len(entries)
+    with Producer(transport=Shards(fail=fail), linger_ms=1) as producer:
+        data = b"%d" % 10**100
+        before = sys.getrefcount(data)
+        receipts = [producer.put("a", data) for _ in range(100)]
+        producer._pump.transport.stored.clear()
+        producer.flush(10)
+        time.sleep(0.01)
+        assert all(receipt.done() for receipt in receipts)
+        assert sys.getrefcount(data) == before
 
 
 def test_an_idle_producer_sleeps():
@@ -482,7 +458,7 @@ def test_a_fork_begins_empty_and_the_parent_goes_on(local_kinesis, command_envir
         "    os._exit(0)\n"
         "assert os.waitpid(child, 0)[1] == 0\n"
         "producer.close()\n"
-        "assert producer.totals.user_records_stored == 100\n"
+        "assert producer.stats().user_records_stored == 100\n"
     )
     subprocess.run(
         [sys.executable, "-c", script, stream, local_kinesis.endpoint_url],

@@ -4,49 +4,29 @@ from __future__ import annotations
 
 import random
 import re
+import time
 import tracemalloc
-from itertools import count
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 from faulty_kinesis import CUT, RESET, FaultyKinesis
 from isolated import python
 from letters import by_key, everything, kept, letter, put_events
 
-from shardpack import DeadLetterError, SQLiteDeadLetters, redrive
-from shardpack.cli.redrive import send_through_delivery
+from shardpack import Boto3Transport, DeadLetterError, deaggregate, redrive
+from shardpack.cli import redrive as redrive_command
+from shardpack.cli.redrive import sending_through_producer
+from shardpack.consume.stream.reader import read_stream
+from shardpack.errors import DeliveryError, RecordExpiredError
 from shardpack.producer import redrive as redrive_module
+from shardpack.producer.entries import Attempt
 from shardpack.producer.redrive import is_stream
-from shardpack.producer.send import DeliveryError
 from shardpack.transport import Failed, Stored
 
 DOCS = Path(__file__).parent.parent / "docs" / "dead-letters.md"
-STREAM_NUMBERS = count(1)
 STORED = Stored("shardId-000000000000", "1")
 THROTTLED = Failed("ProvisionedThroughputExceededException", "slow down")
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "dead.db"
-
-
-@pytest.fixture
-def letters(path):
-    with SQLiteDeadLetters(path) as letters:
-        yield letters
-
-
-@pytest.fixture
-def client(local_kinesis):
-    return local_kinesis.client()
-
-
-@pytest.fixture
-def stream(local_kinesis):
-    name = f"redrive-{next(STREAM_NUMBERS)}"
-    local_kinesis.create_stream(name, 4)
-    return name
 
 
 class Recorder:
@@ -67,6 +47,11 @@ class Recorder:
             else:
                 self.stored.append(each.data)
                 yield STORED
+
+
+def again(letters, client, stream, *, record_ttl_ms=60_000, **options):
+    with sending_through_producer(Boto3Transport(client, stream), record_ttl_ms=record_ttl_ms) as send:
+        return redrive(letters, send, **options)
 
 
 def datas(path):
@@ -117,6 +102,25 @@ def test_a_letter_that_is_not_stored_holds_back_the_later_ones_of_its_key(letter
     again = Recorder()
     assert redrive(letters, again).stored == 5
     assert again.stored == [b"2:1", b"2:2", b"2:3", b"2:4", b"2:5"]
+
+
+def test_what_fails_again_is_kept_with_its_new_reason_and_what_it_holds_back_with_the_old_one(letters, path):
+    """A reply that was lost once is not forgotten for a later refusal."""
+    letters.put([letter(n, key=key, maybe_stored=n == 1) for n, key in enumerate("aabcd")])
+    lost = DeliveryError("no reply", error_code="ReadTimeout", maybe_stored=True, attempts=(Attempt(1.0, "x"),) * 3)
+    before = time.time()
+    redrive(letters, lambda _: [lost, False, THROTTLED, False, DeliveryError("bad", error_code="Invalid")])
+    assert [(each.error_code, each.message, each.maybe_stored, each.attempts) for each in kept(path)] == [
+        ("ReadTimeout", "no reply", True, 10),
+        ("InternalFailure", "try again", True, 7),
+        (THROTTLED.error_code, "slow down", False, 8),
+        ("InternalFailure", "try again", False, 7),
+        ("Invalid", "bad", False, 7),
+    ]
+    assert [each.given_up_at >= before for each in kept(path)] == [True, False, True, False, True]
+    assert {each.put_at for each in kept(path)} == {letter().put_at}
+    redrive(letters, lambda batch: [THROTTLED] * len(batch))
+    assert [each.maybe_stored for each in kept(path)] == [True, True, False, False, False]
 
 
 def test_or_all_later_ones(letters, path):
@@ -205,8 +209,8 @@ def test_memory_is_that_of_a_batch(letters):
     [
         ([True, True], ValueError, "send gave 2 outcomes for 3 letters"),
         ([True, True, False, True], ValueError, "send gave more outcomes than the 3 letters of its batch"),
-        ([True, True, 1], TypeError, "an outcome is a bool, Stored or Failed, not 1"),
-        ([True, True, DeliveryError("no")], TypeError, "an outcome is a bool, Stored or Failed, not DeliveryError"),
+        ([True, True, 1], TypeError, "an outcome is a bool, Stored, Failed or DeliveryError, not 1"),
+        ([True, True, OSError("no")], TypeError, "an outcome is a bool, .*, not OSError"),
         (None, TypeError, "not iterable"),
     ],
 )
@@ -297,21 +301,20 @@ def test_into_a_stream(letters, client, stream):
     events = put_events(letters, 40, 50, stream=stream)
     hash_keys = [0, 2**127, 2**128 - 1]
     letters.put([letter(key="placed", data=b"%d" % n, explicit_hash_key=n) for n in hash_keys for _ in range(2)])
-    letters.put(
-        [letter(key=None, data=b"no key"), letter(key="größe", data=b""), letter(key="m", data=b"\xf3\x89\x9a\xc2")]
-    )
-    assert redrive(letters, send_through_delivery(client, stream), max_letters=300).stored == 2009
+    letters.put([letter(key=None, data=b"no key"), letter(key=None, data=b"placed", explicit_hash_key=7)])
+    letters.put([letter(key="größe", data=b""), letter(key="m", data=b"\xf3\x89\x9a\xc2")])
+    assert again(letters, client, stream, max_letters=300).stored == 2010
     assert len(letters) == 0
-    found = by_key(everything(client, stream))
-    assert [found.pop("größe"), found.pop("m"), sorted(found.pop("placed"))] == [
+    records = [record for read in read_stream(client, stream, follow=False) for record in deaggregate(read.records)]
+    placed = [(int(record.explicit_hash_key), record.data) for record in records if record.partition_key == "placed"]
+    assert sorted(placed) == [(n, b"%d" % n) for n in hash_keys for _ in range(2)]
+    found = by_key([(record.partition_key, record.data) for record in records if record.partition_key != "placed"])
+    assert [found.pop("größe"), found.pop("m"), sorted(found.pop("-"))] == [
         [b""],
         [b"\xf3\x89\x9a\xc2"],
-        sorted(b"%d" % n for n in hash_keys for _ in range(2)),
+        [b"no key", b"placed"],
     ]
-    expected = by_key(events)
-    (keyless,) = found.keys() - expected.keys()
-    assert found.pop(keyless) == [b"no key"]
-    assert found == expected
+    assert found == by_key(events)
 
 
 def test_entries_that_fail_are_tried_again_and_records_that_cannot_be_hold_their_key_back(
@@ -330,27 +333,112 @@ def test_entries_that_fail_are_tried_again_and_records_that_cannot_be_hold_their
         return {"Records": [next(answers) if id(record) in held else throttled for record in Records]}
 
     monkeypatch.setattr(client, "put_records", failing)
-    monkeypatch.setattr("shardpack.producer.send.FIRST_BACKOFF_SECONDS", 0.001)
-    done = redrive(letters, send_through_delivery(client, stream), max_letters=60)
+    done = again(letters, client, stream, max_letters=60)
     assert by_key(everything(client, stream)) == by_key(events)
     assert (done.stored, done.not_stored, done.held_back) == (200, 2, 1)
     assert [refusal.error_code for refusal in done.refusals] == ["RecordTooLargeError", "InvalidPartitionKeyError"]
     assert datas(path) == [bytes(2**20), b"late", b"0"]
 
 
-@pytest.mark.parametrize("fault", [RESET, CUT, "AccessDeniedException"])
-def test_a_call_that_fails_ends_it_and_the_next_one_goes_on(letters, local_kinesis, client, stream, fault):
+@pytest.mark.parametrize("fault", [RESET, CUT, "InternalFailure", "ExpiredTokenException"])
+def test_calls_that_fail_are_made_again(letters, local_kinesis, client, stream, fault):
     events = put_events(letters, 10, 30)
     with FaultyKinesis(local_kinesis.endpoint_url) as faulty:
-        faulty.fail("PutRecords", "", "", fault)
-        with pytest.raises(Exception, match=r"(?i)denied|cut off|connection"):
-            redrive(letters, send_through_delivery(faulty.client(), stream), max_letters=100)
-        assert len(letters) == 100
-        assert redrive(letters, send_through_delivery(faulty.client(), stream)).stored == 100
+        faulty.fail("PutRecords", "", fault, fault)
+        assert again(letters, faulty.client(), stream, max_letters=100).stored == 300
+        assert faulty.left == 0
+    assert len(letters) == 0
     found = everything(client, stream)
     if fault != CUT:  # whose reply was lost: stored, and stored again
         assert by_key(found) == by_key(events)
     assert by_key(list(dict.fromkeys(found))) == by_key(events)
+
+
+def test_what_no_letter_would_fare_better_with_ends_it_and_the_next_one_goes_on(
+    letters, path, local_kinesis, client, stream
+):
+    events = put_events(letters, 10, 30, error_code="Before")
+    with FaultyKinesis(local_kinesis.endpoint_url) as faulty:
+        faulty.fail("PutRecords", "", "", "AccessDeniedException")
+        with pytest.raises(DeliveryError, match="AccessDenied"):
+            again(letters, faulty.client(), stream, max_letters=100)
+        assert faulty.left == 0
+    assert [each.error_code for each in kept(path)] == ["AccessDeniedException"] * 100
+    assert again(letters, client, stream).stored == 100
+    assert by_key(everything(client, stream)) == by_key(events)
+
+
+def test_letters_whose_reply_was_lost_are_marked(letters, path, local_kinesis, client, stream):
+    events = put_events(letters, 3, 2)
+    with FaultyKinesis(local_kinesis.endpoint_url) as faulty:
+        faulty.fail("PutRecords", *[CUT] * 100)
+        with pytest.raises(RecordExpiredError):
+            again(letters, faulty.client(), stream, record_ttl_ms=200)
+    assert {(each.error_code, each.maybe_stored) for each in kept(path)} == {("RecordExpired", True)}
+    assert all(each.attempts > 7 and each.given_up_at > 1_700_000_060.5 for each in kept(path))
+    assert again(letters, client, stream, skip_maybe_stored=True).skipped == 6
+    assert again(letters, client, stream).stored_maybe_again == 6
+    assert by_key(list(dict.fromkeys(everything(client, stream)))) == by_key(events)
+
+
+class Poisoned(Boto3Transport):
+    """Refuses calls that carry poison."""
+
+    calls = 0
+
+    def put_records(self, entries):
+        self.calls += 1
+        if any(b"poison" in entry.data for entry in entries):
+            answer = {"Error": {"Code": "ValidationException", "Message": "poison"}}
+            raise ClientError(answer | {"ResponseMetadata": {"HTTPStatusCode": 400}}, "PutRecords")
+        return super().put_records(entries)
+
+
+def test_a_letter_that_the_service_refuses_holds_back_its_key_and_what_went_with_it(letters, path, client, stream):
+    shards = Boto3Transport(client, stream).list_shards()
+    assert list(shards.assign(["a", "h", "c"])) == [0, 0, 1]  # a and h share Kinesis records
+    large = bytes(600_000)
+    letters.put([letter(key=key, data=data) for key, data in (("a", large), ("h", b"h1"), ("c", large))])
+    letters.put([letter(key=key, data=data) for key, data in (("a", b"poison"), ("h", b"h2"), ("c", b"c2"))])
+    letters.put([letter(key=key, data=data) for key, data in (("a", large), ("c", large), ("h", b"h3"))])
+    letters.put([letter(key=key, data=key.encode()) for key in "ahc"])
+    with sending_through_producer(Poisoned(client, stream)) as send:
+        done = redrive(letters, send)
+    assert by_key(everything(client, stream)) == {"a": [large], "h": [b"h1"], "c": [large, b"c2", large, b"c"]}
+    assert [(each.partition_key, each.data, each.error_code) for each in kept(path)] == [
+        ("a", b"poison", "ValidationException"),
+        ("h", b"h2", "ValidationException"),
+        ("a", large, "InternalFailure"),
+        ("h", b"h3", "InternalFailure"),
+        ("a", b"a", "InternalFailure"),
+        ("h", b"h", "InternalFailure"),
+    ]
+    assert (done.stored, done.not_stored, done.held_back, done.out_of_order) == (6, 2, 4, 0)
+
+
+@pytest.mark.parametrize("size", [0, 1, 300, 2000, 262_144, 2**20 - 1100])
+def test_letters_are_cut_so_that_those_of_a_shard_are_one_kinesis_record(  # noqa: PLR0917 (fixtures)
+    letters, client, local_kinesis, stream, monkeypatch, size
+):
+    """Whatever their keys and explicit hash keys take: with one shard there is one call for each part."""
+    local_kinesis.create_stream(one := f"{stream}-1", 1)
+    n = max(2, min(8000, 2**22 // (size + 500)))
+    events = [(chr(120 + i % 100) * (1 + i % 256), b"%d" % i + bytes(size)) for i in range(n)]
+    letters.put([letter(key=key, data=data, explicit_hash_key=2**127 + i) for i, (key, data) in enumerate(events)])
+    parts = []
+
+    def together(batch):
+        for part in cut(batch):
+            parts.append(len(part))
+            yield part
+
+    cut = redrive_command._together
+    monkeypatch.setattr(redrive_command, "_together", together)
+    transport = Poisoned(client, one)
+    with sending_through_producer(transport) as send:
+        assert redrive(letters, send).stored == sum(parts) == n
+    assert transport.calls == len(parts)
+    assert everything(client, one) == events
 
 
 def test_the_docs_do_what_they_say(local_kinesis, client, tmp_path, monkeypatch, capsys):

@@ -19,33 +19,50 @@ if TYPE_CHECKING:
     from ._native.arrow import UserRecordBatch
     from ._native.columns import Columns
     from ._native.deaggregate import UserRecord
+    from ._native.receipt import Receipt
     from .consume import UserRecords, deaggregate, deaggregate_columns, iter_deaggregate
     from .consume.arrow import deaggregate_arrow
     from .consume.client import install, uninstall
     from .errors import (
+        BufferFullError,
+        DeliveryError,
+        FlushTimeoutError,
         InvalidHashKeyError,
         InvalidPartitionKeyError,
         InvalidRecordError,
         MalformedRecordError,
+        ProducerClosedError,
+        RecordExpiredError,
         RecordTooLargeError,
         ShardMapError,
         ShardpackError,
     )
     from .limits import Limits
     from .packing import pack
+    from .producer.aio import AsyncProducer
     from .producer.dead_letters import DeadLetter, DeadLetterError, DeadLetterSink, SQLiteDeadLetters
+    from .producer.entries import Attempt
+    from .producer.producer import Producer
+    from .producer.pump import SettledRecord
+    from .producer.receipts import Outcome, Receipts
     from .producer.redrive import redrive
+    from .producer.stats import Stats
     from .records import KinesisRecord
     from .shards import Shard, ShardMap
     from .transport.boto3 import Boto3Transport
 
 __all__ = [
     "Aggregator",
+    "AsyncProducer",
+    "Attempt",
     "Boto3Transport",
+    "BufferFullError",
     "Columns",
     "DeadLetter",
     "DeadLetterError",
     "DeadLetterSink",
+    "DeliveryError",
+    "FlushTimeoutError",
     "HashKeys",
     "InvalidHashKeyError",
     "InvalidPartitionKeyError",
@@ -53,12 +70,20 @@ __all__ = [
     "KinesisRecord",
     "Limits",
     "MalformedRecordError",
+    "Outcome",
+    "Producer",
+    "ProducerClosedError",
+    "Receipt",
+    "Receipts",
+    "RecordExpiredError",
     "RecordTooLargeError",
     "SQLiteDeadLetters",
+    "SettledRecord",
     "Shard",
     "ShardMap",
     "ShardMapError",
     "ShardpackError",
+    "Stats",
     "UserRecord",
     "UserRecordBatch",
     "UserRecords",
@@ -79,14 +104,20 @@ _MODULES = {
     "._native.arrow": ("UserRecordBatch",),
     "._native.columns": ("Columns",),
     "._native.deaggregate": ("UserRecord",),
+    "._native.receipt": ("Receipt",),
     ".consume": ("UserRecords", "deaggregate", "deaggregate_columns", "iter_deaggregate"),
     ".consume.arrow": ("deaggregate_arrow",),
     ".consume.client": ("install", "uninstall"),
     ".errors": (
+        "BufferFullError",
+        "DeliveryError",
+        "FlushTimeoutError",
         "InvalidHashKeyError",
         "InvalidPartitionKeyError",
         "InvalidRecordError",
         "MalformedRecordError",
+        "ProducerClosedError",
+        "RecordExpiredError",
         "RecordTooLargeError",
         "ShardMapError",
         "ShardpackError",
@@ -94,7 +125,13 @@ _MODULES = {
     ".limits": ("Limits",),
     ".packing": ("pack",),
     ".producer.dead_letters": ("DeadLetter", "DeadLetterError", "DeadLetterSink", "SQLiteDeadLetters"),
+    ".producer.entries": ("Attempt",),
+    ".producer.aio": ("AsyncProducer",),
+    ".producer.producer": ("Producer",),
+    ".producer.pump": ("SettledRecord",),
+    ".producer.receipts": ("Outcome", "Receipts"),
     ".producer.redrive": ("redrive",),
+    ".producer.stats": ("Stats",),
     ".records": ("KinesisRecord",),
     ".shards": ("Shard", "ShardMap"),
     ".transport.boto3": ("Boto3Transport",),

@@ -38,6 +38,10 @@ documented as data and partition keys; what else is counted is not. A record alo
 MAX_REQUEST_RECORDS = 500
 """Kinesis records in one PutRecords call."""
 
+SHARD_BYTES_PER_SECOND = 1 * MIB
+SHARD_RECORDS_PER_SECOND = 1_000
+"""What one shard takes, Kinesis records with their data and partition keys."""
+
 PUT_PAYLOAD_UNIT_BYTES = 25 * KIB
 """What a provisioned stream bills by: every Kinesis record counts as this or a multiple of it."""
 

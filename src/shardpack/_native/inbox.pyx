@@ -6,12 +6,15 @@ from cpython.long cimport PyLong_CheckExact
 from cpython.object cimport PyObject
 from libc.stdint cimport UINT32_MAX, int64_t, uint64_t
 
+from .heavy_hitters cimport HeavyHitters
 from .intake cimport Intake
 from .keys cimport demand_one_for_one, is_plain_key, sequence_of
 from .outputs cimport Outputs
 from .receipt cimport BLOCK, Block, new_receipt
 from .router cimport AROUND_ONE, Bucket, Router, lies_in, seal_buckets
 from .shard_table cimport ShardTable
+
+from time import monotonic
 
 
 cdef extern from "Python.h":
@@ -26,7 +29,7 @@ cdef class Inbox:
 
     ``put`` and ``put_many`` may be called from any thread. Everything else is the pump's, one call at a time.
     A user record of more than ``max_record_bytes`` with its partition key is refused; one bucket takes ``max_bytes``
-    sealed and ``max_records``.
+    sealed and ``max_records``. ``None`` for a partition key is a user record without one (`place`).
 
     ``buffered`` counts the bytes of what was put and not yet said to be ``settled``, each user record with 64 bytes
     more. From ``max_buffered`` on nothing is taken, so it is passed by one call at most; nor once it was closed.
@@ -35,10 +38,13 @@ cdef class Inbox:
 
     cdef Intake front  # what was put since gather() was called last
     cdef Intake back
+    cdef double front_since  # when the first of them was put
+    cdef double back_since
     cdef Router router
     cdef list rerouting  # buckets of a router before; the first `rerouted` of them are in this one's
     cdef Py_ssize_t rerouted
     cdef Outputs outputs
+    cdef readonly HeavyHitters heavy_hitters  # of what was gathered
     cdef readonly Py_ssize_t max_record_bytes
     cdef Py_ssize_t max_bytes
     cdef readonly Py_ssize_t max_buffered
@@ -58,9 +64,16 @@ cdef class Inbox:
         self.max_buffered = PY_SSIZE_T_MAX if max_buffered is None else max_buffered
         self.wake, self.register, self.blocks, self.block_number = wake, register, {}, -1
         self.max_record_bytes, self.max_bytes = max_record_bytes, max_bytes
-        self.front, self.back, self.outputs = Intake(max_record_bytes), Intake(max_record_bytes), Outputs()
+        self.front, self.back = Intake(max_record_bytes, True), Intake(max_record_bytes, True)
+        self.outputs = Outputs()
         self.rerouting = []
-        self.router = Router(table, max_bytes, UINT32_MAX if max_records is None else max_records)
+        self.heavy_hitters = HeavyHitters(monotonic())
+        self.router = self.router_of(table, max_records)
+
+    cdef Router router_of(self, ShardTable table, max_records):
+        cdef Router router = Router(table, self.max_bytes, UINT32_MAX if max_records is None else max_records)
+        router.heavy_hitters = self.heavy_hitters
+        return router
 
     @property
     def next_token(self):
@@ -75,7 +88,7 @@ cdef class Inbox:
         cdef Intake checked
         taken = self.put_plain(partition_key, data, explicit_hash_key)
         if taken is False:
-            checked = Intake(self.max_record_bytes)
+            checked = Intake(self.max_record_bytes, True)
             checked.add(partition_key, data, explicit_hash_key)
             taken = self.append(checked)
             if taken is not None:
@@ -94,7 +107,7 @@ cdef class Inbox:
         cdef object keys = sequence_of(partition_keys, "partition keys", "str or bytes")
         cdef object values = sequence_of(datas, "datas", "bytes")
         cdef object explicit = None
-        cdef Intake checked = Intake(self.max_record_bytes)
+        cdef Intake checked = Intake(self.max_record_bytes, True)
         demand_one_for_one(keys, values, "partition keys and datas")
         if explicit_hash_keys is not None:
             explicit = sequence_of(explicit_hash_keys, "explicit hash keys", "int, str or None")
@@ -113,7 +126,7 @@ cdef class Inbox:
         """
         cdef Intake front
         cdef Block block = None
-        if not (is_plain_key(<PyObject *>key) and PyBytes_CheckExact(data) and (
+        if not ((key is None or is_plain_key(<PyObject *>key)) and PyBytes_CheckExact(data) and (
             explicit is None or PyLong_CheckExact(explicit) or PyUnicode_CheckExact(explicit)
         )):
             return False
@@ -122,8 +135,11 @@ cdef class Inbox:
         front = self.front  # from here on nothing is allocated that the cycle collector would look at
         if self.closed or self.buffered >= self.max_buffered:
             return None
+        if front.count == 0:
+            self.front_since = monotonic()
         front.add(key, data, explicit)
-        self.buffered += <Py_ssize_t>front.data_sizes[front.count - 1] + front.keys.sizes[front.count - 1] + AROUND_ONE
+        self.buffered += (
+            <Py_ssize_t>front.data_sizes[front.count - 1] + front.keys.sizes[front.count - 1] + (key is None) + AROUND_ONE)
         if block is None:
             return True
         return new_receipt(block, self.register, front.first_token + <uint64_t>front.count - 1)
@@ -137,16 +153,17 @@ cdef class Inbox:
             if number == self.block_number:
                 return self.block
             block = Block()
-            if number == <int64_t>(self.front.first_token + <uint64_t>self.front.count) // BLOCK != self.block_number:
-                self.blocks[number] = block
-                self.block, self.block_number = block, number
+            if number == <int64_t>(self.front.first_token + <uint64_t>self.front.count) // BLOCK:
+                # there may be one: a put_many that found no room was to go beyond it
+                self.block, self.block_number = self.blocks.setdefault(number, block), number
 
     @cython.critical_section
     cdef object append(self, Intake checked):
         """The number of the first one, and the blocks of all or ``None``; ``None`` where there is no room."""
         cdef Intake front
         cdef uint64_t first
-        cdef Py_ssize_t size = <Py_ssize_t>(checked.size + checked.keys.size) + AROUND_ONE * checked.count
+        cdef Py_ssize_t size = (
+            <Py_ssize_t>(checked.size + checked.keys.size) + checked.keyless + AROUND_ONE * checked.count)
         cdef list blocks = None
         cdef Py_ssize_t count = checked.count
         cdef object taken
@@ -160,6 +177,8 @@ cdef class Inbox:
         front = self.front  # from here on nothing is allocated that the cycle collector would look at
         if self.closed or self.buffered >= self.max_buffered:
             return None
+        if front.count == 0:
+            self.front_since = monotonic()
         front.append(checked)
         self.buffered += size
         return taken
@@ -196,11 +215,19 @@ cdef class Inbox:
         """How many user records were put since ``gather``."""
         return self.front.count + self.back.count
 
+    @property
+    def since(self):
+        """When the first of them was put, by ``time.monotonic``; ``None`` without any."""
+        if self.back.count:
+            return self.back_since
+        return self.front_since if self.front.count else None
+
     @cython.critical_section
     cdef int turn(self) except -1:
         """What was put is the pump's now, and new records go elsewhere."""
         cdef uint64_t following = self.front.first_token + <uint64_t>self.front.count
         self.front, self.back = self.back, self.front
+        self.back_since = self.front_since
         self.front.first_token = following
         return 0
 
@@ -210,6 +237,23 @@ cdef class Inbox:
         if self.back.count == 0:
             self.turn()
         self.router.gather(self.back)
+
+    @property
+    def keyless(self):
+        """How many user records without a partition key were put since ``gather``."""
+        return self.front.keyless + self.back.keyless
+
+    @property
+    def wants_places(self):
+        """Whether keyless user records have moved on to another bucket since ``place``, or it was never called."""
+        return self.router.c.place_count == 0 or self.router.c.places_passed > 0
+
+    def place(self, list hash_keys not None):
+        """Say where keyless user records go, when the bucket they go to now is full or was taken: hash keys, in turn.
+
+        Their partition key becomes ``-``, and their explicit hash key the one of their bucket.
+        """
+        self.router.place(hash_keys)
 
     def take(self, uint64_t before=0):
         """Return the buckets that are full, and those whose first user record has a lower number than ``before``."""
@@ -227,16 +271,30 @@ cdef class Inbox:
     def reroute(self, list buckets not None, ShardTable table not None, max_records=None):
         """Bucket everything for other shards: the user records of these buckets first, in order, then what waits here.
 
-        What becomes of them is taken like all else. Where memory runs out, ``gather`` goes on with the rest.
+        What becomes of them is taken like all else. Where memory runs out and it ``is_rerouting`` then, ``gather`` and
+        ``go_on_rerouting`` go on with the rest. If it is not, nothing has changed.
         """
-        cdef Router router = Router(table, self.max_bytes, UINT32_MAX if max_records is None else max_records)
-        self.rerouting = [*buckets, *self.take(2**64 - 1), *self.rerouting[self.rerouted:]]
-        self.router, self.rerouted = router, 0
+        cdef Router router
+        cdef list rerouting
+        cdef Py_ssize_t at = len(buckets)
+        self.go_on_rerouting()
+        router = self.router_of(table, max_records)
+        self.router.detach_before(2**64 - 1)
+        rerouting = [*buckets, *[None] * <Py_ssize_t>self.router.c.full.count]
+        for bucket in self.router.hand_over():  # which is nowhere else
+            rerouting[at] = bucket
+            at += 1
+        self.router, self.rerouting, self.rerouted = router, rerouting, 0
         self.go_on_rerouting()
 
-    cdef int go_on_rerouting(self) except -1:
+    @property
+    def is_rerouting(self):
+        """Whether memory ran out before everything was routed anew."""
+        return self.rerouted < len(self.rerouting)
+
+    def go_on_rerouting(self):
+        """Route the rest anew."""
         while self.rerouted < len(self.rerouting):
             self.router.reroute(<Bucket?>self.rerouting[self.rerouted])
             self.rerouted += 1
         self.rerouting, self.rerouted = [], 0
-        return 0

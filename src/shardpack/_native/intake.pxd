@@ -28,6 +28,8 @@ cdef class Intake:
     cdef size_t max_record_bytes
     cdef Py_ssize_t count  # user records that wait; the first `routed` of them are in buckets already
     cdef Py_ssize_t routed
+    cdef bint takes_keyless  # None as a partition key; it is held as an empty one
+    cdef Py_ssize_t keyless  # how many of those that wait
     cdef size_t size  # bytes of their data
     cdef uint64_t first_token  # the number of the first one; the others' follow
     cdef KeyBytes keys

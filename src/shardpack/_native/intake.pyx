@@ -4,7 +4,7 @@ from cpython.bytes cimport (
 )
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.unicode cimport PyUnicode_Check
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -14,7 +14,7 @@ from .keys cimport (
     is_plain_key, sp_copy_short, sp_hash_key_format, take_partition_key, view_bytes, view_key,
 )
 
-from ..errors import RecordTooLargeError, abridged
+from ..errors import InvalidPartitionKeyError, RecordTooLargeError, abridged
 
 
 cdef extern from "growth.h" nogil:
@@ -76,8 +76,8 @@ cdef class Intake:
     wait.
     """
 
-    def __cinit__(self, size_t max_record_bytes):
-        self.max_record_bytes = max_record_bytes
+    def __cinit__(self, size_t max_record_bytes, bint takes_keyless=False):
+        self.max_record_bytes, self.takes_keyless = max_record_bytes, takes_keyless
         self.keys = KeyBytes()
 
     def __dealloc__(self):
@@ -139,8 +139,9 @@ cdef class Intake:
             memcpy(&self.datas[i], other.datas, <size_t>n * sizeof(PyObject *))
         self.keys.size += other.keys.size
         self.size += other.size
+        self.keyless += other.keyless
         self.count = self.keys.count = i + n
-        other.count, other.size, other.keys.count, other.keys.size = 0, 0, 0, 0
+        other.count, other.size, other.keyless, other.keys.count, other.keys.size = 0, 0, 0, 0, 0
         return 0
 
     cdef inline bint take_plain(self, PyObject *key, PyObject *data) noexcept:
@@ -149,10 +150,18 @@ cdef class Intake:
         cdef Py_ssize_t i = self.count
         cdef sp_slice view
         cdef size_t size
-        if not is_plain_key(key) or not PyBytes_CheckExact(<object>data) or self.explicit_capacity:
+        if not PyBytes_CheckExact(<object>data) or self.explicit_capacity:
             return False
-        view, size = view_key(key), view_bytes(data).size
+        if is_plain_key(key):
+            view = view_key(key)
+        elif <object>key is None and self.takes_keyless:
+            view.size = 0
+            self.keyless += 1  # taken back below, should it not fit
+        else:
+            return False
+        size = view_bytes(data).size
         if view.size + size + MOST_AROUND_ONE > self.max_record_bytes or view.size > keys.capacity - keys.size:
+            self.keyless -= view.size == 0
             return False
         sp_copy_short(keys.data + keys.size, view)
         keys.size += view.size
@@ -170,15 +179,27 @@ cdef class Intake:
         cdef const sp_hash_key *hash_key_or_none = NULL
         cdef sp_slice key_view, data_view
         cdef Py_ssize_t i = self.count
-        key = take_partition_key(key, position)
+        cdef bint keyless = key is None and self.takes_keyless
+        if not keyless:
+            key = take_partition_key(key, position)
+        elif explicit_hash_key is not None:
+            raise InvalidPartitionKeyError(
+                f"{name_record(position)}an explicit hash key needs a partition key beside it, not None")
         if not PyBytes_CheckExact(data):
             data = copy_data(data, position)
         if explicit_hash_key is not None:
             read_explicit_hash_key(explicit_hash_key, &hash_key, position)
             hash_key_or_none = &hash_key
-        key_view, data_view = view_key(<PyObject *>key), view_bytes(<PyObject *>data)
-        if key_view.size + data_view.size + MOST_AROUND_ONE > self.max_record_bytes:
-            self.check_size(key_view, data_view, hash_key_or_none, position)
+        data_view = view_bytes(<PyObject *>data)
+        if keyless:  # it will have the shortest key, and an explicit hash key, perhaps of the most digits
+            key_view.data, key_view.size = <const uint8_t *>"-", 1
+            hash_key.high = hash_key.low = UINT64_MAX
+            self.check_size(key_view, data_view, &hash_key, position)
+            key_view.size = 0
+        else:
+            key_view = view_key(<PyObject *>key)
+            if key_view.size + data_view.size + MOST_AROUND_ONE > self.max_record_bytes:
+                self.check_size(key_view, data_view, hash_key_or_none, position)
         if hash_key_or_none != NULL or self.explicit_capacity:
             self.reserve_explicit()
             self.has_explicit_hash_key[i] = hash_key_or_none != NULL
@@ -189,6 +210,7 @@ cdef class Intake:
         self.datas[i] = <PyObject *>data
         self.data_sizes[i] = <uint32_t>data_view.size
         self.size += data_view.size
+        self.keyless += keyless
         self.count = i + 1
         return 0
 
@@ -284,7 +306,8 @@ cdef class Intake:
         cdef uint32_t i
         for i in range(n):
             self.size -= stage.datas[i].size
-            self.routed_keys_size += stage.partition_keys[i].size
+            self.routed_keys_size += self.keys.sizes[self.routed + i]
+            self.keyless -= self.keys.sizes[self.routed + i] == 0
         self.routed += n
 
     cdef void forget_routed(self) noexcept:
@@ -318,6 +341,7 @@ cdef class Intake:
         cdef Py_ssize_t i
         for i in range(count, self.count):
             self.size -= self.data_sizes[i]
+            self.keyless -= self.keys.sizes[i] == 0
             Py_DECREF(<object>self.datas[i])
         self.count = count
         self.keys.cut(count)

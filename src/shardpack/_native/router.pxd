@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from .heavy_hitters cimport HeavyHitters
 from .intake cimport Intake, sp_seed, sp_stage
 from .keys cimport sp_hash_key, sp_slice
 from .outputs cimport Outputs
@@ -29,12 +30,14 @@ cdef extern from "router.h" nogil:
         size_t count
     ctypedef struct sp_router:
         sp_bucket *buckets
+        size_t place_count
+        size_t places_passed
         sp_bucket_stack full
         size_t full_size
         sp_stage stage
 
 
-cdef enum:
+cpdef enum:
     AROUND_ONE = 64  # bytes that a user record is counted with beside its key and data
 
 
@@ -43,6 +46,7 @@ cdef class Router:
     cdef Outputs outputs
     cdef list ready  # Kinesis records
     cdef sp_router *c
+    cdef HeavyHitters heavy_hitters  # of what is gathered, or None
     cdef Py_ssize_t max_records
 
     cdef int route(self, Intake intake) except -1
@@ -59,6 +63,7 @@ cdef class Router:
     cdef list hand_over(self)
     cdef int detach_before(self, uint64_t token) except -1
     cdef int reroute(self, Bucket bucket) except -1
+    cdef int place(self, list hash_keys) except -1
 
 
 cdef class Bucket:

@@ -1,6 +1,8 @@
 from array import array
 from typing import final
 
+AROUND_ONE: int
+
 @final
 class Bucket:
     def __len__(self) -> int: ...

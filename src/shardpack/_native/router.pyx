@@ -3,7 +3,7 @@
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
@@ -33,6 +33,7 @@ cdef extern from "router.h" nogil:
         sp_router *router, const sp_shard_table *shards,
         void (*md5)(const sp_slice *, size_t, uint8_t *) noexcept nogil, sp_bucket_limits limits)
     uint32_t sp_router_route(sp_router *router)
+    bint sp_router_place(sp_router *router, const sp_hash_key *places, size_t count)
     bint sp_router_detach(sp_router *router)
     bint sp_router_detach_one(sp_router *router, uint32_t shard)
     bint sp_router_reroute(sp_router *router, const sp_bucket *bucket, size_t *done)
@@ -59,9 +60,9 @@ cdef bytes entropy = os.urandom(sizeof(SEED))
 memcpy(&SEED, PyBytes_AS_STRING(entropy), sizeof(SEED))
 
 
-cdef void give_owners_back(const sp_bucket *bucket, size_t start) noexcept:
+cdef void give_owners_back(const sp_bucket *bucket) noexcept:
     cdef size_t i
-    for i in range(start, bucket.record_count):
+    for i in range(bucket.record_count):
         if i + PREFETCHED < bucket.record_count:
             prefetch_object(<PyObject *>bucket.records[i + PREFETCHED].owner)
         Py_DECREF(<object>bucket.records[i].owner)
@@ -96,9 +97,9 @@ cdef class Router:
             return
         if self.c.buckets != NULL:
             for i in range(self.table.table.count):
-                give_owners_back(&self.c.buckets[i], 0)
+                give_owners_back(&self.c.buckets[i])
         for i in range(self.c.full.count):
-            give_owners_back(&self.c.full.buckets[i], 0)
+            give_owners_back(&self.c.full.buckets[i])
         sp_router_free(self.c)
         free(self.c)
 
@@ -196,7 +197,7 @@ cdef class Router:
         else:  # an empty list that cannot grow would leak them: CPython 3.11's extend
             self.ready = records
         for i in range(count):
-            give_owners_back(&self.c.full.buckets[i], 0)
+            give_owners_back(&self.c.full.buckets[i])
         sp_router_recycle(self.c, count)
         return 0
 
@@ -220,6 +221,8 @@ cdef class Router:
         while intake.routed < intake.count:
             intake.fill(&self.c.stage)
             routed = sp_router_route(self.c)
+            if self.heavy_hitters is not None:
+                self.heavy_hitters.add(&self.c.stage, routed)
             intake.note_routed(&self.c.stage, routed)
             if routed < self.c.stage.count:
                 return False
@@ -236,6 +239,21 @@ cdef class Router:
         sp_router_forget(self.c, i)
         return buckets
 
+    cdef int place(self, list hash_keys) except -1:
+        """Say where keyless user records go when the bucket is full that they go to now."""
+        cdef size_t n = <size_t>len(hash_keys), i = 0
+        cdef sp_hash_key *places = <sp_hash_key *>malloc((n + 1) * sizeof(sp_hash_key))
+        try:
+            if places == NULL:
+                raise MemoryError
+            for i in range(n):
+                read_explicit_hash_key(hash_keys[i], &places[i], NO_POSITION)
+            if not sp_router_place(self.c, places, n):
+                raise MemoryError
+        finally:
+            free(places)
+        return 0
+
     cdef int detach_before(self, uint64_t token) except -1:
         """Queue up as full those buckets whose first user record came before this one."""
         cdef uint32_t i
@@ -246,13 +264,19 @@ cdef class Router:
         return 0
 
     cdef int reroute(self, Bucket bucket) except -1:
-        """Take a bucket's user records over. What memory runs out for stays in it, and a further call goes on there."""
+        """Take a bucket's user records over. Where memory runs out, a further call goes on with the rest of them.
+
+        The bucket keeps what it holds.
+        """
         cdef bint done
+        cdef size_t i = bucket.moved
         if (bucket.c.record_count - bucket.moved) * ROUTING < SHORT_WORK:
             done = sp_router_reroute(self.c, &bucket.c, &bucket.moved)
         else:
             with nogil:
                 done = sp_router_reroute(self.c, &bucket.c, &bucket.moved)
+        for i in range(i, bucket.moved):
+            Py_INCREF(<object>bucket.c.records[i].owner)
         if not done:
             raise MemoryError
         return 0
@@ -267,7 +291,7 @@ cdef class Bucket:
         raise TypeError("a Bucket is made by an Inbox")
 
     def __dealloc__(self):
-        give_owners_back(&self.c, self.moved)
+        give_owners_back(&self.c)
         sp_bucket_free(&self.c)
 
     def __len__(self):

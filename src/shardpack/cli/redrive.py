@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,13 +16,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from ..consume import deaggregate
-from ..errors import InvalidRecordError, abridged
+from .._native.receipt import Receipt
+from ..errors import DeliveryError, InvalidRecordError, abridged
+from ..limits import KIB, MIB
 from ..producer import redrive as library
 from ..producer.dead_letters import DeadLetter, SQLiteDeadLetters, Tally
-from ..producer.delivery import Delivery
-from ..records import KinesisRecord
-from ..transport import Failed
+from ..producer.faults import INVALID
+from ..producer.producer import Producer
+from ..producer.scheduler import MISPLACED
+from ..transport import Transport
+from ..transport.boto3 import Boto3Transport
 from .client import EndpointUrl, Profile, Region, make_client
 from .inspect import visible
 from .outcome import (
@@ -39,8 +40,18 @@ from .outcome import (
     tell,
 )
 
-UserRecordContent = tuple[str | None, str | None, bytes]
-"""Partition key, explicit hash key, data."""
+Send = Callable[[Sequence[DeadLetter]], Iterator[library.Outcome]]
+
+NO_LINGER_BUT_FLUSH_MS = 3_600_000
+
+AROUND_A_LETTER = 64
+"""More bytes than an aggregated record has around the key and the data of a user record, explicit hash key and all."""
+KEY_OF_NO_ONE = "-"  # what a producer gives a user record without a key
+MOST_TOGETHER = MIB - 2 * KIB
+"""Of a Kinesis record, less its frame and its own partition key."""
+
+FAULTS_OF_A_LETTER = INVALID | {MISPLACED, "ParamValidationError"}
+"""Error codes of letters that fail alone; with any other the next ones would too."""
 
 
 def redrive(  # noqa: PLR0917 (typer calls it)
@@ -100,22 +111,26 @@ def _redrive(
             show(now)
 
         try:
-            send = send_through_delivery(client, stream) if total else lambda _: iter(())
-            done = library.redrive(
-                letters,
-                send,
-                stream=origin,
-                skip_maybe_stored=skip_maybe_stored,
-                on_progress=on_progress,
-                stopping=interrupted,
-            )
+            transport = Boto3Transport(client, stream)
+            if total:
+                transport.describe()  # what is wrong with the stream or the client is told at once
+                transport.list_shards()  # without them a producer sends in no order
+            with sending_through_producer(transport) as send:
+                done = library.redrive(
+                    letters,
+                    send,
+                    stream=origin,
+                    skip_maybe_stored=skip_maybe_stored,
+                    on_progress=on_progress,
+                    stopping=interrupted,
+                )
         except BaseException as raised:  # noqa: BLE001 - after what was done is shown
             error = raised
     left = _count(letters, origin)
     if as_json:
         _print_json(asdict(done) | {"left": left, "interrupted": interrupted()})
     else:
-        _show_done(done, left)
+        _show_done(done, left, getattr(error, "error_code", ""))
     if error is not None:
         raise error
     if interrupted():
@@ -124,52 +139,81 @@ def _redrive(
         fail(f"{left:,} letters are left in {letters.path}")
 
 
-def send_through_delivery(client: Any, stream: str) -> Callable[[Sequence[DeadLetter]], Iterator[library.Outcome]]:
-    """Make what sends a batch of letters, aggregated; it gives an outcome for each before it raises."""
-    stored: Counter[UserRecordContent] = Counter()
-    delivery = Delivery(client, stream, lambda record: stored.update(_user_records(record)))
+@contextmanager
+def sending_through_producer(transport: Transport, *, record_ttl_ms: float = 60_000) -> Iterator[Send]:
+    """Have what sends a batch of letters, aggregated, and gives an outcome for each, before it raises too.
 
-    def send(letters: Sequence[DeadLetter]) -> Iterator[library.Outcome]:
-        stored.clear()
-        sent: list[UserRecordContent | Failed] = []
-        refused: set[str | None] = set()
-        error: BaseException | None = None
+    The letters of a shard go as one Kinesis record, and the next ones once it has its outcome: so none is stored behind
+    an earlier one of its key that was not. What no later letter would fare better with is raised: it ends the redrive.
+    """
+    with Producer(
+        transport=transport,
+        linger_ms=NO_LINGER_BUT_FLUSH_MS,
+        max_aggregate_bytes=MIB,
+        record_ttl_ms=record_ttl_ms,
+        close_timeout_s=0,  # whatever was sent has been waited for, or nobody wants to wait
+    ) as producer:
+        yield lambda letters: _send(producer, letters)
+
+
+def _send(producer: Producer, letters: Sequence[DeadLetter]) -> Iterator[library.Outcome]:
+    refused: set[tuple[str, str | None]] = set()
+    for together in _together(letters):
+        put: list[Receipt | library.Outcome] = []
+        ending: BaseException | None = None
         try:
-            for letter in letters:
-                if letter.partition_key in refused:
-                    sent.append(Failed("HeldBack", "an earlier one of its key was refused"))
-                    continue
-                key = uuid.uuid4().hex if letter.partition_key is None else letter.partition_key
-                hash_key = None if letter.explicit_hash_key is None else str(letter.explicit_hash_key)
-                sent.append((key, hash_key, letter.data))
-                try:
-                    delivery.add_many([key], [letter.data], [hash_key])
-                except InvalidRecordError as refusal:
-                    sent[-1] = Failed(type(refusal).__name__, str(refusal).removeprefix("record 0: "))
-                    refused.add(key)
-            delivery.flush()
+            for letter in together:
+                put.append(False if (letter.stream, letter.partition_key) in refused else _put(producer, letter))
+                if isinstance(put[-1], DeliveryError) and letter.partition_key is not None:
+                    refused.add((letter.stream, letter.partition_key))
+            producer.flush()
         except BaseException as raised:  # noqa: BLE001 - after what is stored is told
-            error = raised
-        for content in sent:
-            if isinstance(content, Failed):
-                yield content
-            else:  # of equal ones the first are stored, since order is kept
-                stored[content] -= 1
-                yield stored[content] >= 0
-        if error is not None:
-            yield from [False] * (len(letters) - len(sent))
-            raise error
+            ending = raised
+        for letter, one in zip(together, put, strict=False):
+            outcome = _outcome(one) if isinstance(one, Receipt) else one
+            if isinstance(outcome, DeliveryError):
+                if letter.partition_key is not None:
+                    refused.add((letter.stream, letter.partition_key))
+                if ending is None and isinstance(one, Receipt) and outcome.error_code not in FAULTS_OF_A_LETTER:
+                    ending = outcome
+            yield outcome
+        if ending is not None:
+            raise ending
 
-    return send
+
+def _together(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
+    """Cut a batch so that the letters of each part fit one Kinesis record, whatever their shards."""
+    part: list[DeadLetter] = []
+    size = 0
+    for letter in letters:
+        most = len(letter.data) + 4 * len(letter.partition_key or KEY_OF_NO_ONE) + AROUND_A_LETTER
+        if part and size + most > MOST_TOGETHER:
+            yield part
+            part, size = [], 0
+        part.append(letter)
+        size += most
+    if part:
+        yield part
 
 
-def _user_records(record: KinesisRecord) -> Iterator[UserRecordContent]:
-    found = deaggregate(record.data)
-    if record.user_record_count == 1 and not found[0].aggregated:  # raw: its keys are the Kinesis record's
-        yield record.partition_key, record.explicit_hash_key, record.data
-        return
-    for user_record in found:
-        yield user_record.partition_key, user_record.explicit_hash_key, user_record.data
+def _put(producer: Producer, letter: DeadLetter) -> Receipt | DeliveryError:
+    key = letter.partition_key
+    if key is None and letter.explicit_hash_key is not None:
+        key = KEY_OF_NO_ONE
+    try:
+        return producer.put(key, letter.data, letter.explicit_hash_key)
+    except InvalidRecordError as refusal:
+        return DeliveryError(str(refusal), error_code=type(refusal).__name__)
+
+
+def _outcome(receipt: Receipt) -> library.Outcome:
+    try:
+        receipt.result(0)
+    except DeliveryError as error:
+        return error
+    except TimeoutError:
+        return DeliveryError("its outcome was not waited for", error_code="Interrupted", maybe_stored=True)
+    return True
 
 
 def _count(letters: SQLiteDeadLetters, stream: str) -> int:
@@ -198,7 +242,7 @@ def _progress(total: int) -> Iterator[Callable[[library.Redriven], None]]:
         yield show
 
 
-def _show_done(done: library.Redriven, left: int) -> None:
+def _show_done(done: library.Redriven, left: int, ended_by: str) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="dim")
     table.add_column(justify="right")
@@ -216,7 +260,7 @@ def _show_done(done: library.Redriven, left: int) -> None:
             table.add_row(what, f"{count:,}")
     tell(table)
     for refusal in done.refusals:
-        if refusal.error_code:
+        if refusal.error_code not in ("", ended_by):  # which is told once, at the end
             why = f"{refusal.error_code}: {refusal.message}"
             tell(
                 Text(visible(f"letter {refusal.id} (key {abridged(refusal.partition_key, 40)}): {why}")), soft_wrap=True

@@ -42,6 +42,14 @@ class Allowance:
         """Bytes and records that it may have a second; ``None`` without a limit."""
         return self._bytes.rate, self._records.rate
 
+    def took(self, now: float) -> tuple[float, float]:
+        """Return bytes and records that the shard took a second, lately. Changes nothing: any thread may ask."""
+        return self._took.recent(now)
+
+    def has_throttled_since(self, time: float) -> bool:
+        """Whether the shard has refused an entry as too much since then. Any thread may ask."""
+        return self._throttled_at is not None and self._throttled_at >= time
+
     def ready_at(self, now: float) -> float:
         """When the next entry may be sent: at once, or when what the last ones took in advance has come in."""
         if self._bytes.rate is None and self._records.rate is None:
@@ -134,7 +142,14 @@ class _Took:
     def per_second(self, now: float) -> tuple[float, float]:
         """Bytes and records; the better of both windows, for one that has only begun tells little."""
         self._turn(now)
-        return max(self._before[0], self._bytes / WINDOW_SECONDS), max(self._before[1], self._records / WINDOW_SECONDS)
+        return self.recent(now)
+
+    def recent(self, now: float) -> tuple[float, float]:
+        """Return the same for another thread, which may turn no window."""
+        windows = (now - self._from) // WINDOW_SECONDS
+        this = (self._bytes / WINDOW_SECONDS, self._records / WINDOW_SECONDS) if windows < 2 else (0.0, 0.0)
+        before = self._before if windows < 1 else (0.0, 0.0)
+        return max(this[0], before[0]), max(this[1], before[1])
 
     def _turn(self, now: float) -> None:
         elapsed = now - self._from

@@ -22,10 +22,20 @@ class Callers:
         self._free = threading.Semaphore(0)  # threads that wait for a task
 
     def submit(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Run it on a thread; later where all are busy. It must not raise."""
+        """Run it on a thread; later where all are busy. It must not raise.
+
+        Where no thread can be started (an interpreter that ends starts none), those that there are have to do. If there
+        is none, it is run here.
+        """
         if not self._free.acquire(blocking=False) and self._threads < self._most:
-            self._threads += 1
-            threading.Thread(target=self._run, name=f"shardpack-call-{self._threads}", daemon=True).start()
+            try:
+                threading.Thread(target=self._run, name=f"shardpack-call-{self._threads + 1}", daemon=True).start()
+            except RuntimeError:
+                if not self._threads:
+                    function(*arguments)
+                    return
+            else:
+                self._threads += 1
         self._tasks.put((function, arguments))
 
     def stop(self) -> None:

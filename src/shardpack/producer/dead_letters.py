@@ -185,9 +185,7 @@ class SQLiteDeadLetters:
     def put(self, letters: Sequence[DeadLetter]) -> None:
         """Keep these, all or none, after all that were put before; they are on the disk when it returns."""
         kept = tuple(letters)
-        for letter in kept:
-            if not isinstance(letter, DeadLetter):
-                raise TypeError(f"put takes DeadLetters, not {abridged(letter)}")
+        _check(kept)
         if not kept:
             return
         with self._using() as connection, _transaction(connection):
@@ -203,6 +201,17 @@ class SQLiteDeadLetters:
             return 0
         with self._using() as connection, _transaction(connection):
             return connection.executemany("DELETE FROM letters WHERE id = ?", doomed).rowcount
+
+    def replace(self, letters: Iterable[tuple[int, DeadLetter]]) -> int:
+        """Keep these in the place of those with their ids, all or none, and return how many were still there."""
+        kept = [(whole_number("id", number), letter) for number, letter in letters]
+        _check([letter for _, letter in kept])
+        rows = [(*_row_of(letter), number) for number, letter in kept if number in IDS]
+        if not rows:
+            return 0
+        assignments = ", ".join(f"{column} = ?" for column in COLUMNS.split(", "))
+        with self._using() as connection, _transaction(connection):
+            return connection.executemany(f"UPDATE letters SET {assignments} WHERE id = ?", rows).rowcount  # noqa: S608
 
     def __len__(self) -> int:
         with self._using() as connection:
@@ -325,6 +334,12 @@ class SQLiteDeadLetters:
         if _is_busy(error):
             return f"locked by others for more than {self._busy_timeout_s:g} s"
         return str(error)
+
+
+def _check(letters: Sequence[object]) -> None:
+    for letter in letters:
+        if not isinstance(letter, DeadLetter):
+            raise TypeError(f"DeadLetters are kept here, not {abridged(letter)}")
 
 
 def _row_of(letter: DeadLetter) -> tuple[object, ...]:

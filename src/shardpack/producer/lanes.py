@@ -56,6 +56,7 @@ class Lane:
     in_flight: int = 0
     failures: int = 0
     not_before: float = 0.0
+    waits_since: float = 0.0  # while it waits
     given_up: list[Entry] = field(default_factory=list)  # what it is held for
     mixed: bool = False  # what was given up was meant for a shard that is gone
 
@@ -87,6 +88,8 @@ class Lanes:
         self._ready: deque[Lane] = deque()
         self._waiting: list[tuple[float, int, Lane]] = []
         self._waited = 0  # breaks ties in the heap
+        self.limited_s = 0.0
+        """How long lanes have waited for their time, all together."""
 
     def __getitem__(self, shard_id: str) -> Lane:
         lane = self._lanes.get(shard_id)
@@ -96,7 +99,7 @@ class Lanes:
         return lane
 
     def __iter__(self) -> Iterator[Lane]:
-        return iter(self._lanes.values())
+        return iter(list(self._lanes.values()))
 
     def get(self, shard_id: str) -> Lane | None:
         """Return the lane of a shard if something ever came for it."""
@@ -141,8 +144,10 @@ class Lanes:
             self._ready.append(lane)
             return
         due = min(_tick_after(due, TICK_SECONDS) if due > lane.not_before else due, lane.queue[0].expires_at)
-        if lane.place is not Place.WAITING or due < lane.due:
-            lane.place, lane.due = Place.WAITING, due
+        if lane.place is not Place.WAITING:
+            lane.place, lane.due, lane.waits_since = Place.WAITING, inf, now
+        if due < lane.due:
+            lane.due = due
             self._waited += 1
             heappush(self._waiting, (due, self._waited, lane))
 
@@ -150,6 +155,7 @@ class Lanes:
         """Line up the lanes whose time has come."""
         while self.next_due() <= now:
             lane = heappop(self._waiting)[2]
+            self.limited_s += now - lane.waits_since
             lane.place = Place.EMPTY
             self.expire(lane, now)
             self.line_up(lane, now)

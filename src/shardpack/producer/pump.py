@@ -8,16 +8,20 @@ It sleeps until something happens or is due: an idle producer takes no processor
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import monotonic, time
 from typing import Any
 
 from .._native.inbox import Inbox
-from .._native.router import Bucket
+from .._native.router import AROUND_ONE, Bucket
+from .._native.shard_table import ShardTable
+from ..errors import BufferFullError, ProducerClosedError
 from ..limits import MAX_RECORD_BYTES
 from ..records import KinesisRecord
 from ..shards import Shard, ShardMap
@@ -26,14 +30,21 @@ from .callers import Callers
 from .dead_letters import DeadLetter, DeadLetterSink
 from .entries import CallError, Entry, Fault, Request, Settlement, Status
 from .faults import call_error
+from .hot_shards import HotShard, hot_shards
 from .receipts import Register, Settled
 from .scheduler import Scheduler, Wish
+from .signals import Signal
+from .stats import Meter, Stats
 
 logger = logging.getLogger("shardpack.producer")
 
 EVERYTHING = 2**64 - 1
 TICKS = 4
 """A bucket is looked at so many times in its linger."""
+
+PLACES = 64
+ONE_BY_ONE_PLACES = 1024
+"""How many buckets of keyless user records are placed ahead; and where each of them has a bucket of its own."""
 
 ACCESS_DENIED = ("AccessDeniedException", "AccessDenied")
 
@@ -44,10 +55,21 @@ class Lot:
 
     inbox: Inbox
     bucket: Bucket
+    offered_at: float
     record: KinesisRecord | None = None
 
     def lie_in(self, shard: Shard) -> bool:
         return self.inbox.lie_in(self.bucket, shard.starting_hash_key, shard.ending_hash_key)
+
+
+class _Settled:
+    """The contents of an entry that has its outcome: a receipt that is kept does not keep the user records."""
+
+    def lie_in(self, _shard: Shard) -> bool:
+        raise AssertionError("what has its outcome is nowhere any more")
+
+
+SETTLED = _Settled()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +84,39 @@ class SettledRecord:
     def stored(self) -> bool:
         return self.settlement.status is Status.STORED
 
+    @property
+    def maybe_stored(self) -> bool:
+        """Given up, but an answer was lost: the service may have it."""
+        return self.settlement.status is Status.UNKNOWN
+
     def user_records(self) -> list[tuple[str, bytes, int | None]]:
         """Return partition key, data and explicit hash key of each, in order; made when asked for."""
         return self._bucket.user_records()
 
 
-@dataclass(slots=True)
-class Totals:
-    """What has become of everything so far."""
+@dataclass(frozen=True, slots=True)
+class _GivenUp:
+    settlement: Settlement
+    bucket: Bucket
+    letters: list[DeadLetter]
+    outcome: Settled | None
 
-    user_records_stored: int = 0
-    user_records_failed: int = 0
-    kinesis_records_stored: int = 0
-    bytes_stored: int = 0
-    requests: int = 0
-    retries: int = 0
+
+@dataclass(slots=True)
+class _Rerouting:
+    """User records on their way to other shards, and how far they have come: memory may run out at each step."""
+
+    entries: list[Entry]
+    buckets: list[Bucket]
+    """Theirs."""
+    table: ShardTable
+    max_records: int | None
+    waiting: list[Bucket] | None = None
+    """What was not offered; it goes behind."""
+    routed: bool = False
+    fresh: list[Bucket] | None = None
+    """What the entries have become."""
+    handed_back: bool = False
 
 
 class Pump:
@@ -93,6 +133,8 @@ class Pump:
         linger_s: float,
         record_ttl_s: float,
         max_requests_in_flight: int,
+        shard_bytes_per_second: float | None,
+        shard_records_per_second: float | None,
         ordering: str,
         after_failure: str,
         aggregate_on_auto: bool,
@@ -102,14 +144,18 @@ class Pump:
     ) -> None:
         self.transport = transport
         self.stream = stream
-        self.totals = Totals()
+        self.meter = Meter()
         self.register = register
-        self.room = threading.Condition()
-        """Notified whenever the inbox has more room, and when the pump ends."""
+        self.room = Signal()
+        """The inbox has more room, or the pump has ended."""
+        self.settled = Signal()
+        """Something that a flush waits for has its outcome, or the pump has ended."""
+        self.held_shards: tuple[str, ...] = ()
         self._max_records = max_aggregate_records
         self._linger, self._ttl = linger_s, record_ttl_s
         self._aggregate_on_auto = aggregate_on_auto
         self._dead_letters, self._on_settled = dead_letters, on_settled
+        self._stops = after_failure == "stop"
         self._events: SimpleQueue[Callable[[float], None] | None] = SimpleQueue()
         one_shard = ShardMap.uniform(1)  # until the map is known everything waits in the inbox
         self.inbox = Inbox(
@@ -128,14 +174,23 @@ class Pump:
             "ordering": ordering,
             "after_failure": after_failure,
             "max_requests_in_flight": max_requests_in_flight,
+            "most_bytes_per_second": shard_bytes_per_second,
+            "most_records_per_second": shard_records_per_second,
         }
         self._marks: deque[tuple[int, float]] = deque()  # numbers of user records, and until when they were put
         self._marked = 0  # the last of them
-        self._outstanding: set[int] = set()  # first numbers of the entries that are the scheduler's
+        self._outstanding: dict[int, float] = {}  # first numbers of the scheduler's entries, and when they were put
         self._flush_before = 0  # what has a lower number lingers no longer
         self._settled_before = 0  # what has a lower number has its outcome
         self._start_at: float | None = 0.0  # when to ask for the shards and the description next, before there are any
         self._start_failures = 0
+        self._taken: deque[Bucket] = deque()  # that are not offered yet
+        self._held: list[_GivenUp] = []  # that hold others back
+        self._unsent: deque[Request] = deque()  # that memory has run out for
+        self._unsettled: list[Settlement] = []  # likewise
+        self._rerouting: _Rerouting | None = None
+        self._lingered_before = 0  # what has a lower number has lingered
+        self._leaving = self._stopping = False
         self._ended = False
         self._calls = Callers(max_requests_in_flight + 2)
         self._thread = threading.Thread(target=self._run, name="shardpack-pump", daemon=True)
@@ -145,46 +200,101 @@ class Pump:
 
     @property
     def ended(self) -> bool:
-        return not self._thread.is_alive()
+        return self._ended
 
     def tell(self, what: Callable[[float], None]) -> None:
         """Have something done by the pump, with the time."""
         self._events.put(what)
 
+    def stats(self, *, shards: bool) -> Stats:
+        """Return what has been done so far, of each shard too if wanted."""
+        marked = [at for _, at in list(self._marks)[:1]]
+        put_at = marked + list(self._outstanding.values())
+        return self.meter.stats(self.inbox, self._scheduler, put_at, monotonic(), shards=shards)
+
+    def hot_shards(self, **options: Any) -> list[HotShard]:
+        scheduler = self._scheduler
+        return [] if scheduler is None else hot_shards(scheduler, self.inbox.heavy_hitters, monotonic(), **options)
+
     def flush(self, timeout: float | None) -> int:
         """Wait until everything put so far has its outcome. Returns how many user records have not, after the time."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("on_settled cannot wait for a flush: it would wait for itself")
+        return 0 if self.settled.wait(self.flushing(), timeout) else self.unsettled
+
+    def flushing(self) -> Callable[[], bool | None]:
+        """Let nothing that was put so far linger, and return what says ``True`` once all of it has its outcome."""
         before = self.inbox.next_token
         self.tell(lambda _now: self._flush(before))
-        deadline = None if timeout is None else monotonic() + timeout
-        with self.room:
-            while not self.ended and self._settled_before < before:
-                left = None if deadline is None else deadline - monotonic()
-                if left is not None and left <= 0:
-                    return self._unsettled()
-                self.room.wait(left)
-        return 0
+        return lambda: True if self._settled_before >= before or self.ended else None
+
+    @property
+    def unsettled(self) -> int:
+        """How many user records have no outcome."""
+        return self.inbox.next_token - self.meter.user_records_settled
+
+    def check_running(self) -> None:
+        """Raise unless whoever waits for room can get it."""
+        if self.ended:
+            raise ProducerClosedError("the producer has ended")
+        if threading.current_thread() is self._thread:
+            raise BufferFullError("there is no room, and on_settled cannot wait for it: it would wait for itself")
+
+    def resume(self) -> None:
+        self.tell(lambda now: self._release(now, again=True))
+
+    def skip(self) -> None:
+        self.tell(lambda now: self._release(now, again=False))
 
     def stop(self, timeout: float) -> None:
         """Take nothing more, deliver what is there for so many seconds, settle the rest, and end."""
         self.inbox.close()
+        if threading.current_thread() is self._thread:  # by on_settled, which cannot wait for itself
+            threading.Thread(target=self.stop, args=(timeout,), name="shardpack-close", daemon=True).start()
+            return
+        deadline = monotonic() + timeout
+        self.room.notify()  # none will come
         self.flush(timeout)
-        self.tell(self._end)
-        self._thread.join(max(1.0, timeout))
-        self._calls.stop()
+        self.tell(self._stop)
+        self._thread.join(max(1.0, deadline - monotonic()))
+        if self._thread.is_alive():
+            logger.error("on_settled or the dead letters' sink does not return; %d user records wait", self.unsettled)
+
+    def let_go(self) -> None:
+        """Take nothing more, deliver what is there, and end; without waiting for it. What holds back others stays."""
+        self.inbox.close()
+        self.tell(self._leave)
 
     # --- the thread ---
 
     def _run(self) -> None:
         wait: float | None = 0.0
         while not self._ended:
-            self._take_events(wait)
             try:
+                self._take_events(wait)
                 wait = self._turn(monotonic())
             except MemoryError:
                 logger.exception("out of memory; everything waits")
                 wait = self._linger or 0.1
-        with self.room:
-            self.room.notify_all()
+            except Exception:
+                logger.exception("a defect of the producer: it ends")
+                self.inbox.close()
+                break
+        self._finish()
+
+    def _finish(self) -> None:
+        """Leave nobody waiting."""
+        try:
+            if not self._ended:
+                self._end(monotonic())
+        except Exception:
+            logger.exception("what is left gets no outcome")
+        self._ended = True
+        self._calls.stop()
+        if self.register is not None:
+            self.register.end("the producer ended before it had an outcome")
+        self.room.notify()
+        self.settled.notify()
 
     def _take_events(self, wait: float | None) -> None:
         try:
@@ -200,20 +310,23 @@ class Pump:
     def _turn(self, now: float) -> float | None:
         """Do what is to be done, and return how long to sleep; ``None`` until something happens."""
         scheduler = self._scheduler
+        if self._stopping:
+            self._end(now)
+            return None
         if scheduler is None:
             return self._begin(now)
+        self._reroute(scheduler, now)  # where memory ran out
         self._collect(scheduler, now)
         self._ask(scheduler, now)
         self._send(scheduler, now)
-        rerouted = scheduler.take_reroute()
-        if rerouted is not None:
-            self._reroute(scheduler, *rerouted, now)
+        if self._reroute(scheduler, now):
             self._send(scheduler, now)
         self._settle(scheduler)
         if self._settled_before < self._flush_before:
             self._settled_before = min(self._outstanding, default=self._flush_before)
-            with self.room:
-                self.room.notify_all()
+            self.settled.notify()
+        if self._leaving and self._settled_before >= self.inbox.next_token:
+            self._end(now)
         return self._sleep_for(scheduler, now)
 
     def _sleep_for(self, scheduler: Scheduler, now: float) -> float | None:
@@ -228,53 +341,97 @@ class Pump:
 
     def _collect(self, scheduler: Scheduler, now: float) -> None:
         """Offer what is full, and what has lingered."""
+        if self.inbox.keyless:
+            self._place(scheduler, now)
+        since = self.inbox.since
         self.inbox.gather()
+        self.inbox.heavy_hitters.age(now)
+        if since is not None:
+            self.meter.stage.add(now - since)
         end = self.inbox.next_token  # read after: what is gathered is marked, perhaps with some that are not yet
         if end > self._marked:
             self._marks.append((end, now))
             self._marked = end
         marks = list(self._marks)
-        before = self._flush_before
-        while self._marks and (self._marks[0][1] <= now - self._linger or self._marks[0][0] <= before):
-            before = max(before, self._marks.popleft()[0])
-        for bucket in self.inbox.take(before):
-            entry = self._entry(scheduler, bucket, _put_at(bucket, marks, now))
-            self._outstanding.add(bucket.first_token)
+        self._lingered_before = max(self._lingered_before, self._flush_before)
+        while self._marks and (self._marks[0][1] <= now - self._linger or self._marks[0][0] <= self._lingered_before):
+            self._lingered_before = max(self._lingered_before, self._marks.popleft()[0])
+        self._taken += self.inbox.take(self._lingered_before)
+        while self._taken:
+            bucket = self._taken[0]
+            put_at = _put_at(bucket, marks, now)
+            entry = self._entry(scheduler, bucket, put_at, now)
+            self._outstanding[bucket.first_token] = put_at
+            self.meter.linger.add(now - put_at)
             scheduler.offer(entry, now)
+            self._taken.popleft()
 
-    def _entry(self, scheduler: Scheduler, bucket: Bucket, put_at: float) -> Entry:
+    def _place(self, scheduler: Scheduler, now: float) -> None:
+        """Say where keyless user records go: to one shard after the other, but seldom to those that have little room.
+
+        Where in the shard is left to chance, so that both halves of a shard that is split get some.
+        """
+        if not self.inbox.wants_places:
+            return
+        shards = scheduler.shard_map
+        places: list[int] = []
+        wanted = ONE_BY_ONE_PLACES if scheduler.auto_distribution or self._max_records == 1 else PLACES
+        first = random.randrange(len(shards))
+        for i in range(first, first + 4 * wanted):
+            shard = shards[i % len(shards)]
+            if random.random() < scheduler.free_capacity(shard.shard_id, now):
+                places.append(random.randint(shard.starting_hash_key, shard.ending_hash_key))
+                if len(places) == wanted:
+                    break
+        self.inbox.place(places or [random.randrange(2**128) for _ in range(wanted)])
+
+    def _entry(self, scheduler: Scheduler, bucket: Bucket, put_at: float, now: float) -> Entry:
         return Entry(
             shard_id=scheduler.shard_map[bucket.shard_index].shard_id,
             size=bucket.request_size,
             user_record_count=len(bucket),
             expires_at=put_at + self._ttl,
-            contents=Lot(self.inbox, bucket),
+            contents=Lot(self.inbox, bucket, now),
             aggregated=bucket.aggregated,
         )
 
     def _send(self, scheduler: Scheduler, now: float) -> None:
-        requests = list(scheduler.requests(now))
+        for request in scheduler.requests(now):
+            self._unsent.append(request)
+            new = [lot for lot in map(_lot, request.entries) if lot.record is None]
+            self.meter.on_sent(request, [now - lot.offered_at for lot in new])
+        with suppress(MemoryError):
+            self._seal(self._unsent)
+        while self._unsent:
+            self._seal([self._unsent[0]])  # there may be memory for one at least
+            self._calls.submit(self._call, scheduler, self._unsent[0])
+            self._unsent.popleft()
+
+    def _seal(self, requests: Iterable[Request]) -> None:
+        """Seal what is not yet, all at once: checksums share SIMD lanes."""
         lots = [lot for request in requests for lot in map(_lot, request.entries) if lot.record is None]
-        for lot, record in zip(lots, self.inbox.seal([lot.bucket for lot in lots]), strict=True):
-            lot.record = record
-        for request in requests:
-            self.totals.requests += 1
-            self._calls.submit(self._call, scheduler, request)
+        if lots:
+            for lot, record in zip(lots, self.inbox.seal([lot.bucket for lot in lots]), strict=True):
+                lot.record = record
 
     def _call(self, scheduler: Scheduler, request: Request) -> None:
         """Make a call, on a thread of its own, and bring the pump its answer."""
         try:
             outcomes = self.transport.put_records([_sealed(entry) for entry in request.entries])
             self.tell(lambda now: self._on_reply(scheduler, request, outcomes, now))
-        except Exception as error:  # noqa: BLE001 - whatever a client raises is an outcome of its records
+        except BaseException as error:  # noqa: BLE001 - whatever a client raises is an outcome of its records
             failure = call_error(error)
-            self.tell(lambda now: scheduler.on_error(request, failure, now))
+            self.tell(lambda now: self._on_error(scheduler, request, failure, now))
 
     def _on_reply(
         self, scheduler: Scheduler, request: Request, outcomes: Sequence[Stored | Failed], now: float
     ) -> None:
-        self.totals.retries += sum(isinstance(outcome, Failed) for outcome in outcomes)
+        self.meter.on_answer(request, [each.error_code for each in outcomes if isinstance(each, Failed)], now)
         scheduler.on_reply(request, outcomes, now)
+
+    def _on_error(self, scheduler: Scheduler, request: Request, error: CallError, now: float) -> None:
+        self.meter.on_answer(request, [error.error_code] * len(request.entries), now)
+        scheduler.on_error(request, error, now)
 
     # --- shards ---
 
@@ -290,11 +447,11 @@ class Pump:
         shards: ShardMap | CallError
         try:
             description = self.transport.describe()
-        except Exception as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             description = call_error(error)
         try:
             shards = self.transport.list_shards()
-        except Exception as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             shards = call_error(error)
         self.tell(lambda now: self._on_begun(description, shards, now))
 
@@ -319,7 +476,8 @@ class Pump:
         self._scheduler = Scheduler(shards, **options)
         auto = described is not None and described.auto_distribution
         self._scheduler.on_described(now, False)
-        self.inbox.reroute([], self._scheduler.shard_map._table, self._max_records)  # noqa: SLF001
+        table = self._scheduler.shard_map._table  # noqa: SLF001
+        self._rerouting = _Rerouting([], [], table, self._max_records, handed_back=True)
         if auto:
             self._on_distribution(self._scheduler, auto, now)
 
@@ -331,7 +489,7 @@ class Pump:
         try:
             shards = self.transport.list_shards()
             self.tell(lambda now: scheduler.on_shards(shards, now))
-        except Exception as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             failure = call_error(error)
             self.tell(lambda now: scheduler.on_shards_error(failure, now))
 
@@ -339,7 +497,7 @@ class Pump:
         try:
             description = self.transport.describe()
             self.tell(lambda now: self._on_distribution(scheduler, description.auto_distribution, now))
-        except Exception as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             denied = call_error(error).error_code in ACCESS_DENIED
             self.tell(lambda now: scheduler.on_described(now, False if denied else None))
 
@@ -351,68 +509,110 @@ class Pump:
             )
         scheduler.on_described(now, auto)
 
-    def _reroute(self, scheduler: Scheduler, entries: Sequence[Entry], shard_map: ShardMap, now: float) -> None:
-        """Route user records, and behind them all that wait here, to the shards as they are now."""
-        table = shard_map._table  # noqa: SLF001
-        max_records = 1 if scheduler.auto_distribution else self._max_records
-        waiting = self.inbox.take(EVERYTHING)
-        old = [_lot(entry).bucket for entry in entries]
-        self.inbox.reroute(old, table, max_records)
-        self._outstanding.difference_update(bucket.first_token for bucket in old)
+    def _reroute(self, scheduler: Scheduler, now: float) -> bool:
+        """Route user records, and behind them all that wait here, to the shards as they are now, if these are others.
+
+        Returns whether they are. Where memory runs out, it is gone on with before anything else is routed.
+        """
+        step = self._rerouting
+        if step is None:
+            taken = scheduler.take_reroute()
+            if taken is None:
+                return False
+            entries, shard_map = taken
+            max_records = 1 if scheduler.auto_distribution else self._max_records
+            buckets = [_lot(entry).bucket for entry in entries]
+            step = self._rerouting = _Rerouting(entries, buckets, shard_map._table, max_records)  # noqa: SLF001
+        if step.waiting is None:
+            step.waiting = self.inbox.take(EVERYTHING)
+        if not step.handed_back:
+            if not step.routed:
+                self._route_anew(step, step.buckets)
+                step.routed = True
+            if step.fresh is None:
+                step.fresh = self.inbox.take(EVERYTHING)
+            self._hand_back(scheduler, step.entries, step.fresh, now)
+            step.handed_back = True
+        self._route_anew(step, step.waiting)
+        self._rerouting = None
+        return True
+
+    def _route_anew(self, step: _Rerouting, buckets: list[Bucket]) -> None:
+        if self.inbox.is_rerouting:
+            self.inbox.go_on_rerouting()
+        else:
+            self.inbox.reroute(buckets, step.table, step.max_records)
+
+    def _hand_back(self, scheduler: Scheduler, entries: Sequence[Entry], buckets: Sequence[Bucket], now: float) -> None:
+        """Give the scheduler what its entries have become, unless they have got their outcome meanwhile."""
+        if scheduler.take_reroute() is None:
+            return
         longest = max((entry.attempts for entry in entries), key=len, default=[])
         fresh = []
-        for bucket in self.inbox.take(EVERYTHING):
-            entry = self._entry(scheduler, bucket, now)
+        for bucket in buckets:
+            entry = self._entry(scheduler, bucket, now, now)
             entry.maybe_stored = any(before.maybe_stored for before in entries)
             entry.attempts = list(longest)
             entry.expires_at = min(before.expires_at for before in entries)
-            self._outstanding.add(bucket.first_token)
             fresh.append(entry)
+        for entry in entries:
+            self._outstanding.pop(_lot(entry).bucket.first_token, None)
+        for entry in fresh:
+            self._outstanding[_lot(entry).bucket.first_token] = entry.expires_at - self._ttl
         scheduler.on_rerouted(fresh, now)
-        self.inbox.reroute(waiting, table, max_records)
 
     # --- outcomes ---
 
     def _settle(self, scheduler: Scheduler) -> None:
-        settlements = scheduler.settlements()
+        self._unsettled += scheduler.settlements()
+        settlements = self._unsettled
         if not settlements:
             return
         size = 0
         settled: list[Settled] = []
         told: list[SettledRecord] = []
-        letters: list[DeadLetter] = []
+        given_up: list[_GivenUp] = []
+        user_sizes: list[int] = []
         for settlement in settlements:
             bucket = _lot(settlement.entry).bucket
-            size += bucket.buffered_size
-            self._count(settlement)
+            buffered = bucket.buffered_size
+            size += buffered
+            user_sizes.append(buffered - AROUND_ONE * len(bucket))
+            outcome = None
             if self.register is not None:
-                settled.append(Settled(settlement, bucket.tokens()))
+                outcome = Settled(settlement, bucket.tokens())
+                settled.append(outcome)
             if self._on_settled is not None:
                 told.append(SettledRecord(settlement, len(bucket), bucket))
-            if settlement.status is not Status.STORED and self._dead_letters is not None:
-                letters += self._letters(settlement, bucket)
-        if letters:
-            self._put_letters(letters)
+            if settlement.status is not Status.STORED:
+                letters = [] if self._dead_letters is None else self._letters(settlement, bucket)
+                given_up.append(_GivenUp(settlement, bucket, letters, outcome))
+        self._unsettled = []
+        for settlement, user_size in zip(settlements, user_sizes, strict=True):
+            self._note_settled(settlement, user_size)
+        if given_up:
+            self._give_up(scheduler, given_up)
         if self.register is not None:
             self.register.settle(settled)
         self.inbox.settled(size)
-        self._outstanding.difference_update(_lot(s.entry).bucket.first_token for s in settlements)
-        with self.room:
-            self.room.notify_all()
-        if self._on_settled is not None:
-            try:
-                self._on_settled(told)
-            except Exception:
-                logger.exception("on_settled failed")
+        self.room.notify()
+        if told:
+            self._tell_settled(told)
 
-    def _count(self, settlement: Settlement) -> None:
-        entry = settlement.entry
+    def _tell_settled(self, told: list[SettledRecord]) -> None:
+        assert self._on_settled is not None
+        try:
+            self._on_settled(told)
+        except BaseException:  # SystemExit too, which would end this thread alone
+            logger.exception("on_settled failed")
+
+    def _note_settled(self, settlement: Settlement, user_size: int) -> None:
+        entry, lot = settlement.entry, _lot(settlement.entry)
+        self._outstanding.pop(lot.bucket.first_token, None)
+        self.meter.on_settled(settlement, 0 if lot.record is None else lot.record.size, user_size)
         if settlement.status is Status.STORED:
-            self.totals.user_records_stored += entry.user_record_count
-            self.totals.kinesis_records_stored += 1
-            self.totals.bytes_stored += entry.size
+            entry.contents = SETTLED
         else:
-            self.totals.user_records_failed += entry.user_record_count
             logger.warning(
                 "%d user records for %s are %s: %s %s",
                 entry.user_record_count,
@@ -441,11 +641,51 @@ class Pump:
             for key, data, explicit in bucket.user_records()
         ]
 
+    def _give_up(self, scheduler: Scheduler, given_up: list[_GivenUp]) -> None:
+        """Keep dead letters; of what holds others back, only once it is left behind."""
+        self._held += given_up
+        if not self._stops or scheduler.failed is not None:
+            self._leave_behind()
+        self.held_shards = tuple(scheduler.held_shards) if self._stops else ()
+
+    def _leave_behind(self) -> None:
+        held, self._held = self._held, []
+        for each in held:
+            each.settlement.entry.contents = SETTLED
+        if letters := [letter for each in held for letter in each.letters]:
+            self._put_letters(letters)
+
+    def _release(self, now: float, *, again: bool) -> None:
+        """Go on where records that were given up held others back: with them, or without."""
+        scheduler = self._scheduler
+        if scheduler is None:
+            return
+        self._settle(scheduler)  # what was given up just now is held too
+        if again:
+            self._take_back(scheduler.resume(now, now + self._ttl))
+        else:
+            scheduler.skip(now, now + self._ttl)
+            self._leave_behind()
+        self.held_shards = tuple(scheduler.held_shards)
+
+    def _take_back(self, entries: list[Entry]) -> None:
+        """What has these entries has no outcome after all."""
+        held = {each.settlement.entry: each for each in self._held}
+        self._held = []
+        for each in map(held.pop, entries):
+            self.inbox.settled(-each.bucket.buffered_size)
+            self.meter.on_resumed(each.settlement)
+            self._outstanding[each.bucket.first_token] = each.settlement.entry.expires_at - self._ttl
+            self._settled_before = min(self._settled_before, each.bucket.first_token)
+            if each.outcome is not None and self.register is not None:
+                self.register.take_back(each.outcome)
+        self._held += held.values()
+
     def _put_letters(self, letters: list[DeadLetter]) -> None:
         assert self._dead_letters is not None
         try:
             self._dead_letters.put(letters)
-        except Exception:
+        except BaseException:
             logger.exception("%d dead letters could not be kept", len(letters))
 
     # --- commands ---
@@ -453,17 +693,23 @@ class Pump:
     def _flush(self, before: int) -> None:
         self._flush_before = max(self._flush_before, before)
 
-    def _unsettled(self) -> int:
-        return self.inbox.next_token - self.totals.user_records_stored - self.totals.user_records_failed
+    def _leave(self, _now: float) -> None:
+        self._leaving = True
+        self._flush(self.inbox.next_token)
+
+    def _stop(self, _now: float) -> None:
+        self._stopping = True
 
     def _end(self, now: float) -> None:
         scheduler = self._scheduler
         if scheduler is None:
             self._scheduler = scheduler = Scheduler(ShardMap.uniform(1), **self._new_scheduler)
         self._flush(self.inbox.next_token)  # which was closed
+        self._reroute(scheduler, now)
         self._collect(scheduler, now)
         scheduler.give_up_all(now, "ProducerClosed", "the producer was closed before it was stored")
         self._settle(scheduler)
+        self._leave_behind()
         self._ended = True
 
 

@@ -6,19 +6,17 @@ is noted in the few blocks that its user records lie in, and a receipt looks for
 
 from __future__ import annotations
 
-import asyncio
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
-from threading import Condition
-from time import monotonic
-from typing import Any
+from dataclasses import dataclass, field
+from typing import overload
 
 from .._native.receipt import BLOCK, Block, Receipt, receipt_of
 from ..errors import DeliveryError, RecordExpiredError
 from .entries import Attempt, Settlement, Status
 from .scheduler import EXPIRED
+from .signals import Signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +37,8 @@ class Settled:
 
     settlement: Settlement
     tokens: array[int]
+    blocks: dict[int, Block] = field(default_factory=dict)
+    """Where it was noted, by number, unless it is stored."""
 
 
 class Register:
@@ -46,55 +46,55 @@ class Register:
 
     def __init__(self) -> None:
         self.blocks: dict[int, Block] = {}
-        self._changed = Condition()
-        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+        self._settled = Signal()
+        self._ended: str | None = None
 
     def settle(self, settled: Sequence[Settled]) -> None:
         """Note outcomes, and wake whoever waits for some. A block that has all of its own is needed no longer here."""
         for each in settled:
-            tokens = each.tokens
-            for number in range(tokens[0] // BLOCK, tokens[-1] // BLOCK + 1):
-                start, stop = bisect_left(tokens, number * BLOCK), bisect_left(tokens, (number + 1) * BLOCK)
-                if start == stop:
-                    continue
+            for number, count in _numbers(each.tokens):
                 block = self.blocks[number]
                 block.settled.append(each)
-                block.count += stop - start
+                block.count += count
                 if block.count == BLOCK:
                     del self.blocks[number]
-        with self._changed:
-            self._changed.notify_all()
-            waiters, self._waiters = self._waiters, []
-        for loop, event in waiters:
-            try:
-                loop.call_soon_threadsafe(event.set)
-            except RuntimeError:  # the loop is closed
-                continue
+                if each.settlement.status is not Status.STORED:
+                    each.blocks[number] = block
+        self._settled.notify()
+
+    def take_back(self, settled: Settled) -> None:
+        """Note that a Kinesis record that was not stored has no outcome after all: it is sent again."""
+        for number, count in _numbers(settled.tokens):
+            block = self.blocks[number] = settled.blocks[number]
+            block.settled.remove(settled)
+            block.count -= count
+
+    def forget(self) -> None:
+        """In a process that was forked off: the outcomes are told in the other one."""
+        self._settled = Signal()
+        self._ended = "it was put before the fork, and is the parent process's to deliver"
+
+    def end(self, why: str) -> None:
+        """Nothing is settled any more; whoever waits still is told why."""
+        self._ended = why
+        self._settled.notify()
 
     def wait(self, block: Block, token: int, timeout: float | None) -> Outcome:
         """Wait for an outcome, on a thread."""
-        found = block.find(token)
+        found = self._settled.wait(lambda: self._find(block, token), timeout)
         if found is None:
-            deadline = None if timeout is None else monotonic() + timeout
-            with self._changed:
-                while (found := block.find(token)) is None:
-                    left = None if deadline is None else deadline - monotonic()
-                    if left is not None and left <= 0:
-                        raise TimeoutError("the user record has no outcome yet")
-                    self._changed.wait(left)
+            raise TimeoutError("the user record has no outcome yet")
         return outcome_of(*found)
 
     async def wait_in_loop(self, block: Block, token: int) -> Outcome:
         """Wait for an outcome, in an event loop."""
-        while True:
-            event = asyncio.Event()
-            with self._changed:
-                found = block.find(token)
-                if found is None:
-                    self._waiters.append((asyncio.get_running_loop(), event))
-            if found is not None:
-                return outcome_of(*found)
-            await event.wait()
+        return outcome_of(*await self._settled.wait_in_loop(lambda: self._find(block, token)))
+
+    def _find(self, block: Block, token: int) -> tuple[Settlement, int] | None:
+        found = block.find(token)
+        if found is None and self._ended is not None and (found := block.find(token)) is None:
+            raise DeliveryError(self._ended, error_code="ProducerEnded", maybe_stored=True)
+        return found
 
 
 class Receipts(Sequence[Receipt]):
@@ -108,13 +108,27 @@ class Receipts(Sequence[Receipt]):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Receipt: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Receipt]: ...
+    def __getitem__(self, index: int | slice) -> Receipt | list[Receipt]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(self._count))]
         if not -self._count <= index < self._count:
             raise IndexError("receipt index out of range")
         token = self._first + index % self._count
         return receipt_of(self._blocks[token // BLOCK - self._first // BLOCK], self._register, token)
+
+
+def _numbers(tokens: array[int]) -> list[tuple[int, int]]:
+    """Return the blocks that user records lie in, and how many in each."""
+    numbers = []
+    for number in range(tokens[0] // BLOCK, tokens[-1] // BLOCK + 1):
+        count = bisect_left(tokens, (number + 1) * BLOCK) - bisect_left(tokens, number * BLOCK)
+        if count:
+            numbers.append((number, count))
+    return numbers
 
 
 def outcome_of(settlement: Settlement, place: int) -> Outcome:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from time import time
 from typing import Literal
 
-from ..errors import abridged
+from ..errors import DeliveryError, abridged
 from ..limits import MIB, whole_number
 from ..transport import Failed, Stored
 from .dead_letters import DeadLetter, DeadLetterError, SQLiteDeadLetters
 
-Outcome = bool | Stored | Failed
-"""What became of one letter: ``True`` or ``Stored`` is stored, ``False`` or ``Failed`` is not."""
+Outcome = bool | Stored | Failed | DeliveryError
+"""What became of one letter: ``True`` or ``Stored`` is stored; ``False``, ``Failed`` or a receipt's error is not."""
 
 Numbered = tuple[int, DeadLetter]
 
@@ -27,7 +28,7 @@ MAX_REFUSALS = 20
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A letter that was sent and not stored, and why, where ``send`` said so."""
+    """A letter that was not stored, and why, where ``send`` said so."""
 
     id: int
     partition_key: str | None
@@ -79,9 +80,9 @@ def redrive(
     letter at a time, ``max_letters=1``.
 
     ``stream``, a name or ARN, takes that stream's letters only. A letter that is not stored holds back the later ones
-    of its stream and key, or with ``hold_back="all"`` all later ones; letters without a key have no order.
-    ``on_progress`` gets the counts after each batch, the same object every time. ``stopping`` ends the redrive
-    before the next batch.
+    of its stream and key, or with ``hold_back="all"`` all later ones; letters without a key have no order. It stays
+    with the reason that ``send`` gave, marked where it may be stored now. ``on_progress`` gets the counts after each
+    batch, the same object every time. ``stopping`` ends the redrive before the next batch.
 
     At least once: whatever interrupts it, a letter is dropped only after it was stored, and the next redrive goes on
     with the rest. One that was stored and not yet dropped is then sent again. Memory is bounded, however many letters
@@ -152,6 +153,7 @@ class _Run:
         What has an outcome is settled, whatever is raised then.
         """
         stored: list[Numbered] = []
+        failed: list[Numbered] = []
         try:
             outcomes = iter(self.send([letter for _, letter in batch]))
             for given, (number, letter) in enumerate(batch):
@@ -162,14 +164,17 @@ class _Run:
                 if _is_stored(outcome):
                     stored.append((number, letter))
                     self.done.out_of_order += self._waits(letter)
-                else:
-                    self._refuse(number, letter, outcome)
+                    continue
+                self._refuse(number, letter, outcome)
+                if isinstance(outcome, (Failed, DeliveryError)):
+                    failed.append((number, _failed_again(letter, outcome)))
             for _ in outcomes:
                 raise ValueError(f"send gave more outcomes than the {len(batch):,} letters of its batch")
         finally:
             self.letters.remove(number for number, _ in stored)
             self.done.stored += len(stored)
             self.done.stored_maybe_again += sum(letter.maybe_stored for _, letter in stored)
+            self.letters.replace(failed)
             self.on_progress(self.done)
         return len(self.holding_back) <= MAX_HOLDING_BACK and not (self.done.not_stored and hold_back == "all")
 
@@ -181,17 +186,38 @@ class _Run:
         if letter.partition_key is not None:
             self.holding_back.add(_key(letter))
         if len(self.done.refusals) < MAX_REFUSALS:
-            code, message = (outcome.error_code, outcome.message) if isinstance(outcome, Failed) else ("", "")
-            self.done.refusals.append(Refusal(number, letter.partition_key, code, message))
+            self.done.refusals.append(Refusal(number, letter.partition_key, *_reason(outcome)))
 
     def _waits(self, letter: DeadLetter) -> bool:
         return letter.partition_key is not None and _key(letter) in self.holding_back
 
 
 def _is_stored(outcome: Outcome) -> bool:
-    if isinstance(outcome, (bool, Stored, Failed)):  # nothing else: an exception, for one, is true
+    if isinstance(outcome, (bool, Stored, Failed, DeliveryError)):  # nothing else: whatever it is, it is true
         return outcome is True or isinstance(outcome, Stored)
-    raise TypeError(f"an outcome is a bool, Stored or Failed, not {abridged(outcome)}")
+    raise TypeError(f"an outcome is a bool, Stored, Failed or DeliveryError, not {abridged(outcome)}")
+
+
+def _reason(outcome: Outcome) -> tuple[str, str]:
+    """Return error code and message, empty where there are none."""
+    if isinstance(outcome, DeliveryError):
+        return outcome.error_code, str(outcome)
+    return (outcome.error_code, outcome.message) if isinstance(outcome, Failed) else ("", "")
+
+
+def _failed_again(letter: DeadLetter, outcome: Failed | DeliveryError) -> DeadLetter:
+    error_code, message = _reason(outcome)
+    unanswered, calls = (
+        (outcome.maybe_stored, len(outcome.attempts)) if isinstance(outcome, DeliveryError) else (False, 1)
+    )
+    return replace(
+        letter,
+        error_code=error_code,
+        message=message,
+        maybe_stored=letter.maybe_stored or unanswered,
+        given_up_at=time(),
+        attempts=letter.attempts + calls,
+    )
 
 
 def _key(letter: DeadLetter) -> int:

@@ -31,7 +31,7 @@ from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Literal
 
-from ..limits import Limits
+from ..limits import SHARD_BYTES_PER_SECOND, Limits
 from ..shards import Shard, ShardMap
 from ..transport import Failed, Stored
 from .entries import Attempt, CallError, Contents, Entry, Fault, Request, Settlement, Status
@@ -124,6 +124,20 @@ class Scheduler:
         self._lanes.in_order = self._ordered and not on
 
     @property
+    def requests_in_flight(self) -> int:
+        """Requests that were yielded and have no answer. Any thread may ask, as for the next two."""
+        return len(self._in_flight)
+
+    @property
+    def limited_s(self) -> float:
+        """How long entries have waited for an allowance or after a failure, summed over the shards."""
+        return self._lanes.limited_s
+
+    def lanes(self) -> list[Lane]:
+        """Return the lanes there are now, in no order."""
+        return list(self._lanes)
+
+    @property
     def halted(self) -> bool:
         """Whether nothing new is sent, because the shards are about to change, or may have changed."""
         in_doubt = self._list_shards.in_doubt or self._describe.in_doubt
@@ -178,6 +192,17 @@ class Scheduler:
 
     def _is_blocked(self) -> bool:
         return self.halted or len(self._in_flight) >= self.max_requests_in_flight
+
+    def free_capacity(self, shard_id: str, now: float) -> float:
+        """Return how well a shard takes more: from 0, for it holds back what it has, to 1. It is a weight."""
+        lane = self._lanes.get(shard_id)
+        if lane is None:
+            return 1.0
+        if lane.place is Place.HELD or lane.not_before > now:
+            return 0.0
+        bytes_per_second = lane.allowance.rates[0]
+        share = 1.0 if bytes_per_second is None else min(1.0, bytes_per_second / SHARD_BYTES_PER_SECOND)
+        return share / (1 + len(lane.queue))
 
     # --- how calls went ---
 
@@ -306,22 +331,24 @@ class Scheduler:
         """The shards whose records wait for ``resume`` or ``skip``."""
         return [lane.shard_id for lane in self._lanes if lane.place is Place.HELD]
 
-    def resume(self, now: float, expires_at: float) -> None:
+    def resume(self, now: float, expires_at: float) -> list[Entry]:
         """Send what was given up once more, before what it held back. Nothing of either expires before that time.
 
-        What was given up is pending again and gets another settlement.
+        What was given up is pending again and gets another settlement; it is returned.
         """
-        self._release(now, expires_at, again=True)
+        return self._release(now, expires_at, again=True)
 
     def skip(self, now: float, expires_at: float) -> None:
         """Go on without what was given up. Nothing that it held back expires before that time."""
         self._release(now, expires_at, again=False)
 
-    def _release(self, now: float, expires_at: float, *, again: bool) -> None:
+    def _release(self, now: float, expires_at: float, *, again: bool) -> list[Entry]:
+        released: list[Entry] = []
         for lane in self._lanes:
             if lane.place is not Place.HELD:
                 continue
             lane.place = Place.EMPTY
+            released += lane.given_up
             if again:
                 self.pending += len(lane.given_up)
                 lane.queue.extendleft(reversed(lane.given_up))
@@ -331,6 +358,7 @@ class Scheduler:
             for entry in lane.queue:
                 entry.expires_at = max(entry.expires_at, expires_at)
             self._lanes.line_up(lane, now)
+        return released
 
     def _give_up(self, lane: Lane, entry: Entry, now: float, error_code: str, message: str) -> None:
         self._settle_failed(entry, now, error_code, message)

@@ -184,9 +184,9 @@ def check(
 
     A duplicate is excused by a lost answer when one of its copies is in ``unanswered``: shard id and sequence number of
     Kinesis records whose answer was lost, as ``FaultProxy.unanswered`` tells. It is excused by resharding when
-    copies are in a shard and its child, or in two children of one; one for each shard but the first. Copies in one
-    Kinesis record are never excused. ``killed`` says that the producer did not come to its end, so that puts may be
-    without an outcome.
+    copies are in a shard and one that came of it by splits and merges, or in two children of one; one for each shard
+    but the first. Copies in one Kinesis record are never excused. ``killed`` says that the producer did not come to its
+    end, so that puts may be without an outcome.
 
     Time and memory are linear in what is given; nothing of it is kept. Raises ``ValueError`` for two puts with the same
     data, for shards that are given twice or are their own ancestors, and for records that are not in the order of
@@ -216,12 +216,16 @@ class _History:
         self._confirmed = bytearray(len(puts))  # where it was reported
         self._aliased = bytearray(len(puts))
         self._latest: dict[object, int] = {}  # by key: the latest put of which a copy was read
-        self._parents: dict[str, tuple[str, ...]] = {}
+        self._parents: dict[str, frozenset[str]] = {}
+        self._ancestors: dict[str, frozenset[str]] = {}
 
     def read(self, shard: ShardContents) -> None:
         report = self._report
         report.left_out += shard.left_out
-        self._parents[shard.shard_id] = shard.parents
+        self._parents[shard.shard_id] = frozenset(shard.parents)
+        self._ancestors[shard.shard_id] = frozenset(shard.parents).union(
+            *(self._ancestors[parent] for parent in shard.parents if parent in self._ancestors)
+        )
         kinesis_record = ("", "")
         at, sub = -1, -1
         for record in shard.records:
@@ -322,13 +326,17 @@ class _History:
 
     def _resharded(self, shards: set[str]) -> int:
         """Return how many of the shards are there because of resharding, beside one of each family."""
-        families: list[set[str]] = []  # parents whose children, or which themselves, are among the shards
+        families: list[set[str]] = []
         for shard_id in shards:
-            family = {shard_id, *self._parents[shard_id]}
-            kin = [other for other in families if other & family]
-            families = [other for other in families if not other & family]
-            families.append(family.union(*kin))
+            kin = [family for family in families if any(self._are_related(shard_id, other) for other in family)]
+            families = [family for family in families if family not in kin]
+            families.append({shard_id}.union(*kin))
         return len(shards) - len(families)
+
+    def _are_related(self, one: str, other: str) -> bool:
+        """Whether one of them came of the other, or both are children of one."""
+        siblings = not self._parents[one].isdisjoint(self._parents[other])
+        return siblings or one in self._ancestors[other] or other in self._ancestors[one]
 
 
 def _words(shard_id: str, sequence_number: str, sub_sequence_number: int | None = None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..limits import Limits
@@ -13,22 +14,42 @@ from .body import Entries, write_bodies_of
 from .list_shards import list_all_shards
 
 
-def new_client(requests_in_flight: int, **where: Any) -> Any:
-    """Make a client for a producer, which makes so many calls at a time and retries by itself, in order.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """How a producer makes a boto3 client of its own: one in each process, for connections do not survive a fork.
 
-    ``where``: what else ``boto3.client`` takes, ``endpoint_url`` and the like.
+    What is not given is found by boto3: region, endpoint, credentials, proxies.
     """
-    import boto3  # noqa: PLC0415 - only where a client was not given
-    from botocore.config import Config  # noqa: PLC0415
 
-    config = Config(
-        retries={"total_max_attempts": 1},
-        max_pool_connections=requests_in_flight + 2,
-        connect_timeout=6,
-        read_timeout=6,
-        tcp_keepalive=True,
-    )
-    return boto3.client("kinesis", config=config, **where)
+    region_name: str | None = None
+    endpoint_url: str | None = None
+    verify: bool | str | None = None
+    """Whether certificates are verified, or the file of those that are trusted."""
+    proxies: Mapping[str, str] | None = None
+    connect_timeout_s: float = 6.0
+    read_timeout_s: float = 6.0
+    """How long nothing may come while an answer is waited for."""
+
+    def client(self, max_connections: int) -> Any:
+        """Return a client that makes each call once: who sends in order retries in order."""
+        import boto3  # noqa: PLC0415 - only where it is used
+        from botocore.config import Config  # noqa: PLC0415
+
+        config = Config(
+            retries={"total_max_attempts": 1},
+            max_pool_connections=max_connections,
+            connect_timeout=self.connect_timeout_s,
+            read_timeout=self.read_timeout_s,
+            tcp_keepalive=True,
+            proxies=None if self.proxies is None else dict(self.proxies),
+        )
+        return boto3.client(
+            "kinesis",
+            region_name=self.region_name,
+            endpoint_url=self.endpoint_url,
+            verify=self.verify,
+            config=config,
+        )
 
 
 class Boto3Transport:

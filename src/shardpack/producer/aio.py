@@ -1,0 +1,84 @@
+"""``AsyncProducer``: a producer for event loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .._native.receipt import Receipt
+from ..errors import FlushTimeoutError
+from .base import BaseProducer
+from .receipts import Receipts
+
+
+class AsyncProducer(BaseProducer):
+    """A ``Producer`` whose calls are awaited instead of blocking; receipts can be awaited too.
+
+    The options are the same. It is one event loop's. A ``put`` that finds room takes no turn of the loop; one that is
+    cancelled while it waits for room has taken nothing, and changes nothing for others. Nothing is handed to another
+    thread record by record.
+    """
+
+    _turn: asyncio.Lock | None = None  # of those that wait for room: the first one asks, the others wait for it
+
+    async def put(
+        self, partition_key: str | bytes | None, data: object, explicit_hash_key: int | str | None = None
+    ) -> Receipt | Any:
+        """Take one user record, as soon as there is room; returns its receipt, or ``None`` with ``receipts=False``.
+
+        Raises as ``Producer.put``; then, or when it was cancelled, the record was not taken.
+        """
+        receipt: Any = None
+        if self._pump is not None and not self._closed and (self._turn is None or not self._turn.locked()):
+            receipt = self._inbox.put(partition_key, data, explicit_hash_key)
+        if receipt is None:
+            receipt = await self._when_room(lambda: self._inbox.put(partition_key, data, explicit_hash_key))
+        return None if receipt is True else receipt
+
+    async def put_many(
+        self,
+        partition_keys: Iterable[str | bytes | None],
+        datas: Iterable[object],
+        explicit_hash_keys: Iterable[int | str | None] | None = None,
+    ) -> Receipts | Any:
+        """Take n user records, all or none; returns their receipts. Waits and raises as ``put``."""
+        keys, values = list(partition_keys), list(datas)
+        explicit = None if explicit_hash_keys is None else list(explicit_hash_keys)
+        taken = await self._when_room(lambda: self._inbox.put_many(keys, values, explicit))
+        return self._receipts(taken, len(keys))
+
+    async def flush(self, timeout: float | None = None) -> None:
+        """Return when every user record put before has its outcome, whatever it is.
+
+        Raises ``FlushTimeoutError``, which names how many have none, after ``timeout`` seconds.
+        """
+        pump = self._pump
+        if pump is None:
+            return
+        try:
+            await asyncio.wait_for(pump.settled.wait_in_loop(pump.flushing()), timeout)
+        except asyncio.TimeoutError:
+            left = pump.unsettled
+            raise FlushTimeoutError(f"{left:,} user records have no outcome after {timeout:g} s", left) from None
+
+    async def close(self) -> None:
+        """Deliver what is there, within ``close_timeout_s``; what is left then is settled as not stored, or unknown."""
+        await asyncio.to_thread(self._stop)
+
+    async def __aenter__(self) -> AsyncProducer:
+        await asyncio.to_thread(self._started)
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await asyncio.shield(self.close())
+
+    async def _when_room(self, put: Callable[[], Any]) -> Any:
+        self._check_open()
+        pump = self._pump
+        if pump is None:
+            pump = await asyncio.to_thread(self._started)  # it makes a client, which takes its time
+        if self._turn is None:
+            self._turn = asyncio.Lock()
+        async with self._turn:
+            return await pump.room.wait_in_loop(self._asking(pump, put))

@@ -1,0 +1,54 @@
+"""The Python in documents, as readers find it: run with the documents' lines in its tracebacks."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parent.parent
+TOP = "(top)"
+NAMES = {"keys": ["device-7", "device-8"], "payloads": [b"21.5", b"19.0"]}
+"""What every reader has."""
+
+
+def sections(document: str) -> dict[str, list[tuple[int, str]]]:
+    """Return the Python blocks below each heading that has some, each with the number of its first line."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    heading, block, first = TOP, None, 0
+    for number, line in enumerate(REPOSITORY.joinpath(document).read_text().splitlines(), 1):
+        if block is None and (title := re.match("##+ (.*)", line)):
+            heading = title[1]
+        elif block is None and line == "```python":
+            block, first = [], number + 1
+        elif block is not None and line == "```":
+            found.setdefault(heading, []).append((first, "\n".join(block) + "\n"))
+            block = None
+        elif block is not None:
+            block.append(line)
+    return found
+
+
+def main(document: str, heading: str) -> None:
+    """Run the blocks of a section one after the other, in one namespace."""
+    namespace: dict[str, Any] = {"__name__": "__main__", **NAMES}
+    for first, source in sections(document)[heading]:
+        if "signal.SIGTERM" in source:
+            threading.Thread(target=_terminate, daemon=True).start()
+        exec(compile("\n" * (first - 1) + source, REPOSITORY / document, "exec"), namespace)  # noqa: S102 - our own
+
+
+def _terminate() -> None:
+    """Have the process told to end, once it listens."""
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,162 @@
+"""A producer and memory: what it holds at a standstill, and that it goes on where memory runs out."""
+
+from __future__ import annotations
+
+import pytest
+from isolated import run
+from shards_in_lists import Shards
+
+from shardpack import BufferFullError
+from shardpack.producer.producer import Producer
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize("receipts", [False, True])
+@pytest.mark.parametrize("at_once", [1, 50])
+def test_at_a_standstill_the_bound_is_passed_by_one_call_at_most(receipts, at_once):
+    transport, most, one = Shards(), 100_000, 6 + 100 + 64
+    transport.gate.clear()
+    with Producer(
+        transport=transport, linger_ms=1, max_buffered_bytes=most, max_aggregate_bytes=10_000, receipts=receipts
+    ) as producer:
+        count = 0
+        while producer._inbox.buffered < most:
+            keys = [f"key-{i % 90 + 10}" for i in range(count, count + at_once)]
+            if at_once == 1:
+                producer.put(keys[0], b"x" * 100, timeout=0)
+            else:
+                producer.put_many(keys, [b"x" * 100] * at_once, timeout=0)
+            count += at_once
+            assert producer._inbox.buffered == count * one < most + at_once * one
+        with pytest.raises(BufferFullError):
+            producer.put("a", b"", timeout=0)
+        with pytest.raises(BufferFullError):
+            producer.put_many(["a"], [b""], timeout=0)
+        transport.gate.set()
+    assert len(transport.user_records()) == count
+    assert producer._inbox.buffered == 0
+
+
+STANDSTILL = """
+import gc, sys, threading
+sys.path.insert(0, {tests!r})
+from shards_in_lists import Shards
+from shardpack import BufferFullError
+from shardpack.producer.producer import Producer
+
+def memory(name="VmRSS"):
+    gc.collect()
+    with open("/proc/self/status") as status:
+        [size] = [int(line.split()[1]) * 1024 for line in status if line.startswith(name)]
+    return size
+
+def fill(producer, receipts):
+    count = 0
+    try:
+        while True:
+            many = producer.put_many(keys, [b"%099d" % (count + i) for i in range(1000)], timeout=0)
+            if {hold}:
+                receipts += many  # each of them, as put() gives them
+            count += 1000
+    except BufferFullError:
+        return count
+
+keys = ["device-%d" % i for i in range(1000)]
+transport = Shards(8)
+held = []
+with Producer(transport=transport, linger_ms=1, receipts={receipts}) as producer:  # once, for what is kept anyway
+    producer.put_many(keys, [b""] * 1000)
+transport.gate.clear()
+producer = Producer(transport=transport, linger_ms=1, max_buffered_bytes={most}, receipts={receipts})
+before = memory()
+count = fill(producer, held)
+threading.Event().wait(1)
+print(count, memory("VmHWM") - before, producer._inbox.buffered)
+transport.gate.set()
+producer.close()
+assert sum(e.user_record_count for es in transport.stored.values() for e in es) == count + 1000
+"""
+
+
+@pytest.mark.parametrize("receipts", [False, True])
+def test_memory_at_a_standstill_is_near_the_bound(receipts, request):
+    most = 24 * MIB
+    code = STANDSTILL.format(tests=str(request.path.parent), receipts=receipts, hold=False, most=most)
+    count, peak, buffered = map(int, run(code).split())
+    assert most <= buffered < most + 1000 * 200
+    assert peak <= 1.5 * most, f"{count:,} records: {peak / MIB:.1f} MiB"
+
+
+FAILING = """
+import ctypes, random, sys, threading, time
+sys.path.insert(0, {tests!r})
+from shards_in_lists import Shards
+from shardpack import deaggregate
+from shardpack.producer.producer import Producer
+
+failing_at = ctypes.c_long.in_dll(ctypes.CDLL({library!r}), "failing_at")
+
+class Failing:
+    "An inbox for which there is often no memory."
+    def __init__(self, inbox, rng):
+        self.__dict__.update(inbox=inbox, rng=rng, failed=0, failed_halfway=0)
+    def __getattr__(self, name):
+        answer = getattr(self.inbox, name)
+        return (lambda *given: self.call(name, answer, given)) if name in CALLS else answer
+    def __setattr__(self, name, value):
+        setattr(self.inbox, name, value)
+    def call(self, name, method, given):
+        if self.rng.random() < 0.2:
+            self.__dict__["failed"] += 1
+            raise MemoryError
+        if "rerout" in name and not producer._pump._scheduler._in_flight:  # nothing else allocates
+            failing_at.value = self.rng.choice([0, 1, 2, 3, 5, 8, 13, 21, 34])
+        try:
+            return method(*given)
+        except MemoryError:
+            self.__dict__["failed_halfway"] += 1
+            raise
+        finally:
+            failing_at.value = 0
+
+CALLS = ("gather", "take", "seal", "reroute", "go_on_rerouting")
+logging = __import__("logging").getLogger("shardpack.producer")
+logging.disabled = True
+transport, rng, turns = Shards(3), random.Random({seed}), [0]
+def fail(entries):
+    time.sleep(0.002)
+    turns[0] += 1
+    if turns[0] % 25 == 0:
+        transport.reshard(rng.choice((2, 3, 5, 7)))
+transport.fail = fail
+store, log = transport.store, []
+def keep(entry):
+    stored = store(entry)
+    log.append((entry, transport.shard_of(entry)))
+    return stored
+transport.store = keep
+with Producer(transport=transport, linger_ms=1, max_aggregate_records=40) as producer:
+    producer.put("device-0", b"0")
+    inbox = Failing(producer._pump.inbox, rng)
+    producer._pump.inbox = inbox
+    receipts = [producer.put(f"device-{{i % 50}}", b"%d" % i) for i in range(1, 20_000)]
+    producer.flush(50)
+    assert all(receipt.result(0) for receipt in receipts)
+    assert inbox.inbox.buffered == 0
+print(inbox.failed, inbox.failed_halfway)
+seen = {{}}
+for entry, shard in log:
+    for record in deaggregate({{"Data": entry.data, "PartitionKey": entry.partition_key}}, hash_range=shard):
+        seen.setdefault(record.partition_key, {{}}).setdefault(int(record.data))
+assert sorted(i for numbers in seen.values() for i in numbers) == list(range(20_000))
+assert all(list(numbers) == sorted(numbers) for numbers in seen.values()), "out of order"
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_without_memory_everything_waits(failing, request, seed):
+    code = FAILING.format(tests=str(request.path.parent), library=failing, seed=seed)
+    failed, halfway = map(int, run(code, LD_PRELOAD=failing).split())
+    assert failed > 30
+    assert halfway > 0
