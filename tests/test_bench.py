@@ -21,10 +21,9 @@ from shardpack.bench.headline import Finding, rate_text, ratio_text
 from shardpack.bench.interleave import LONGEST_TURN, MIN_ROUNDS, Ratio, Turns, interleave, take_turn
 from shardpack.bench.peers import NotInstalledError
 from shardpack.bench.process import ContenderProcess
-from shardpack.bench.producing import where
+from shardpack.bench.producing import new_client
 from shardpack.bench.row import OURS, CannotMeasureError, Contender, Row, Scale, WrongResultError
 from shardpack.bench.rows import ROWS
-from shardpack.transport.boto3 import new_client
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -144,7 +143,7 @@ def test_canned_kinesis_stores_each_entry_where_its_hash_key_belongs():
         [record.partition_key for record in records], [record.explicit_hash_key for record in records]
     )
     with canned_kinesis(shards=64) as url:
-        transport = Boto3Transport(new_client(4, **where(url)), STREAM)
+        transport = Boto3Transport(new_client(url), STREAM)
         assert transport.list_shards() == shard_map
         assert transport.describe().open_shard_count == 64
         outcomes = transport.put_records(records)
@@ -153,7 +152,7 @@ def test_canned_kinesis_stores_each_entry_where_its_hash_key_belongs():
 
 def test_canned_kinesis_throttles_where_it_is_told_to():
     with canned_kinesis(throttled=True) as url:
-        transport = Boto3Transport(new_client(4, **where(url)), STREAM)
+        transport = Boto3Transport(new_client(url), STREAM)
         outcomes = transport.put_records([KinesisRecord("device-7", None, b"data", 0, 1, 12)] * 2)
     assert [outcome.error_code for outcome in outcomes] == ["ProvisionedThroughputExceededException"] * 2
 

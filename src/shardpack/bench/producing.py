@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
+import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from queue import SimpleQueue
@@ -29,6 +30,7 @@ from .peers import NotInstalledError
 
 BOTO3, CONFLUENT = "boto3", "confluent-kafka"
 BATCH = 500
+REGION = "eu-central-1"
 
 _servers = ExitStack()
 atexit.register(_servers.close)
@@ -67,22 +69,34 @@ class _Clocks:
 
 
 def new_producer(url: str, **options: Any) -> Any:
-    """Make a producer for a canned Kinesis, of a client as it makes for itself but for where that sends to."""
+    """Make a producer for a canned Kinesis, of a client as it makes for itself."""
     from ..producer.producer import Producer  # noqa: PLC0415 (older versions lack it)
-    from ..transport.boto3 import new_client  # noqa: PLC0415
 
-    client = new_client(options.get("max_requests_in_flight", 4), **where(url))
-    return Producer(STREAM, client=client, **options)
+    return Producer(STREAM, client=new_client(url), **options)
 
 
-def where(url: str) -> dict[str, Any]:
-    """Return what makes a client of boto3 call a server here."""
-    return {
-        "endpoint_url": url,
-        "region_name": "eu-central-1",
-        "aws_access_key_id": "none",
-        "aws_secret_access_key": "none",
-    }
+def new_client(url: str) -> Any:
+    """Make a client as a producer makes it for itself, which calls a server here."""
+    from ..transport.boto3 import ClientSettings  # noqa: PLC0415 (older versions lack it)
+
+    with _credentials():
+        return ClientSettings(endpoint_url=url, region_name=REGION).client(max_connections=6)
+
+
+@contextmanager
+def _credentials() -> Iterator[None]:
+    """Have credentials of nobody, which boto3 signs with."""
+    given = {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @dataclass(slots=True)
@@ -190,7 +204,8 @@ def put_records_of_boto3(corpus: Corpus, url: str) -> Callable[[], Delivered]:
         raise NotInstalledError("pip install boto3")
     import boto3  # noqa: PLC0415
 
-    client: Any = boto3.client("kinesis", **where(url))
+    with _credentials():
+        client: Any = boto3.client("kinesis", endpoint_url=url, region_name=REGION)
 
     def run() -> Delivered:
         stored = 0
