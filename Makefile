@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 NATIVE := $(wildcard csrc/*.c csrc/*.h src/shardpack/_native/*.pyx src/shardpack/_native/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format sanitize emulate fuzz simulate bench bench-smoke bench-compare build clean
+.PHONY: help demo test lint format sanitize emulate fuzz simulate chaos bench bench-smoke bench-compare build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -50,6 +50,10 @@ fuzz: .venv/built ## fuzz the deaggregator and the router under ASan + UBSan, FU
 
 simulate: .venv/built ## simulated delivery, a seed a run: SECONDS=60 of them, or SEED=n with its schedule
 	$(BIN)/python -m shardpack.testing.simulation --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+
+chaos: .venv/built ## a million records through faults and reshardings, checked: RECORDS=1000000, SEED=n
+	$(BIN)/python -m shardpack.testing.chaos --records $(or $(RECORDS),1000000) $(if $(SEED),--seed $(SEED)) \
+		--aggregate $(or $(AGGREGATE),250) $(if $(AUTO),--auto)
 
 bench: .venv/built ## measure everything beside the peers (11 minutes); write figures, tables and plots
 	@mkdir -p build/bench

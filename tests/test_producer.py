@@ -375,6 +375,20 @@ def test_receipts_that_nobody_holds_are_forgotten():
         assert producer._inbox.buffered == 0
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_receipt_that_is_kept_does_not_keep_the_record(stored):
+    fail = None if stored else lambda entries: [Failed("Refused", "told")] * len(entries)
+    with Producer(transport=Shards(fail=fail), linger_ms=1) as producer:
+        data = b"%d" % 10**100
+        before = sys.getrefcount(data)
+        receipts = [producer.put("a", data) for _ in range(100)]
+        producer._pump.transport.stored.clear()
+        producer.flush(10)
+        time.sleep(0.01)
+        assert all(receipt.done() for receipt in receipts)
+        assert sys.getrefcount(data) == before
+
+
 def test_an_idle_producer_sleeps():
     with Producer(transport=Shards(), linger_ms=1) as producer:
         put_all(producer, 10)

@@ -1,71 +1,56 @@
-"""The producer while everything fails that can, and the stream is resharded: what is in it, against what was told."""
+"""The producer while everything fails that can, and the stream is resharded: a small run of `make chaos`."""
 
 from __future__ import annotations
 
-import threading
-import time
-import uuid
+import subprocess
+import sys
+from collections import Counter
 
 import pytest
 
-from shardpack.errors import DeliveryError
-from shardpack.producer.producer import Producer
-from shardpack.testing import FaultProxy, history
-from shardpack.testing.faults import Error, RefuseEntries, Reset, StaleShards
-
-PUT = "PutRecords"
-FAULTS = [
-    RefuseEntries(share=0.3, operations=PUT),
-    RefuseEntries(share=0.02, code="InternalFailure", operations=PUT),
-    Reset("before", probability=0.02, operations=PUT),
-    Reset("after", probability=0.02, operations=PUT),
-    Error("InternalFailure", probability=0.02, operations=PUT),
-    Error("LimitExceededException", probability=0.2, operations="ListShards"),
-    StaleShards(probability=0.5, seconds=0.5),
-]
-
-
-def told(receipt) -> history.Outcome:
-    try:
-        outcome = receipt.result(0)
-    except DeliveryError as error:
-        return history.UNKNOWN if error.maybe_stored else history.NOT_STORED
-    return history.Position(outcome.shard_id, outcome.sequence_number, outcome.sub_sequence_number)
+from shardpack.testing import chaos, history
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_nothing_is_lost_nor_out_of_order_nor_told_wrongly(local_kinesis, seed):
-    threads, records = 4, 12_000
-    client, stream = local_kinesis.client(), f"chaos-{uuid.uuid4()}"
-    local_kinesis.create_stream(stream, 8)
-    put: list[list[tuple[str, bytes, object]]] = [[] for _ in range(threads)]
-    with FaultProxy(local_kinesis.endpoint_url, seed=seed, faults=FAULTS) as proxy:
-        with Producer(
-            stream, client=proxy.client(), linger_ms=20, max_aggregate_records=150, record_ttl_ms=120_000
-        ) as producer:
+    done = chaos.run(local_kinesis, records=24_000, seed=seed, max_aggregate_records=150)
+    assert not done.defects, str(done)
+    assert done.report.puts == done.settled == done.outcomes["stored"] == 24_000
+    assert done.injected["entries ProvisionedThroughputExceededException"] > 20
+    assert len(done.reshardings) == 8
+    assert done.most_buffered < 24_000 * 10 + 4 * chaos.PUT_AT_ONCE * 200
 
-            def work(number: int) -> None:
-                for i in range(records):
-                    key, data = f"{number}-{i % 60}", b"%d/%d" % (number, i)
-                    put[number].append((key, data, producer.put(key, data)))
-                    if i % 500 == 0:
-                        time.sleep(0.05)
 
-            workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
-            for worker in workers:
-                worker.start()
-            for shards in (16, 6, 11, 4):
-                time.sleep(0.3)
-                client.update_shard_count(StreamName=stream, TargetShardCount=shards, ScalingType="UNIFORM_SCALING")
-            for worker in workers:
-                worker.join()
-            producer.flush(100)
-        puts = [history.Put(key, data, told(receipt)) for each in put for key, data, receipt in each]
-        report = history.check(
-            puts, history.read_all(client, stream, kcl_rule=True), unanswered=proxy.unanswered(stream)
-        )
-    # What went to a shard that was closed before its hash keys were known is sent again, to its children's children.
-    defects = {defect: count for defect, count in report.defects.items() if count and defect != "duplicated"}
-    assert not defects, str(report)
-    assert all(isinstance(each.outcome, history.Position) for each in puts)
-    assert proxy.injected["entries ProvisionedThroughputExceededException"] > 20
+def test_auto_distribution_that_is_switched_on_and_off_loses_nothing(local_kinesis):
+    done = chaos.run(local_kinesis, records=1_000, seed=3, auto=True, max_aggregate_records=20, shard_counts=(4, 6, 3))
+    assert not done.defects, str(done)
+    assert done.settled == 1_000
+
+
+def test_what_would_be_told():
+    done = chaos.Chaos(records=10, seed=7, settled=9, outcomes=Counter(stored=8, none=2))
+    done.report = history.Report(puts=10, unsettled=2, out_of_order=1)
+    assert done.defects == {"out_of_order": 1, "unsettled": 2, "not told of": 1, "not told to be stored": 2}
+    assert str(done).endswith(f"DEFECTS: {done.defects}")
+    done.auto = True
+    assert "out_of_order" not in done.defects
+    done = chaos.Chaos(records=10, seed=7, settled=10, outcomes=Counter(stored=10))
+    assert str(done).endswith("No defects.")
+
+
+def test_the_command():
+    command = [
+        sys.executable,
+        "-m",
+        "shardpack.testing.chaos",
+        "--records",
+        "4000",
+        "--seed",
+        "1",
+        "--aggregate",
+        "100",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("4,000 user records, seed 1: ")
+    assert done.stdout.endswith("No defects.\n")

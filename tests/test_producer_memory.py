@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from isolated import run
-from test_producer import Shards
+from shards_in_lists import Shards
 
 from shardpack import BufferFullError
 from shardpack.producer.producer import Producer
@@ -41,7 +41,7 @@ def test_at_a_standstill_the_bound_is_passed_by_one_call_at_most(receipts, at_on
 STANDSTILL = """
 import gc, sys, threading
 sys.path.insert(0, {tests!r})
-from test_producer import Shards
+from shards_in_lists import Shards
 from shardpack import BufferFullError
 from shardpack.producer.producer import Producer
 
@@ -91,8 +91,8 @@ def test_memory_at_a_standstill_is_near_the_bound(receipts, request):
 FAILING = """
 import ctypes, random, sys, threading, time
 sys.path.insert(0, {tests!r})
-from test_producer import Shards, _renamed
-from shardpack import ShardMap, deaggregate
+from shards_in_lists import Shards
+from shardpack import deaggregate
 from shardpack.producer.producer import Producer
 
 failing_at = ctypes.c_long.in_dll(ctypes.CDLL({library!r}), "failing_at")
@@ -128,12 +128,12 @@ def fail(entries):
     time.sleep(0.002)
     turns[0] += 1
     if turns[0] % 25 == 0:
-        transport.shard_map = _renamed(ShardMap.uniform(rng.choice((2, 3, 5, 7))), turns[0])
+        transport.reshard(rng.choice((2, 3, 5, 7)))
 transport.fail = fail
 store, log = transport.store, []
 def keep(entry):
     stored = store(entry)
-    log.append((entry, next(shard for shard in transport.shard_map if shard.shard_id == stored.shard_id)))
+    log.append((entry, transport.shard_of(entry)))
     return stored
 transport.store = keep
 with Producer(transport=transport, linger_ms=1, max_aggregate_records=40) as producer:

@@ -7,7 +7,6 @@ from bisect import bisect_left
 
 
 @cython.final
-@cython.no_gc  # what it refers to does not refer to it
 cdef class Block:
     """The outcomes of 4,096 user records in a row, as far as they are there.
 

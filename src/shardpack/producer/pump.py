@@ -62,6 +62,16 @@ class Lot:
         return self.inbox.lie_in(self.bucket, shard.starting_hash_key, shard.ending_hash_key)
 
 
+class _Settled:
+    """The contents of an entry that has its outcome: a receipt that is kept does not keep the user records."""
+
+    def lie_in(self, _shard: Shard) -> bool:
+        raise AssertionError("what has its outcome is nowhere any more")
+
+
+SETTLED = _Settled()
+
+
 @dataclass(frozen=True, slots=True)
 class SettledRecord:
     """A Kinesis record that has its outcome, as ``on_settled`` is told of it."""
@@ -97,6 +107,8 @@ class _Rerouting:
     """User records on their way to other shards, and how far they have come: memory may run out at each step."""
 
     entries: list[Entry]
+    buckets: list[Bucket]
+    """Theirs."""
     table: ShardTable
     max_records: int | None
     waiting: list[Bucket] | None = None
@@ -465,7 +477,7 @@ class Pump:
         auto = described is not None and described.auto_distribution
         self._scheduler.on_described(now, False)
         table = self._scheduler.shard_map._table  # noqa: SLF001
-        self._rerouting = _Rerouting([], table, self._max_records, handed_back=True)
+        self._rerouting = _Rerouting([], [], table, self._max_records, handed_back=True)
         if auto:
             self._on_distribution(self._scheduler, auto, now)
 
@@ -509,12 +521,13 @@ class Pump:
                 return False
             entries, shard_map = taken
             max_records = 1 if scheduler.auto_distribution else self._max_records
-            step = self._rerouting = _Rerouting(entries, shard_map._table, max_records)  # noqa: SLF001
+            buckets = [_lot(entry).bucket for entry in entries]
+            step = self._rerouting = _Rerouting(entries, buckets, shard_map._table, max_records)  # noqa: SLF001
         if step.waiting is None:
             step.waiting = self.inbox.take(EVERYTHING)
         if not step.handed_back:
             if not step.routed:
-                self._route_anew(step, [_lot(entry).bucket for entry in step.entries])
+                self._route_anew(step, step.buckets)
                 step.routed = True
             if step.fresh is None:
                 step.fresh = self.inbox.take(EVERYTHING)
@@ -576,8 +589,7 @@ class Pump:
                 given_up.append(_GivenUp(settlement, bucket, letters, outcome))
         self._unsettled = []
         for settlement, user_size in zip(settlements, user_sizes, strict=True):
-            self._outstanding.pop(_lot(settlement.entry).bucket.first_token, None)
-            self._count(settlement, user_size)
+            self._note_settled(settlement, user_size)
         if given_up:
             self._give_up(scheduler, given_up)
         if self.register is not None:
@@ -594,11 +606,13 @@ class Pump:
         except BaseException:  # SystemExit too, which would end this thread alone
             logger.exception("on_settled failed")
 
-    def _count(self, settlement: Settlement, user_size: int) -> None:
-        entry = settlement.entry
-        record = _lot(entry).record
-        self.meter.on_settled(settlement, 0 if record is None else record.size, user_size)
-        if settlement.status is not Status.STORED:
+    def _note_settled(self, settlement: Settlement, user_size: int) -> None:
+        entry, lot = settlement.entry, _lot(settlement.entry)
+        self._outstanding.pop(lot.bucket.first_token, None)
+        self.meter.on_settled(settlement, 0 if lot.record is None else lot.record.size, user_size)
+        if settlement.status is Status.STORED:
+            entry.contents = SETTLED
+        else:
             logger.warning(
                 "%d user records for %s are %s: %s %s",
                 entry.user_record_count,
@@ -636,6 +650,8 @@ class Pump:
 
     def _leave_behind(self) -> None:
         held, self._held = self._held, []
+        for each in held:
+            each.settlement.entry.contents = SETTLED
         if letters := [letter for each in held for letter in each.letters]:
             self._put_letters(letters)
 

@@ -93,7 +93,7 @@ class Chaos:
         if self.auto:
             defects.pop("out_of_order", None)
         if self.settled != self.records:
-            defects["told of"] = self.records - self.settled
+            defects["not told of"] = self.records - self.settled
         if stray := self.records - self.outcomes["stored"]:
             defects["not told to be stored"] = stray
         return defects
@@ -101,22 +101,22 @@ class Chaos:
     def __str__(self) -> str:
         counts = [f"{what} {number:,}" for what, number in sorted(self.injected.items())]
         calls = [f"{what} {number:,}" for what, number in sorted(self.requests.items())]
-        return "\n".join(
-            [
-                f"{self.records:,} user records, seed {self.seed}{', AUTO switched' if self.auto else ''}: "
-                f"put in {self.put_seconds:.1f} s, stored in {self.seconds:.1f} s",
-                f"reshardings: {', '.join(self.reshardings)}; {self.shards} shards in the end",
-                f"calls: {', '.join(calls)}",
-                f"faults: {', '.join(counts)}",
-                f"settled: {self.settled:,} user records in {self.kinesis_records:,} Kinesis records, "
-                f"after {self.most_attempts} attempts at most",
-                f"memory: {self.rss_before / MIB:.0f} MiB before, {(self.rss_peak - self.rss_before) / MIB:.0f} more "
-                f"at most, {self.most_buffered / MIB:.1f} buffered",
-                f"receipts: {dict(self.outcomes)}",
-                str(self.report),
-                f"DEFECTS: {self.defects}" if self.defects else "No defects.",
-            ]
-        )
+        switched = ", AUTO switched" if self.auto else ""
+        took = f"put in {self.put_seconds:.1f} s, stored in {self.seconds:.1f} s"
+        attempts = f"{self.most_attempts} attempts at most"
+        more = f"{(self.rss_peak - self.rss_before) / MIB:.0f} more at most"
+        lines = [
+            f"{self.records:,} user records, seed {self.seed}{switched}: {took}",
+            f"reshardings: {', '.join(self.reshardings)}; {self.shards} shards in the end",
+            f"calls: {', '.join(calls)}",
+            f"faults: {', '.join(counts)}",
+            f"settled: {self.settled:,} in {self.kinesis_records:,} Kinesis records; {attempts}",
+            f"memory: {self.rss_before / MIB:.0f} MiB before, {more}; {self.most_buffered / MIB:.1f} buffered at most",
+            f"receipts: {dict(self.outcomes)}",
+            str(self.report),
+            f"DEFECTS: {self.defects}" if self.defects else "No defects.",
+        ]
+        return "\n".join(lines)
 
 
 def run(
@@ -155,7 +155,7 @@ def run(
             putting = _Putting(producer, chaos.records // threads, threads, seed)
             chaos.rss_before, began = _rss(), time.monotonic()
             putting.start()
-            _reshard(client, stream, shard_counts, putting, chaos, transport if auto else None)
+            _reshard(client, shard_counts, putting, chaos, transport)
             putting.join()
             chaos.put_seconds = time.monotonic() - began
             producer.flush(MOST_SECONDS)
@@ -173,7 +173,7 @@ class _Spreading(Boto3Transport):
 
     def __init__(self, client: Any, stream_name: str, rng: Random) -> None:
         super().__init__(client, stream_name)
-        self.auto = False
+        self.stream_name, self.auto = stream_name, False
         self._rng = rng
 
     def put_records(self, entries: Sequence[KinesisRecord]) -> list[Any]:
@@ -252,16 +252,9 @@ class _Putting:
             self._errors.append(error)
 
 
-def _reshard(
-    client: Any,
-    stream: str,
-    shard_counts: Sequence[int],
-    putting: _Putting,
-    chaos: Chaos,
-    transport: _Spreading | None,
-) -> None:
+def _reshard(client: Any, shard_counts: Sequence[int], putting: _Putting, chaos: Chaos, transport: _Spreading) -> None:
     """Scale, split and merge as records are stored, in equal steps; and switch AUTO distribution."""
-    rng = Random(f"reshard {chaos.seed}")
+    rng, stream = Random(f"reshard {chaos.seed}"), transport.stream_name
     deadline = time.monotonic() + MOST_SECONDS
     steps: list[int] = []
     for count in shard_counts[1:]:
@@ -272,7 +265,7 @@ def _reshard(
                 raise TimeoutError(f"{chaos.settled:,} of {chaos.records:,} user records in {MOST_SECONDS:g} s")
             time.sleep(0.01)
         wait_until_active(client, stream)
-        if transport is not None:
+        if chaos.auto:
             transport.auto = not transport.auto
         if count:
             client.update_shard_count(StreamName=stream, TargetShardCount=count, ScalingType="UNIFORM_SCALING")
