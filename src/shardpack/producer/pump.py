@@ -334,7 +334,7 @@ class Pump:
         due = scheduler.next_time(now)
         waits = [] if due is None else [max(0.0, due - now)]
         self.inbox.asleep = True
-        if self._marks or self.inbox.waiting:
+        if self._marks or self.inbox.waiting or self._unsettled:
             self.inbox.asleep = False
             waits.append(max(0.001, self._linger / TICKS))
         return min(waits, default=None)
@@ -572,24 +572,25 @@ class Pump:
         settled: list[Settled] = []
         told: list[SettledRecord] = []
         given_up: list[_GivenUp] = []
-        user_sizes: list[int] = []
-        for settlement in settlements:
+        self._unsettled = []
+        for number, settlement in enumerate(settlements):
             bucket = _lot(settlement.entry).bucket
+            try:
+                outcome = None if self.register is None else Settled(settlement, bucket.tokens())
+                letters = self._letters(settlement, bucket)
+            except MemoryError:  # for this one: with what others give back there may be
+                logger.exception("out of memory; some outcomes wait")
+                self._unsettled = settlements[number:]
+                break
             buffered = bucket.buffered_size
             size += buffered
-            user_sizes.append(buffered - AROUND_ONE * len(bucket))
-            outcome = None
-            if self.register is not None:
-                outcome = Settled(settlement, bucket.tokens())
+            if outcome is not None:
                 settled.append(outcome)
             if self._on_settled is not None:
                 told.append(SettledRecord(settlement, len(bucket), bucket))
             if settlement.status is not Status.STORED:
-                letters = [] if self._dead_letters is None else self._letters(settlement, bucket)
                 given_up.append(_GivenUp(settlement, bucket, letters, outcome))
-        self._unsettled = []
-        for settlement, user_size in zip(settlements, user_sizes, strict=True):
-            self._note_settled(settlement, user_size)
+            self._note_settled(settlement, buffered - AROUND_ONE * len(bucket))
         if given_up:
             self._give_up(scheduler, given_up)
         if self.register is not None:
@@ -623,6 +624,8 @@ class Pump:
             )
 
     def _letters(self, settlement: Settlement, bucket: Bucket) -> list[DeadLetter]:
+        if settlement.status is Status.STORED or self._dead_letters is None:
+            return []
         entry, given_up_at = settlement.entry, time()
         put_at = given_up_at - (settlement.at - (entry.expires_at - self._ttl))
         return [
@@ -709,6 +712,8 @@ class Pump:
         self._collect(scheduler, now)
         scheduler.give_up_all(now, "ProducerClosed", "the producer was closed before it was stored")
         self._settle(scheduler)
+        if self._unsettled:
+            raise MemoryError
         self._leave_behind()
         self._ended = True
 
