@@ -7,6 +7,7 @@ import threading
 from itertools import chain
 
 import pytest
+from test_heavy_hitters import new_inbox
 from test_producer import Shards, client_error, once, put_all
 
 from shardpack.errors import DeliveryError
@@ -71,7 +72,7 @@ def test_each_time_is_counted_with_what_it_is_known_of():
 
 def test_outcomes_are_told_apart():
     """Records that are refused, lost with their call, expired, or stored: receipts say which."""
-    transport = Shards(1, fail=lambda entries: told.get(entries[0].partition_key, lambda: None)())
+    transport = Shards(4, fail=lambda entries: told.get(entries[0].partition_key, lambda: None)())
     told = {
         "refused": lambda: [Failed("InvalidArgumentException", "no")],
         "late": lambda: [Failed(THROTTLED, "slow")],
@@ -79,8 +80,9 @@ def test_outcomes_are_told_apart():
     }
     receipts = {}
     with Producer(transport=transport, linger_ms=0, max_aggregate_records=1, record_ttl_ms=300) as producer:
-        for key in ("stored", "refused", "lost", "late"):
-            receipts[key] = [producer.put(key, b"1") for _ in range(1 if key == "lost" else 5)]
+        for shard, key in zip(transport.shard_map, ("stored", "refused", "late", "lost"), strict=True):
+            place, count = shard.starting_hash_key, 1 if key == "lost" else 5
+            receipts[key] = [producer.put(key, b"1", place) for _ in range(count)]
             producer.flush()
     said = {"stored": 0, "not stored": 0, "unknown": 0}
     for receipt in chain.from_iterable(receipts.values()):
@@ -95,7 +97,7 @@ def test_outcomes_are_told_apart():
     assert stats.user_records_unknown == said["unknown"] == 1
     assert stats.user_records_expired == 6
     assert stats.errors["InvalidArgumentException"] == 5
-    assert stats.errors[THROTTLED] == stats.shards[0].throttles > 0
+    assert stats.errors[THROTTLED] == sum(shard.throttles for shard in stats.shards) > 0
     assert stats.limited_s > 0
     assert stats.kinesis_records_sent == sum(map(len, transport.requests)) == sum(stats.errors.values()) + 5
 
@@ -241,6 +243,17 @@ def test_a_request_takes_until_its_answer():
     assert meter.request.snapshot().sum == pytest.approx(0.04)
     assert meter.queue.snapshot().sum == pytest.approx(0.5)
     assert meter.request.snapshot().counts[BOUNDS.index(0.05)] == 1
+
+
+def test_error_codes_are_counted_apart_as_long_as_they_are_few():
+    meter = Meter()
+    request = Request([entry()], sent_at=0.0)
+    for i in range(100_000):
+        meter.on_answer(request, [f"code-{i}"], now=0.0)
+    meter.on_answer(request, ["code-7"], now=0.0)
+    errors = meter.stats(new_inbox(), None, [], 0.0, shards=False).errors
+    assert len(errors) == 101
+    assert (errors["code-7"], errors["other"]) == (2, 100_000 - 100)
 
 
 def test_a_shard_is_used_as_far_as_the_service_lets_in():

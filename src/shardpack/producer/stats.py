@@ -20,6 +20,10 @@ from .scheduler import EXPIRED, Scheduler
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the buckets of a histogram, in seconds; what is longer is in one more."""
 
+MAX_ERROR_CODES = 100
+OTHER_CODES = "other"
+"""What is counted under one name once there are so many: whoever answers may say anything."""
+
 SHARD_BYTES_PER_SECOND = 1024 * 1024
 SHARD_RECORDS_PER_SECOND = 1000
 """What the service lets into a shard."""
@@ -163,7 +167,9 @@ class Meter:
         """It was answered, or failed as a whole: with a code for each entry that is not stored."""
         self.request.add(now - request.sent_at)
         for code in error_codes:
-            self._errors[code] = self._errors.get(code, 0) + 1
+            known = code in self._errors or len(self._errors) < MAX_ERROR_CODES
+            name = code if known else OTHER_CODES
+            self._errors[name] = self._errors.get(name, 0) + 1
 
     def on_settled(self, settlement: Settlement, size: int, user_size: int) -> None:
         """An entry has its outcome. Bytes of data and partition key: of the Kinesis record, of its user records."""

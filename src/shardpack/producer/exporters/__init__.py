@@ -1,0 +1,1 @@
+"""``Producer.stats()`` for the systems that watch: a module each, which loads that system's library."""
