@@ -160,8 +160,15 @@ class Pump:
     def flushing(self) -> Callable[[], bool | None]:
         """Let nothing that was put so far linger, and return what says ``True`` once all of it has its outcome."""
         before = self.inbox.next_token
-        self.tell(lambda _now: self._flush(before))
-        return lambda: True if self._settled_before >= before or self.ended else None
+        heard = threading.Event()  # what was asked for before, as to resume, has begun then
+
+        def begin(_now: float) -> None:
+            self._flush(before)
+            heard.set()
+            self.settled.notify()
+
+        self.tell(begin)
+        return lambda: True if (heard.is_set() and self._settled_before >= before) or self.ended else None
 
     @property
     def unsettled(self) -> int:
@@ -273,7 +280,7 @@ class Pump:
         due = scheduler.next_time(now)
         waits = [] if due is None else [max(0.0, due - now)]
         self.inbox.asleep = True
-        if self._marks or self.inbox.waiting:
+        if self._marks or self.inbox.waiting or self._settling.unfinished:
             self.inbox.asleep = False
             waits.append(max(0.001, self._linger / TICKS))
         return min(waits, default=None)
@@ -463,6 +470,8 @@ class Pump:
         self._collect(scheduler, now)
         scheduler.give_up_all(now, "ProducerClosed", "the producer was closed before it was stored")
         self._settling.settle(scheduler)
+        if self._settling.unfinished:
+            raise MemoryError
         self._settling.leave_behind()
         self._ended = True
 

@@ -99,6 +99,11 @@ class Settling:
         self._unsettled: list[Settlement] = []  # that memory has run out for
         self._held: list[_GivenUp] = []  # that hold others back
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether memory ran out before all was given out."""
+        return bool(self._unsettled)
+
     def settle(self, scheduler: Scheduler) -> None:
         """Give out what the scheduler has settled."""
         self._unsettled += scheduler.settlements()
@@ -109,24 +114,25 @@ class Settling:
         settled: list[Settled] = []
         told: list[SettledRecord] = []
         given_up: list[_GivenUp] = []
-        user_sizes: list[int] = []
-        for settlement in settlements:
+        self._unsettled = []
+        for number, settlement in enumerate(settlements):
             bucket = lot_of(settlement.entry).bucket
+            try:
+                outcome = None if self._register is None else Settled(settlement, bucket.tokens())
+                letters = self._letters(settlement, bucket)
+            except MemoryError:  # for this one: with what others give back there may be
+                logger.exception("out of memory; some outcomes wait")
+                self._unsettled = settlements[number:]
+                break
             buffered = bucket.buffered_size
             size += buffered
-            user_sizes.append(buffered - AROUND_ONE * len(bucket))
-            outcome = None
-            if self._register is not None:
-                outcome = Settled(settlement, bucket.tokens())
+            if outcome is not None:
                 settled.append(outcome)
             if self._on_settled is not None:
                 told.append(SettledRecord(settlement, len(bucket), bucket))
             if settlement.status is not Status.STORED:
-                letters = [] if self._dead_letters is None else self._letters(settlement, bucket)
                 given_up.append(_GivenUp(settlement, bucket, letters, outcome))
-        self._unsettled = []
-        for settlement, user_size in zip(settlements, user_sizes, strict=True):
-            self._note_settled(settlement, user_size)
+            self._note_settled(settlement, buffered - AROUND_ONE * len(bucket))
         if given_up:
             self._give_up(scheduler, given_up)
         if self._register is not None:
@@ -160,6 +166,8 @@ class Settling:
             )
 
     def _letters(self, settlement: Settlement, bucket: Bucket) -> list[DeadLetter]:
+        if settlement.status is Status.STORED or self._dead_letters is None:
+            return []
         entry, given_up_at = settlement.entry, time()
         put_at = given_up_at - (settlement.at - self._outstanding.put_at(entry))
         return [
