@@ -471,3 +471,59 @@ def test_a_fork_begins_empty_and_the_parent_goes_on(local_kinesis, command_envir
 
 def _count(client, stream):
     return sum(len(shard.records) for shard in history.read_all(client, stream, kcl_rule=True))
+
+
+def test_before_the_shards_are_known_records_expire_on_their_time():
+    transport = Shards()
+
+    def unreachable():
+        raise EndpointConnectionError(endpoint_url="http://127.0.0.1")
+
+    list_shards, transport.list_shards = transport.list_shards, unreachable
+    with Producer(transport=transport, linger_ms=1, record_ttl_ms=300) as producer:
+        receipt = producer.put("k", b"0")
+        with pytest.raises(RecordExpiredError) as raised:
+            receipt.result(10)
+        assert not raised.value.maybe_stored
+        assert producer.stats().user_records_expired == 1
+        transport.list_shards = list_shards
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not transport.stored:
+            producer.put("k", b"1")
+            time.sleep(0.05)
+    assert {record.data for record in transport.user_records()} == {b"1"}
+
+
+@pytest.mark.parametrize("call", ["list_shards", "describe"])
+def test_a_question_that_is_refused_ends_it(call):
+    transport = Shards()
+
+    def refused():
+        raise client_error("ValidationException")
+
+    setattr(transport, call, refused)
+    with Producer(transport=transport, linger_ms=1) as producer:
+        with pytest.raises(DeliveryError, match="told"):
+            producer.put("k", b"0").result(10)
+        with pytest.raises(DeliveryError, match="told"):
+            producer.put("k", b"0").result(10)
+
+
+def test_what_waited_long_for_the_shards_is_sent_in_order():
+    transport, count = Shards(8), 0
+    list_shards, asked = transport.list_shards, threading.Event()
+
+    def late():
+        asked.wait(10)
+        return list_shards()
+
+    transport.list_shards = late
+    with Producer(transport=transport, linger_ms=1, record_ttl_ms=60_000, max_aggregate_records=100) as producer:
+        while producer.stats(shards=False).linger_s.count == 0:  # it is bucketed though the shards are unknown
+            put = [producer.put(f"device-{i % 50}", b"%d" % i) for i in range(count, count + 100)]
+            count += len(put)
+            time.sleep(0.05)
+        asked.set()
+    in_order(transport, count)
+    assert sum(map(len, transport.stored.values())) < count
+    assert {receipt.result(0).shard_id for receipt in put} <= {shard.shard_id for shard in transport.shard_map}

@@ -15,23 +15,22 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 from .._native.inbox import Inbox
 from .._native.router import Bucket
 from ..errors import BufferFullError, ProducerClosedError
 from ..limits import MAX_RECORD_BYTES
-from ..shards import ShardMap
 from ..transport import Failed, Stored, StreamDescription, Transport
 from .callers import Callers
 from .dead_letters import DeadLetterSink
-from .entries import CallError, Fault, Request
+from .entries import CallError, Request
 from .faults import call_error
 from .hot_shards import HotShard, hot_shards
 from .lots import lot_of, new_entry, sealed_of
 from .receipts import Register
 from .rerouting import Rerouting
-from .scheduler import Scheduler, Wish
+from .scheduler import OF_NO_USE, Scheduler, Wish
 from .settling import Outstanding, SettledRecord, Settling
 from .signals import Signal
 from .stats import Meter, Stats
@@ -65,8 +64,8 @@ class Pump:
         max_requests_in_flight: int,
         shard_bytes_per_second: float | None,
         shard_records_per_second: float | None,
-        ordering: str,
-        after_failure: str,
+        ordering: Literal["shard", "none"],
+        after_failure: Literal["continue", "stop"],
         aggregate_on_auto: bool,
         dead_letters: DeadLetterSink | None,
         on_settled: Callable[[Sequence[SettledRecord]], None] | None,
@@ -83,9 +82,16 @@ class Pump:
         self._linger, self._ttl = linger_s, record_ttl_s
         self._aggregate_on_auto = aggregate_on_auto
         self._events: SimpleQueue[Callable[[float], None] | None] = SimpleQueue()
-        one_shard = ShardMap.uniform(1)  # until the map is known everything waits in the inbox
+        self._scheduler = Scheduler(
+            None,
+            ordering=ordering,
+            after_failure=after_failure,
+            max_requests_in_flight=max_requests_in_flight,
+            most_bytes_per_second=shard_bytes_per_second,
+            most_records_per_second=shard_records_per_second,
+        )
         self.inbox = Inbox(
-            one_shard._table,  # noqa: SLF001 - the library's own
+            self._scheduler.shard_map._table,  # noqa: SLF001 - the library's own
             max_record_bytes=MAX_RECORD_BYTES,
             max_bytes=max_aggregate_bytes,
             max_records=max_aggregate_records,
@@ -108,20 +114,11 @@ class Pump:
             dead_letters=dead_letters,
             on_settled=on_settled,
         )
-        self._scheduler: Scheduler | None = None
-        self._new_scheduler: dict[str, Any] = {
-            "ordering": ordering,
-            "after_failure": after_failure,
-            "max_requests_in_flight": max_requests_in_flight,
-            "most_bytes_per_second": shard_bytes_per_second,
-            "most_records_per_second": shard_records_per_second,
-        }
         self._marks: deque[tuple[int, float]] = deque()  # numbers of user records, and until when they were put
         self._marked = 0  # the last of them
+        self._gathered_before = 0  # what has a lower number has left the inbox's queue
         self._flush_before = 0  # what has a lower number lingers no longer
         self._settled_before = 0  # what has a lower number has its outcome
-        self._start_at: float | None = 0.0  # when to ask for the shards and the description next, before there are any
-        self._start_failures = 0
         self._taken: deque[Bucket] = deque()  # that are not offered yet
         self._unsent: deque[Request] = deque()  # that memory has run out for
         self._lingered_before = 0  # what has a lower number has lingered
@@ -148,8 +145,7 @@ class Pump:
         return self.meter.stats(self.inbox, self._scheduler, put_at, monotonic(), shards=shards)
 
     def hot_shards(self, **options: Any) -> list[HotShard]:
-        scheduler = self._scheduler
-        return [] if scheduler is None else hot_shards(scheduler, self.inbox.heavy_hitters, monotonic(), **options)
+        return hot_shards(self._scheduler, self.inbox.heavy_hitters, monotonic(), **options)
 
     def flush(self, timeout: float | None) -> int:
         """Wait until everything put so far has its outcome. Returns how many user records have not, after the time."""
@@ -200,7 +196,8 @@ class Pump:
             return
         deadline = monotonic() + timeout
         self.room.notify()  # none will come
-        self.flush(timeout)
+        self.tell(self._leave)
+        self._thread.join(timeout)
         self.tell(self._stop)
         self._thread.join(max(1.0, deadline - monotonic()))
         if self._thread.is_alive():
@@ -259,19 +256,18 @@ class Pump:
         if self._stopping:
             self._end(now)
             return None
-        if scheduler is None:
-            return self._begin(now)
         self._rerouting.go_on(scheduler, now)  # where memory ran out
         self._collect(scheduler, now)
         self._ask(scheduler, now)
         self._send(scheduler, now)
         if self._rerouting.go_on(scheduler, now):
+            self._collect(scheduler, now)
             self._send(scheduler, now)
         self._settling.settle(scheduler)
         if self._settled_before < self._flush_before:
-            self._settled_before = self._outstanding.first(self._flush_before)
+            self._settled_before = self._outstanding.first(min(self._flush_before, self._gathered_before))
             self.settled.notify()
-        if self._leaving and self._settled_before >= self.inbox.next_token:
+        if self._leaving and (self._settled_before >= self.inbox.next_token or scheduler.is_stuck):
             self._end(now)
         return self._sleep_for(scheduler, now)
 
@@ -286,11 +282,16 @@ class Pump:
         return min(waits, default=None)
 
     def _collect(self, scheduler: Scheduler, now: float) -> None:
-        """Offer what is full, and what has lingered."""
+        """Offer what is full, and what has lingered. To begin with, shards are waited for before all is bucketed."""
+        since = self.inbox.since
+        patient = since is None or now < since + min(1.0, self._ttl / 4)
+        if scheduler.halted and patient and not (self._gathered_before or self._stopping):
+            return
         if self.inbox.keyless:
             self._place(scheduler, now)
-        since = self.inbox.since
+        following = self.inbox.next_token
         self.inbox.gather()
+        self._gathered_before = following
         self.inbox.heavy_hitters.age(now)
         if since is not None:
             self.meter.stage.add(now - since)
@@ -371,51 +372,6 @@ class Pump:
 
     # --- shards ---
 
-    def _begin(self, now: float) -> float | None:
-        """Ask for the shards and the description; until both are there everything waits in the inbox."""
-        if self._start_at is not None and now >= self._start_at:
-            self._start_at = None
-            self._calls.submit(self._ask_both)
-        return None if self._start_at is None else max(0.0, self._start_at - now)
-
-    def _ask_both(self) -> None:
-        description: StreamDescription | CallError
-        shards: ShardMap | CallError
-        try:
-            description = self.transport.describe()
-        except BaseException as error:  # noqa: BLE001
-            description = call_error(error)
-        try:
-            shards = self.transport.list_shards()
-        except BaseException as error:  # noqa: BLE001
-            shards = call_error(error)
-        self.tell(lambda now: self._on_begun(description, shards, now))
-
-    def _on_begun(self, description: StreamDescription | CallError, shards: ShardMap | CallError, now: float) -> None:
-        for answer in (shards, description):
-            if not isinstance(answer, CallError) or answer.error_code in ACCESS_DENIED:
-                continue
-            if answer.fault in (Fault.FATAL, Fault.NO_STREAM):
-                self._scheduler = Scheduler(ShardMap.uniform(1), **self._new_scheduler)
-                self._scheduler.fail(answer, now)
-                return
-            self._start_failures += 1
-            self._start_at = now + min(5.0, 0.1 * 2**self._start_failures)
-            return
-        described = None if isinstance(description, CallError) else description
-        options = dict(self._new_scheduler)
-        if described is not None:
-            options["limits"] = described.limits
-        if isinstance(shards, CallError):
-            logger.warning("ListShards is not allowed: user records are sent one by one, and in no order")
-            shards, self._rerouting.max_records, options["ordering"] = ShardMap.uniform(1), 1, "none"
-        self._scheduler = Scheduler(shards, **options)
-        auto = described is not None and described.auto_distribution
-        self._scheduler.on_described(now, False)
-        self._rerouting.begin(shards)
-        if auto:
-            self._on_distribution(self._scheduler, auto, now)
-
     def _ask(self, scheduler: Scheduler, now: float) -> None:
         for wish in scheduler.wishes(now):
             self._calls.submit(self._ask_shards if wish is Wish.SHARDS else self._ask_description, scheduler)
@@ -426,30 +382,50 @@ class Pump:
             self.tell(lambda now: scheduler.on_shards(shards, now))
         except BaseException as error:  # noqa: BLE001
             failure = call_error(error)
-            self.tell(lambda now: scheduler.on_shards_error(failure, now))
+            self.tell(lambda now: self._on_unlisted(scheduler, failure, now))
+
+    def _on_unlisted(self, scheduler: Scheduler, error: CallError, now: float) -> None:
+        if error.error_code in ACCESS_DENIED and not scheduler.begun:
+            logger.warning("ListShards is not allowed: user records are sent one by one, and in no order")
+            self._rerouting.max_records = 1
+            scheduler.on_shards_denied(now)
+            return
+        if scheduler.halted:
+            logger.warning("records wait for ListShards, which failed: %s", error.message)
+        scheduler.on_shards_error(error, now)
 
     def _ask_description(self, scheduler: Scheduler) -> None:
         try:
             description = self.transport.describe()
-            self.tell(lambda now: self._on_distribution(scheduler, description.auto_distribution, now))
+            self.tell(lambda now: self._on_described(scheduler, description, now))
         except BaseException as error:  # noqa: BLE001
-            denied = call_error(error).error_code in ACCESS_DENIED
-            self.tell(lambda now: scheduler.on_described(now, False if denied else None))
+            failure = call_error(error)
+            self.tell(lambda now: self._on_undescribed(scheduler, failure, now))
 
-    def _on_distribution(self, scheduler: Scheduler, auto: bool, now: float) -> None:
-        auto = auto and not self._aggregate_on_auto
+    def _on_described(self, scheduler: Scheduler, description: StreamDescription, now: float) -> None:
+        auto = description.auto_distribution and not self._aggregate_on_auto
         if auto != scheduler.auto_distribution:
             logger.warning(
                 "AUTO record distribution is %s: aggregation is %s", *(("on", "off") if auto else ("off", "on"))
             )
+        scheduler.limits = description.limits
         scheduler.on_described(now, auto)
+
+    def _on_undescribed(self, scheduler: Scheduler, error: CallError, now: float) -> None:
+        if error.error_code in ACCESS_DENIED:
+            scheduler.on_described(now, False)
+        elif error.fault in OF_NO_USE and not scheduler.begun:
+            scheduler.fail(error, now)
+        else:
+            if scheduler.halted:
+                logger.warning("records wait for DescribeStreamSummary, which failed: %s", error.message)
+            scheduler.on_described(now, None)
 
     # --- commands ---
 
     def _release(self, now: float, *, again: bool) -> None:
-        if self._scheduler is not None:
-            self._settling.release(self._scheduler, now, again=again)
-            self._settled_before = self._outstanding.first(self._settled_before)
+        self._settling.release(self._scheduler, now, again=again)
+        self._settled_before = self._outstanding.first(self._settled_before)
 
     def _flush(self, before: int) -> None:
         self._flush_before = max(self._flush_before, before)
@@ -463,8 +439,6 @@ class Pump:
 
     def _end(self, now: float) -> None:
         scheduler = self._scheduler
-        if scheduler is None:
-            self._scheduler = scheduler = Scheduler(ShardMap.uniform(1), **self._new_scheduler)
         self._flush(self.inbox.next_token)  # which was closed
         self._rerouting.go_on(scheduler, now)
         self._collect(scheduler, now)

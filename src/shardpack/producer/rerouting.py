@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from .._native.inbox import Inbox
 from .._native.router import Bucket
 from .._native.shard_table import ShardTable
-from ..shards import ShardMap
 from .entries import Entry
 from .lots import lot_of, new_entry
 from .scheduler import Scheduler
@@ -45,10 +44,6 @@ class Rerouting:
         """How many user records an aggregated record may have, unless the stream is AUTO."""
         self._inbox, self._outstanding = inbox, outstanding
         self._step: _Step | None = None
-
-    def begin(self, shard_map: ShardMap) -> None:
-        """The shards are known, for the first time."""
-        self._step = _Step([], [], shard_map._table, self.max_records, handed_back=True)  # noqa: SLF001
 
     def go_on(self, scheduler: Scheduler, now: float) -> bool:
         """Route anew, if the shards are others. Returns whether they are."""

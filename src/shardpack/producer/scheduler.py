@@ -56,6 +56,9 @@ __all__ = [
 EXPIRED = "RecordExpired"
 MISPLACED = "Misplaced"
 
+OF_NO_USE = (Fault.FATAL, Fault.NO_STREAM, Fault.INVALID)
+"""Faults of a question that is not worth being asked again."""
+
 STALE_SECONDS = 10.0
 """ListShards shows a shard that a reply has named after so long at the latest; then it is closed again."""
 
@@ -69,7 +72,8 @@ SWEEP_SECONDS = 1.0
 class Scheduler:
     """Deliver the entries of one stream, in the order of their shards.
 
-    ``shard_map`` is the stream's as far as is known. ``ordering="none"`` lets several entries of a shard be in flight.
+    ``shard_map`` is the stream's as far as is known. With ``None`` one shard stands for all, and nothing is sent, until
+    the shards are known and the stream is described. ``ordering="none"`` lets several entries of a shard be in flight.
     ``after_failure="stop"`` holds a lane whose entry was given up, until ``resume`` or ``skip``. Rates are those of one
     shard; without them it has what it takes (`allowance.py`). What it holds is what it was offered: bounding that is
     the caller's. Not to be shared between threads.
@@ -77,7 +81,7 @@ class Scheduler:
 
     def __init__(
         self,
-        shard_map: ShardMap,
+        shard_map: ShardMap | None,
         *,
         limits: Limits | None = None,
         ordering: Literal["shard", "none"] = "shard",
@@ -87,7 +91,7 @@ class Scheduler:
         most_records_per_second: float | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        self.shard_map = shard_map
+        self.shard_map = ShardMap.uniform(1) if shard_map is None else shard_map
         self.limits = Limits() if limits is None else limits
         self.max_requests_in_flight = max_requests_in_flight
         self.failed: CallError | None = None
@@ -97,7 +101,7 @@ class Scheduler:
         self._ordered = ordering == "shard"
         self._stops = after_failure == "stop"
         self._rng = random.Random() if rng is None else rng
-        self._shards = {shard.shard_id: shard for shard in shard_map}
+        self._shards = {shard.shard_id: shard for shard in self.shard_map}
         self._lanes = Lanes(in_order=self._ordered, rng=self._rng, give_up=self._give_up_expired)
         self._lanes.most_bytes_per_second = most_bytes_per_second
         self._lanes.most_records_per_second = most_records_per_second
@@ -105,8 +109,10 @@ class Scheduler:
         self._settlements: list[Settlement] = []
         self._sweep_at = 0.0
         # resharding
-        self._list_shards = Question(at=inf)
-        self._describe = Question()
+        self._begun = shard_map is not None
+        self._list_shards = Question(at=inf) if self._begun else Question(in_doubt=True)
+        self._describe = Question(in_doubt=not self._begun)
+        self._unlisted = False  # and they will not be
         self._described = False  # by the last answer
         self._auto_distribution = False
         self._misplaced: dict[Entry, None] = {}  # since the shards were known last; they are in their lanes
@@ -263,7 +269,7 @@ class Scheduler:
     def _on_stored(self, entry: Entry, stored: Stored, now: float) -> bool:
         """Settle an entry, if it is where every reader takes it. Returns whether that could be said."""
         self._lanes[entry.shard_id].on_stored(entry.size, now)
-        if stored.shard_id != entry.shard_id and not self.auto_distribution:
+        if stored.shard_id != entry.shard_id and not self.auto_distribution and not self._unlisted:
             self._list_shards.be_curious(now)
             self._describe.be_curious(now)
         if stored.shard_id == entry.shard_id or not entry.aggregated:
@@ -327,6 +333,13 @@ class Scheduler:
     # --- records given up, where they hold others back ---
 
     @property
+    def is_stuck(self) -> bool:
+        """Whether all that waits is held back by what was given up."""
+        if not self._stops or self._in_flight or self._reroute or not self.pending:
+            return False
+        return self.pending == sum(len(lane.queue) for lane in self._lanes if lane.place is Place.HELD)
+
+    @property
     def held_shards(self) -> list[str]:
         """The shards whose records wait for ``resume`` or ``skip``."""
         return [lane.shard_id for lane in self._lanes if lane.place is Place.HELD]
@@ -383,8 +396,12 @@ class Scheduler:
 
     def on_described(self, now: float, auto_distribution: bool | None) -> None:
         """Take what the stream's description says of AUTO distribution; ``None`` where it could not be had."""
+        if auto_distribution is None and not self._begun:
+            self._describe.fail(retry_time(now, self._describe.failures, self._rng))
+            return
         if not self._describe.answer(now) or self.failed is not None:
             return
+        self._begin_when_known()
         self._described = auto_distribution is not None
         if auto_distribution is None:
             self._describe.at = now + UNDESCRIBED_SECONDS
@@ -398,19 +415,39 @@ class Scheduler:
             return
         if self._is_older_than_replies(shard_map, now):
             self._list_shards.fail(retry_time(now, self._list_shards.failures, self._rng))
-        elif self._list_shards.answer(now) and (
-            self._misplaced or self._new_map is not None or shard_map != self.shard_map
-        ):
-            self._replace_map(shard_map)
+        elif self._list_shards.answer(now):
+            self._begin_when_known()
+            if self._misplaced or self._new_map is not None or shard_map != self.shard_map:
+                self._replace_map(shard_map)
 
     def on_shards_error(self, error: CallError, now: float) -> None:
         """ListShards failed. What waits for it waits on, and it is asked again, unless that is of no use."""
-        if error.fault not in (Fault.FATAL, Fault.NO_STREAM):
+        if error.fault not in OF_NO_USE:
             self._list_shards.fail(retry_time(now, self._list_shards.failures, self._rng))
         elif self._list_shards.in_doubt:
             self.fail(error, now)
         else:
             self._list_shards.answer(now)
+
+    def on_shards_denied(self, now: float) -> None:
+        """ListShards is not allowed, before anything was sent. Then nothing is to be aggregated, and sent in no order.
+
+        What waits already is to be taken apart: ``take_reroute`` gives it back.
+        """
+        self._unlisted, self._ordered, self._lanes.in_order = True, False, False
+        self._list_shards.answer(now)
+        self._begin_when_known()
+        for shard in self.shard_map:
+            self._lanes[shard.shard_id].mixed = True
+        self._replace_map(self.shard_map)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the shards and the description were ever known."""
+        return self._begun
+
+    def _begin_when_known(self) -> None:
+        self._begun = self._begun or not (self._list_shards.in_doubt or self._describe.in_doubt)
 
     def _doubt(self, now: float) -> None:
         """The shards, or their meaning, are not what they were."""
