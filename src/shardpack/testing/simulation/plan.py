@@ -71,6 +71,7 @@ class Plan:
         self.watched = chance() < 0.25
         if chance() < 0.2:
             self.faults["no memory"] = 0.5
+        self.begins_unknown = chance() < 0.3 and not self.list_denied  # no shards are known to begin with
 
     def __str__(self) -> str:
         keys = {key: f"{hash_key:032x}" for key, hash_key in self.keys}

@@ -43,7 +43,7 @@ class Simulation:
         self.plan = plan = Plan(random.Random(seed))
         self.stream = SimulatedStream(plan.shard_count, plan.records_per_second, random.Random(f"stream {seed}"))
         self.scheduler = Scheduler(
-            self.stream.shard_map,
+            None if plan.begins_unknown else self.stream.shard_map,
             limits=plan.limits,
             ordering=plan.ordering,
             after_failure=plan.after_failure,
@@ -426,8 +426,9 @@ class Simulation:
         """The service is asked."""
         back = self.now + self._latency() / 2
         if wish is Wish.DESCRIPTION:
-            unknown = self.plan.description_denied or not self.stream.exists or self._fault("describe fails")
-            self._at(back, self._described, None if unknown else self.stream.auto_distribution)
+            denied = self.plan.description_denied
+            unknown = (denied and self.scheduler.begun) or not self.stream.exists or self._fault("describe fails")
+            self._at(back, self._described, None if unknown else not denied and self.stream.auto_distribution)
         elif not self.stream.exists:
             self._at(back, self._listed, NO_STREAM if self.plan.list_denies_deleted else LIST_ERRORS[0])
         elif self.plan.list_denied and self._faulty:
