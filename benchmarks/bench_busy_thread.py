@@ -25,7 +25,7 @@ from shardpack import (
 from shardpack.bench import ours, pairs, peers, received
 from shardpack.bench.corpus import synthetic
 from shardpack.bench.interleave import take_turn
-from shardpack.bench.rows import ALONE, BESIDE, Contender, Row
+from shardpack.bench.row import ALONE, BESIDE, Contender, Row
 
 ROUNDS = 3
 RECORDS = 100_000  # 10 MB, which is what GetRecords returns at most

@@ -20,6 +20,11 @@ LEFT_OUT = {
     "threads",
     "aggregate-busy-thread",
     "deaggregate-busy-thread",
+    "producer",
+    "producer-receipts",
+    "producer-boto3",
+    "producer-boto3-clock",
+    "producer-far",
 }  # a second core, and who else uses it, decides
 
 
@@ -38,7 +43,8 @@ def main(lib: str, wanted: str) -> None:
             module = sys.modules[f"shardpack._native.{name}"] = importlib.import_module(f"shardpack._{name}")
             setattr(native, name, module)
     from shardpack.bench.interleave import one_core  # noqa: PLC0415
-    from shardpack.bench.rows import OURS, ROWS, CannotMeasureError, Scale  # noqa: PLC0415
+    from shardpack.bench.row import OURS, CannotMeasureError, Scale  # noqa: PLC0415
+    from shardpack.bench.rows import ROWS  # noqa: PLC0415
 
     found = {}
     with one_core():

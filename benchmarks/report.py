@@ -16,11 +16,12 @@ from typing import Any
 
 from shardpack.bench.headline import Finding, few_digits, rate_text, ratio_text
 from shardpack.bench.peers import AIOKPL, AWS
-from shardpack.bench.rows import ALONE, BESIDE
+from shardpack.bench.producing import BOTO3, CONFLUENT
+from shardpack.bench.row import ALONE, BESIDE
 
 ROOT = Path(__file__).resolve().parents[1]
 LATEST = ROOT / "benchmarks" / "results" / "latest.json"
-LIBRARIES = (AWS, AIOKPL, "hashlib")
+LIBRARIES = (AWS, AIOKPL, BOTO3, CONFLUENT, "hashlib")
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
@@ -156,6 +157,8 @@ def rate_table(benchmarks: Iterable[Mapping[str, Any]]) -> tuple[str, list[str]]
         contenders.setdefault(benchmark["contender"], {})[benchmark["at"]], unit = {
             "bytes": (few_digits(rate / 1e9), "GB/s"),
             "starts": (few_digits(1e3 / rate), "milliseconds, the fastest; fewer is better"),
+            "milliseconds": (few_digits(1e3 / rate), "milliseconds; fewer is better"),
+            "multiples": (few_digits(1 / rate), "fewer is better"),
         }.get(benchmark["unit"], (millions(rate), f"million {benchmark['unit']} a second"))
     places = list(dict.fromkeys(at for cells in contenders.values() for at in cells))
     return unit, [

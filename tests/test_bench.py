@@ -15,11 +15,15 @@ from pathlib import Path
 import pytest
 from isolated import run
 
+from shardpack import Boto3Transport, KinesisRecord, ShardMap
+from shardpack.bench.canned_kinesis import STREAM, canned_kinesis
 from shardpack.bench.headline import Finding, rate_text, ratio_text
 from shardpack.bench.interleave import LONGEST_TURN, MIN_ROUNDS, Ratio, Turns, interleave, take_turn
 from shardpack.bench.peers import NotInstalledError
 from shardpack.bench.process import ContenderProcess
-from shardpack.bench.rows import OURS, ROWS, CannotMeasureError, Contender, Row, Scale, WrongResultError
+from shardpack.bench.producing import new_client
+from shardpack.bench.row import OURS, CannotMeasureError, Contender, Row, Scale, WrongResultError
+from shardpack.bench.rows import ROWS
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -121,6 +125,36 @@ def test_contender_that_does_other_work_is_an_error():
     row = Row("a row", "", "keys", 1, {OURS: Contender(lambda: lambda: 3, lambda found: found == 2)})
     with pytest.raises(WrongResultError, match="a row: shardpack: what went in did not come out"):
         row.proved(OURS)
+
+
+def test_run_that_tells_what_it_took_is_taken_at_its_word():
+    told = iter([9.0, 1.0, 3.0])
+    row = Row("a row", "", "keys", 1, {OURS: Contender(lambda: lambda: next(told), seconds=float)})
+    assert row.turn(OURS)(2) == 2.0  # the first was the proof
+
+
+# --- a Kinesis that only answers ---
+
+
+def test_canned_kinesis_stores_each_entry_where_its_hash_key_belongs():
+    shard_map = ShardMap.uniform(64)
+    records = [KinesisRecord(f"device-{i}", None if i % 2 else str(i << 120), b"data", 0, 1, 12) for i in range(200)]
+    shards = shard_map.assign(
+        [record.partition_key for record in records], [record.explicit_hash_key for record in records]
+    )
+    with canned_kinesis(shards=64) as url:
+        transport = Boto3Transport(new_client(url), STREAM)
+        assert transport.list_shards() == shard_map
+        assert transport.describe().open_shard_count == 64
+        outcomes = transport.put_records(records)
+    assert [outcome.shard_id for outcome in outcomes] == [shard_map[shard].shard_id for shard in shards]
+
+
+def test_canned_kinesis_throttles_where_it_is_told_to():
+    with canned_kinesis(throttled=True) as url:
+        transport = Boto3Transport(new_client(url), STREAM)
+        outcomes = transport.put_records([KinesisRecord("device-7", None, b"data", 0, 1, 12)] * 2)
+    assert [outcome.error_code for outcome in outcomes] == ["ProvisionedThroughputExceededException"] * 2
 
 
 # --- each in a process of its own ---
@@ -226,6 +260,8 @@ RESULTS = {
     "suite": [
         {"group": "md5", "contender": "avx2", "at": 10, "amount": 1e9, "unit": "bytes", "min": 0.5},
         {"group": "md5", "contender": "avx2", "at": 1000, "amount": 1e9, "unit": "bytes", "min": 0.25},
+        {"group": "latency", "contender": "w", "at": 1, "amount": 1, "unit": "milliseconds", "min": 0.0071},
+        {"group": "memory", "contender": "w", "at": 1, "amount": 1, "unit": "multiples", "min": 1.3},
         {"group": "cold start", "contender": "bare Python", "at": 1, "amount": 1, "unit": "starts", "min": 0.025},
         *(
             {
@@ -266,6 +302,12 @@ def test_starts_are_told_in_milliseconds(report):
     lines = report.docs_section(RESULTS).splitlines()
     assert "**Cold start**, milliseconds, the fastest; fewer is better" in lines
     assert "| bare Python | 25 |" in lines
+
+
+def test_latency_is_told_in_milliseconds_and_memory_as_a_multiple(report):
+    lines = report.docs_section(RESULTS).splitlines()
+    assert lines[lines.index("**Latency**, milliseconds; fewer is better") + 4] == "| w | 7.1 |"
+    assert lines[lines.index("**Memory**, fewer is better") + 4] == "| w | 1.3 |"
 
 
 def test_calls_beside_a_busy_thread_are_told_in_their_time_alone_and_beside_their_peers(report):

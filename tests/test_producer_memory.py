@@ -139,7 +139,7 @@ transport.store = keep
 with Producer(transport=transport, linger_ms=1, max_aggregate_records=40) as producer:
     producer.put("device-0", b"0")
     inbox = Failing(producer._pump.inbox, rng)
-    producer._pump.inbox = inbox
+    producer._pump.inbox = producer._pump._rerouting._inbox = inbox
     receipts = [producer.put(f"device-{{i % 50}}", b"%d" % i) for i in range(1, 20_000)]
     producer.flush(50)
     assert all(receipt.result(0) for receipt in receipts)

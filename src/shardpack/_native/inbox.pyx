@@ -138,8 +138,9 @@ cdef class Inbox:
         if front.count == 0:
             self.front_since = monotonic()
         front.add(key, data, explicit)
-        self.buffered += (key is None) + AROUND_ONE + (
-            <Py_ssize_t>front.data_sizes[front.count - 1] + front.keys.sizes[front.count - 1])
+        self.buffered += (
+            <Py_ssize_t>front.data_sizes[front.count - 1] + front.keys.sizes[front.count - 1] + (key is None)
+            + AROUND_ONE)
         if block is None:
             return True
         return new_receipt(block, self.register, front.first_token + <uint64_t>front.count - 1)

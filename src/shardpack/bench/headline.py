@@ -15,7 +15,8 @@ from .._native import md5
 from .interleave import Ratio, interleave
 from .peers import NotInstalledError, versions
 from .process import ContenderProcess, RowSummary
-from .rows import FLOOR, OURS, ROWS, CannotMeasureError, Scale
+from .row import FLOOR, OURS, CannotMeasureError, Scale
+from .rows import ROWS
 
 
 @dataclass(frozen=True, slots=True)

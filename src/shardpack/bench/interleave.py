@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -98,12 +98,20 @@ def take_turn(run: Callable[[], object], times: int) -> float:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keep this thread on one core, where the system allows that."""
-    if not CORES:
+    """Keep this thread, and those that it starts, on one core, where the system allows that."""
+    with on_cores(CORES[-1:]):
+        yield
+
+
+@contextmanager
+def on_cores(cores: Sequence[int]) -> Iterator[None]:
+    """Keep this thread, and whatever it starts, threads and processes, on these cores, where the system allows that."""
+    if not cores:
         yield
         return
-    os.sched_setaffinity(0, CORES[-1:])
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
-        os.sched_setaffinity(0, CORES)
+        os.sched_setaffinity(0, before)

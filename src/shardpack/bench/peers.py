@@ -217,7 +217,7 @@ def floor(datas: list[bytes], message_size: int = MIB) -> Callable[[], object]:
 def versions() -> dict[str, str]:
     """Return the peers that are installed."""
     found = {}
-    for peer in (AWS, AIOKPL, "protobuf"):
+    for peer in (AWS, AIOKPL, "protobuf", "boto3", "confluent-kafka"):
         try:
             found[peer] = version(peer)
         except importlib.metadata.PackageNotFoundError:

@@ -14,7 +14,8 @@ from types import TracebackType
 
 from .interleave import one_core
 from .peers import NotInstalledError
-from .rows import OURS, ROWS, CannotMeasureError, Scale, WrongResultError
+from .row import OURS, CannotMeasureError, Scale, WrongResultError
+from .rows import ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +62,15 @@ class ContenderProcess:
 
 
 def _serve(connection: Connection, row_name: str, scale: Scale, contender: str) -> None:
-    try:
-        row = ROWS[row_name](scale)
-        turn = row.turn(contender)
-    except (CannotMeasureError, NotInstalledError, WrongResultError) as why:
-        connection.send(why)
-        return
-    amounts = {name: row.amount_of(name) for name in row.contenders}
-    connection.send(RowSummary(row.title, row.detail, row.unit, amounts))
-    with one_core(), suppress(EOFError):
-        while True:
-            connection.send(turn(connection.recv()))
+    with one_core():  # and whatever threads are started
+        try:
+            row = ROWS[row_name](scale)
+            turn = row.turn(contender)
+        except (CannotMeasureError, NotInstalledError, WrongResultError) as why:
+            connection.send(why)
+            return
+        amounts = {name: row.amount_of(name) for name in row.contenders}
+        connection.send(RowSummary(row.title, row.detail, row.unit, amounts))
+        with suppress(EOFError):
+            while True:
+                connection.send(turn(connection.recv()))

@@ -1,7 +1,4 @@
-"""The rows of the headline table: what runs, against what, and the proof that all of them do the same work.
-
-A row is made anew in each process that runs a contender of it, which is proved there before a clock starts.
-"""
+"""The rows of the headline table: what runs, and against what."""
 
 from __future__ import annotations
 
@@ -10,8 +7,7 @@ import importlib.util
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,90 +16,12 @@ import shardpack
 from .. import Aggregator, ShardMap, deaggregate, hash_keys
 from .._native.md5 import _md5_many
 from . import cold_start, ours, pairs, peers, received
-from .busy_thread import beside_busy_thread
 from .corpus import Corpus, flights, synthetic
-from .interleave import CORES, Turn, take_turn
+from .interleave import CORES
 from .peers import AIOKPL, AWS
+from .producer_rows import PRODUCER_ROWS
 from .received import MIB
-
-OURS = "shardpack"
-FLOOR = "memcpy + MD5"
-ALONE, BESIDE = "alone", "beside a busy thread"
-
-
-class CannotMeasureError(Exception):
-    """This row cannot be measured here; its text says why."""
-
-
-class WrongResultError(Exception):
-    """A contender made something else of what went in: there is nothing to compare."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """Whoever does a row's work: ours, a peer, or ours under other conditions.
-
-    ``make`` gets it ready, which may raise ``NotInstalledError``. ``is_right`` judges what a run returned.
-    """
-
-    make: Callable[[], Callable[[], Any]]
-    is_right: Callable[[Any], bool] = lambda _: True
-    amount: float | None = None
-    """What a run moves, where that is not what ours does."""
-    beside_busy_thread: bool = False
-    """Whether another thread of the process computes in plain Python all the while."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Something that ours does, and who else does it; ours is the first. A run moves ``amount`` in ``unit``."""
-
-    title: str
-    detail: str
-    unit: str
-    amount: float
-    contenders: dict[str, Contender]
-
-    def proved(self, name: str) -> Callable[[], Any]:
-        """Return what runs a contender that did the work once. Raises ``NotInstalledError`` or ``WrongResultError``."""
-        contender = self.contenders[name]
-        run = contender.make()
-        _prove(contender.is_right(run()), f"{self.title}: {name}")
-        return run
-
-    def turn(self, name: str) -> Turn:
-        """Return what times runs of a proved contender, under its conditions. Raises as ``proved`` does."""
-        run = self.proved(name)
-
-        def turn(times: int) -> float:
-            with self.conditions(name):
-                return take_turn(run, times)
-
-        return turn
-
-    def conditions(self, name: str) -> AbstractContextManager[object]:
-        """Return the context in which a contender is timed."""
-        return beside_busy_thread() if self.contenders[name].beside_busy_thread else nullcontext()
-
-    def amount_of(self, name: str) -> float:
-        amount = self.contenders[name].amount
-        return self.amount if amount is None else amount
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How much of everything: 1 for figures, less to see that it works."""
-
-    share: float = 1.0
-
-    def __call__(self, full: int) -> int:
-        return max(int(full * self.share), 64)
-
-
-def _prove(holds: bool, what: str) -> None:
-    if not holds:
-        raise WrongResultError(f"{what}: what went in did not come out")
-
+from .row import ALONE, BESIDE, FLOOR, OURS, CannotMeasureError, Contender, Row, Scale, prove
 
 # --- MD5 ---
 
@@ -191,7 +109,7 @@ def many_shards_row(scale: Scale) -> Row:
 
     def over(shards: int) -> Callable[[], object]:
         aggregator = Aggregator(ShardMap.uniform(shards))
-        _prove(_holds(some)(ours.add_many(aggregator, some)), title)
+        prove(_holds(some)(ours.add_many(aggregator, some)), title)
         return partial(ours.add_many_in_batches, aggregator, batches)
 
     return Row(
@@ -480,4 +398,5 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "drop-in-events": drop_in_events_row,
     "drop-in-boto3": drop_in_boto3_row,
     "cold-start": cold_start_row,
+    **PRODUCER_ROWS,
 }

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..bench.headline import Finding, environment, measure, rate_text, ratio_text
-from ..bench.rows import ROWS, Scale
+from ..bench.row import Scale
+from ..bench.rows import ROWS
 from .outcome import exit_on_error, stderr
 
 

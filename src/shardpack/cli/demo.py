@@ -25,7 +25,7 @@ from ..consume import deaggregate
 from ..consume.stream.reader import read_stream
 from ..limits import MIB, put_payload_units
 from ..producer.producer import Producer
-from ..producer.pump import SettledRecord
+from ..producer.settling import SettledRecord
 from ..producer.stats import Stats
 from ..testing import history
 from ..testing.local_kinesis import LocalKinesis
