@@ -223,4 +223,4 @@ print(failed.value)
 @pytest.mark.parametrize("large", [2_000, 16_000])
 def test_large_allocations_that_fail_at_random(failing, request, large):
     code = AT_RANDOM.format(tests=str(request.path.parent), library=failing, large=large)
-    assert int(run(code, LD_PRELOAD=failing)) > 20
+    assert int(run(code, LD_PRELOAD=failing)) > 5
