@@ -403,3 +403,9 @@ def test_forks_while_others_put_and_flush(local_kinesis, command_environment):
     assert done.returncode == 0, done.stderr[-3000:]
     found = [record.data for s in history.read_all(local_kinesis.client(), stream) for record in s.records]
     assert len(found) == len(set(found)) == int(done.stdout) + sum(child * 20 for child in range(6))
+
+
+def test_a_first_call_imports_nothing_that_a_fork_could_be_caught_in():
+    """The lock of a module that a thread imports while another forks is held for ever in the child."""
+    first_call = "socket.getaddrinfo('localhost', 1)\nprint(set(sys.modules) - before)"
+    assert run(f"import shardpack.transport.boto3, socket, sys\nbefore = set(sys.modules)\n{first_call}") == "set()\n"

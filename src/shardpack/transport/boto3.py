@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - else a first call does on its thread: in a process forked off meanwhile none ends
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
