@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import failing_allocations
 import pytest
@@ -20,6 +21,12 @@ def local_kinesis() -> Iterator[LocalKinesis]:
     """A Kinesis on loopback: ``.endpoint_url``, ``.client()``, ``.create_stream(name, shard_count)``."""
     with LocalKinesis() as kinesis:
         yield kinesis
+
+
+@pytest.fixture
+def client(local_kinesis: LocalKinesis) -> Any:
+    """A boto3 client of it."""
+    return local_kinesis.client()
 
 
 @pytest.fixture(scope="session")

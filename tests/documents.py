@@ -34,6 +34,24 @@ def sections(document: str) -> dict[str, list[tuple[int, str]]]:
     return found
 
 
+def broken_links(document: Path) -> list[str]:
+    """Return the links to other files, and to headings, that lead nowhere."""
+    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, heading = link.partition("#")
+        target = document.parent / path if path else document
+        if "://" in link or (target.exists() and (not heading or heading in _anchors(target))):
+            continue
+        broken.append(link)
+    return broken
+
+
+def _anchors(document: Path) -> set[str]:
+    titles = re.findall("^#+ (.*)", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def main(document: str, heading: str) -> None:
     """Run the blocks of a section one after the other, in one namespace."""
     namespace: dict[str, Any] = {"__name__": "__main__", **NAMES}

@@ -23,11 +23,6 @@ def letters(path):
 
 
 @pytest.fixture
-def client(local_kinesis):
-    return local_kinesis.client()
-
-
-@pytest.fixture
 def stream(local_kinesis):
     name = f"letters-{uuid.uuid4()}"
     local_kinesis.create_stream(name, 4)

@@ -40,11 +40,6 @@ def stream(local_kinesis):
     return "installed"
 
 
-@pytest.fixture
-def client(local_kinesis):
-    return local_kinesis.client()
-
-
 def read(client, stream):
     """A consumer loop as its owner wrote it: one response."""
     iterator = client.get_shard_iterator(StreamName=stream, ShardId=SHARD, ShardIteratorType="TRIM_HORIZON")

@@ -52,5 +52,5 @@ def test_the_command():
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("2,000 user records, seed 1: ")
+    assert done.stdout.startswith("4,000 user records, seed 1: ")
     assert done.stdout.endswith("No defects.\n")

@@ -91,6 +91,16 @@ def test_resume_of_what_fails_again_holds_it_again(held):
     assert list(letters) == []
 
 
+def test_what_is_resumed_is_flushed_and_closed_after(held):
+    producer, transport, poison, receipts, letters, _told = held
+    poison.on = False
+    producer.resume()
+    producer.close()
+    assert receipts[1].result(0).sequence_number == "2"
+    assert len(transport.stored["shardId-000000000000"]) == 3
+    assert list(letters) == []
+
+
 def test_skip_goes_on_without_it_and_keeps_it_as_a_dead_letter(held):
     producer, transport, _poison, receipts, letters, _told = held
     producer.skip()

@@ -139,7 +139,7 @@ transport.store = keep
 with Producer(transport=transport, linger_ms=1, max_aggregate_records=40) as producer:
     producer.put("device-0", b"0")
     inbox = Failing(producer._pump.inbox, rng)
-    producer._pump.inbox = inbox
+    producer._pump.inbox = producer._pump._rerouting._inbox = inbox
     receipts = [producer.put(f"device-{{i % 50}}", b"%d" % i) for i in range(1, 20_000)]
     producer.flush(50)
     assert all(receipt.result(0) for receipt in receipts)
@@ -160,3 +160,67 @@ def test_without_memory_everything_waits(failing, request, seed):
     failed, halfway = map(int, run(code, LD_PRELOAD=failing).split())
     assert failed > 30
     assert halfway > 0
+
+
+AT_RANDOM = """
+import ctypes, logging, random, sys, threading, time
+sys.path.insert(0, {tests!r})
+from shards_in_lists import Shards
+from shardpack import deaggregate
+from shardpack.producer.producer import Producer
+
+library = ctypes.CDLL({library!r})
+large, failed = (ctypes.c_long.in_dll(library, name) for name in ("large", "failed"))
+logging.getLogger("shardpack.producer").disabled = True
+n, rng, turns = 30_000, random.Random({large}), [0]
+transport, log, stored = Shards(3), [None] * 50_000, [0]  # nothing of the test's own is to grow
+def fail(entries):
+    time.sleep(0.002)
+    turns[0] += 1
+    if turns[0] % 20 == 0:
+        transport.reshard(rng.choice((2, 3, 5, 7)))
+transport.fail, store = fail, transport.store
+def keep(entry):
+    answer = store(entry)
+    log[stored[0]] = (entry, transport.shard_of(entry))
+    stored[0] += 1
+    return answer
+transport.store = keep
+producer = Producer(
+    transport=transport, linger_ms=1, max_aggregate_records=3000, max_aggregate_bytes=200_000,
+    max_buffered_bytes=4_000_000,
+)
+producer.put("first", b"-1")
+producer.flush()
+receipts = [None] * n
+def put(thread):
+    for i in range(thread, n, 2):
+        while receipts[i] is None:
+            try:
+                receipts[i] = producer.put(f"device-{{i % 50}}", b"%d" % i)
+            except MemoryError:  # not taken
+                continue
+large.value = {large}
+threads = [threading.Thread(target=put, args=(thread,)) for thread in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+producer.flush(40)
+large.value = 0
+assert all(receipt.result(0) for receipt in receipts)
+producer.close()
+seen = {{}}
+for entry, shard in log[:stored[0]]:
+    for record in deaggregate({{"Data": entry.data, "PartitionKey": entry.partition_key}}, hash_range=shard):
+        seen.setdefault(record.partition_key, {{}}).setdefault(int(record.data))
+assert sorted(i for numbers in seen.values() for i in numbers) == list(range(-1, n))
+assert all(list(numbers) == sorted(numbers) for numbers in seen.values()), "out of order"
+print(failed.value)
+"""
+
+
+@pytest.mark.parametrize("large", [2_000, 16_000])
+def test_large_allocations_that_fail_at_random(failing, request, large):
+    code = AT_RANDOM.format(tests=str(request.path.parent), library=failing, large=large)
+    assert int(run(code, LD_PRELOAD=failing)) > 20

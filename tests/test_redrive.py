@@ -6,6 +6,7 @@ import random
 import re
 import time
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,13 @@ from botocore.exceptions import ClientError
 from faulty_kinesis import CUT, RESET, FaultyKinesis
 from isolated import python
 from letters import by_key, everything, kept, letter, put_events
+from shards_in_lists import Shards
 
-from shardpack import Boto3Transport, DeadLetterError, deaggregate, redrive
+from shardpack import Boto3Transport, DeadLetterError, Producer, deaggregate, redrive
 from shardpack.cli import redrive as redrive_command
 from shardpack.cli.redrive import sending_through_producer
 from shardpack.consume.stream.reader import read_stream
-from shardpack.errors import DeliveryError, RecordExpiredError
+from shardpack.errors import DeliveryError, FlushTimeoutError, RecordExpiredError
 from shardpack.producer import redrive as redrive_module
 from shardpack.producer.entries import Attempt
 from shardpack.producer.redrive import is_stream
@@ -379,6 +381,24 @@ def test_letters_whose_reply_was_lost_are_marked(letters, path, local_kinesis, c
     assert again(letters, client, stream, skip_maybe_stored=True).skipped == 6
     assert again(letters, client, stream).stored_maybe_again == 6
     assert by_key(list(dict.fromkeys(everything(client, stream)))) == by_key(events)
+
+
+def test_a_second_interrupt_marks_what_is_on_its_way(letters, path, monkeypatch):
+    transport = Shards(2)
+    transport.gate.clear()
+    letters.put([letter(n, key=f"{n}") for n in range(5)])
+
+    def interrupted(producer):
+        with suppress(FlushTimeoutError):
+            flush(producer, 0.2)
+        raise KeyboardInterrupt
+
+    flush = Producer.flush
+    monkeypatch.setattr(Producer, "flush", interrupted)
+    with pytest.raises(KeyboardInterrupt), sending_through_producer(transport) as send:
+        redrive(letters, send)
+    transport.gate.set()
+    assert [(each.error_code, each.maybe_stored) for each in kept(path)] == [("Interrupted", True)] * 5
 
 
 class Poisoned(Boto3Transport):

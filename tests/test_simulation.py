@@ -29,8 +29,8 @@ def test_every_fault_is_injected():
     faults = simulate(range(1000)).faults
     assert {
         "5xx", "AUTO switched", "cut reply", "denied", "describe fails", "expired token", "given up", "internal",
-        "late commit", "list denied", "list fails", "list stale", "lost reply", "merge", "poison", "recreated",
-        "reset before", "split", "throttled", "throttled call", "update shard count",
+        "late commit", "list denied", "list fails", "list stale", "lost reply", "merge", "no memory", "poison",
+        "recreated", "reset before", "split", "throttled", "throttled call", "update shard count",
     } <= set(faults)  # fmt: skip
 
 

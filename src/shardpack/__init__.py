@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from .producer.dead_letters import DeadLetter, DeadLetterError, DeadLetterSink, SQLiteDeadLetters
     from .producer.entries import Attempt
     from .producer.producer import Producer
-    from .producer.pump import SettledRecord
     from .producer.receipts import Outcome, Receipts
     from .producer.redrive import redrive
+    from .producer.settling import SettledRecord
     from .producer.stats import Stats
     from .records import KinesisRecord
     from .shards import Shard, ShardMap
@@ -128,7 +128,7 @@ _MODULES = {
     ".producer.entries": ("Attempt",),
     ".producer.aio": ("AsyncProducer",),
     ".producer.producer": ("Producer",),
-    ".producer.pump": ("SettledRecord",),
+    ".producer.settling": ("SettledRecord",),
     ".producer.receipts": ("Outcome", "Receipts"),
     ".producer.redrive": ("redrive",),
     ".producer.stats": ("Stats",),

@@ -139,7 +139,8 @@ cdef class Inbox:
             self.front_since = monotonic()
         front.add(key, data, explicit)
         self.buffered += (
-            <Py_ssize_t>front.data_sizes[front.count - 1] + front.keys.sizes[front.count - 1] + (key is None) + AROUND_ONE)
+            <Py_ssize_t>front.data_sizes[front.count - 1] + front.keys.sizes[front.count - 1] + (key is None)
+            + AROUND_ONE)
         if block is None:
             return True
         return new_receipt(block, self.register, front.first_token + <uint64_t>front.count - 1)

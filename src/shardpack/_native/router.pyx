@@ -1,6 +1,7 @@
 """User records to the buckets of their shards, and buckets to Kinesis records, with or without the GIL."""
 
 cimport cython
+from cpython cimport array
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -9,7 +10,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 import os
-from array import array
+import array
 
 from .keys cimport (
     NO_POSITION, PREFETCHED, SHORT_WORK, format_hash_key, prefetch_object, read_explicit_hash_key, sp_hash_key,
@@ -55,6 +56,7 @@ cdef enum:
     ROUTING = 40
     SEALED_BYTES_A_NANOSECOND = 2
 
+cdef array.array NO_TOKENS = array.array("Q")
 cdef sp_seed SEED
 cdef bytes entropy = os.urandom(sizeof(SEED))
 memcpy(&SEED, PyBytes_AS_STRING(entropy), sizeof(SEED))
@@ -191,7 +193,9 @@ cdef class Router:
     cdef int collect(self, list datas) except -1:
         """Make Kinesis records of the first full buckets, which were sealed into these, and empty them."""
         cdef size_t count = <size_t>len(datas), i
-        cdef list records = [kinesis_record(&self.c.full.buckets[i], datas[i]) for i in range(count)]
+        cdef list records = [None] * <Py_ssize_t>count  # a comprehension that cannot grow gives a reference back twice
+        for i in range(count):
+            records[i] = kinesis_record(&self.c.full.buckets[i], datas[i])
         if self.ready:
             self.ready += records
         else:  # an empty list that cannot grow would leak them: CPython 3.11's extend
@@ -230,9 +234,12 @@ cdef class Router:
 
     cdef list hand_over(self):
         """Give the full buckets away, as objects."""
-        cdef list buckets = [Bucket.__new__(Bucket) for _ in range(self.c.full.count)]
+        cdef list buckets = [None] * <Py_ssize_t>self.c.full.count
         cdef Bucket bucket
-        cdef size_t i = 0
+        cdef size_t i
+        for i in range(self.c.full.count):
+            buckets[i] = Bucket.__new__(Bucket)
+        i = 0
         for bucket in buckets:
             bucket.c = self.c.full.buckets[i]
             i += 1
@@ -333,7 +340,10 @@ cdef class Bucket:
     def tokens(self):
         """Return the token of every user record, in order: an ``array("Q")``."""
         cdef size_t i
-        return array("Q", [self.c.first_token + self.c.records[i].token for i in range(self.c.record_count)])
+        cdef array.array tokens = array.clone(NO_TOKENS, <Py_ssize_t>self.c.record_count, zero=False)
+        for i in range(self.c.record_count):
+            tokens.data.as_ulonglongs[i] = self.c.first_token + self.c.records[i].token
+        return tokens
 
     def user_records(self):
         """Return partition key, data and explicit hash key (an int, or ``None``) of every user record, in order."""
@@ -356,6 +366,7 @@ cdef list seal_buckets(list buckets, Outputs outputs):
     cdef const sp_bucket **bare = <const sp_bucket **>malloc((n + 1) * sizeof(sp_bucket *))
     cdef uint8_t **outs = <uint8_t **>malloc((n + 1) * sizeof(uint8_t *))
     cdef list datas = []
+    cdef list records
     cdef Bucket bucket
     try:
         if bare == NULL or outs == NULL:
@@ -375,7 +386,10 @@ cdef list seal_buckets(list buckets, Outputs outputs):
         else:
             with nogil:
                 sp_seal_many(md5_many, bare, n, outs)
-        return [kinesis_record(bare[i], datas[i]) for i in range(n)]
+        records = [None] * <Py_ssize_t>n
+        for i in range(n):
+            records[i] = kinesis_record(bare[i], datas[i])
+        return records
     finally:
         free(bare)
         free(outs)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import lzma
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
@@ -18,22 +19,23 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from .._native.deaggregate import UserRecord
 from ..bench.corpus import FLIGHTS_FILE
 from ..consume import deaggregate
 from ..consume.stream.reader import read_stream
-from ..producer.delivery import Delivery
-from ..producer.send import DeliveryReport
+from ..limits import MIB, put_payload_units
+from ..producer.producer import Producer
+from ..producer.settling import SettledRecord
+from ..producer.stats import Stats
+from ..testing import history
 from ..testing.local_kinesis import LocalKinesis
-from ..testing.proof import prove
 from .cost import Cost, WireMeter, cost_unaggregated
-from .ndjson import KeyFields
 from .outcome import FAILED, Stdout, exit_on_error, stderr
-from .put_lines import put_lines
-from .source import Source
 
 STREAM = "flights"
 EVENTS = 120_000
 DEFAULT_KEY = "unknown"
+LINGER_MS = 10_000
 
 
 class KeyField(str, Enum):
@@ -44,12 +46,22 @@ class KeyField(str, Enum):
 
 
 @dataclass(slots=True)
+class Sent:
+    """What went into the stream, as the producer told of it."""
+
+    stats: Stats = field(default_factory=Stats)
+    outcomes: dict[bytes, history.Outcome] = field(default_factory=dict)
+    """By the data of the events."""
+    payload_units: int = 0
+
+
+@dataclass(slots=True)
 class Received:
     """What came back out of the stream."""
 
-    events: list[tuple[str, bytes]] = field(default_factory=list)
-    left_out: int = 0
-    size_by_shard: dict[str, int] = field(default_factory=dict)
+    records: dict[str, list[UserRecord]] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+    size_by_shard: Counter[str] = field(default_factory=Counter)
 
 
 def demo(
@@ -64,8 +76,9 @@ def demo(
     """Send real flight events through a local Kinesis and back, with proof.
 
     Needs no AWS account and no network: the stream is a server on a free port of
-    this machine, gone when the command ends. Sends as put does, reads as tail
-    does, and compares what came back with what was sent, key by key.
+    this machine, gone when the command ends. Sends through a Producer, reads as
+    tail does, and compares what came back with what was sent, key by key, and
+    with where the producer said that it is.
 
     \b
       shardpack demo
@@ -85,44 +98,58 @@ def demo(
             meter = WireMeter(client)
             with _progress() as progress:
                 began = time.perf_counter()
-                report = send(client, key.value, events, progress)
+                sent = send(client, key.value, events, progress)
                 send_seconds = time.perf_counter() - began
                 began = time.perf_counter()
                 received = receive(client, STREAM, events, progress)
                 read_seconds = time.perf_counter() - began
-        sent = list(sent_events(key.value, events))
-        proof = prove(sent, received.events, left_out=received.left_out)
-        cost = Cost(report.kinesis_records, meter.requests, meter.wire_bytes, report.payload_units)
+        put = list(sent_events(key.value, events))
+        cost = Cost(sent.stats.kinesis_records_stored, meter.requests, meter.wire_bytes, sent.payload_units)
         console.print()
-        console.print(cost_table(events, cost, cost_unaggregated(sent, STREAM)))
+        console.print(cost_table(events, cost, cost_unaggregated(put, STREAM)))
         console.print()
         console.print(shard_chart(received.size_by_shard, shards))
         console.print()
-        console.print(speed(events, report, send_seconds, read_seconds), style="dim")
+        console.print(speed(events, sent.stats, send_seconds, read_seconds), style="dim")
         console.print()
-        console.print(Text(proof.statement(), "bold green" if proof.holds else "bold red"))
-        if not proof.holds:
+        holds, statement = proof(put, sent, received)
+        console.print(Text(statement, "bold green" if holds else "bold red"))
+        if not holds:
             raise typer.Exit(FAILED)
 
 
 def sent_events(key_field: str, events: int) -> Iterator[tuple[str, bytes]]:
-    """Yield key and data of the bundled events, read apart from what sends them."""
+    """Yield key and data of the bundled events."""
     with lzma.open(FLIGHTS_FILE) as lines:
         for line in islice(lines, events):
             data = line.rstrip(b"\n")
             yield json.loads(data)[key_field] or DEFAULT_KEY, data
 
 
-def send(client: Any, key_field: str, events: int, progress: Progress) -> DeliveryReport:
-    """Put the bundled events as `shardpack put` does."""
+def send(client: Any, key_field: str, events: int, progress: Progress) -> Sent:
+    """Put the bundled events; they wait until a Kinesis record is full."""
     task = progress.add_task("Sending", total=events)
-    delivery = Delivery(client, STREAM, lambda record: progress.advance(task, record.user_record_count))
-    source = Source(str(FLIGHTS_FILE))
-    try:
-        put_lines(source, KeyFields(key_field, DEFAULT_KEY), delivery, max_lines=events)
-    finally:
-        source.close()
-    return delivery.report
+    sent = Sent()
+
+    def on_settled(records: Sequence[SettledRecord]) -> None:
+        for record in records:
+            settlement = record.settlement
+            outcome: history.Outcome = history.UNKNOWN if record.maybe_stored else history.NOT_STORED
+            for place, (_, data, _) in enumerate(record.user_records()):
+                if record.stored:
+                    outcome = history.Position(settlement.shard_id or "", settlement.sequence_number or "", place)
+                sent.outcomes[data] = outcome
+            if record.stored:
+                sent.payload_units += put_payload_units(settlement.entry.size)
+                progress.advance(task, record.user_record_count)
+
+    with Producer(
+        STREAM, client=client, linger_ms=LINGER_MS, max_aggregate_bytes=MIB, receipts=False, on_settled=on_settled
+    ) as producer:
+        for key, data in sent_events(key_field, events):
+            producer.put(key, data)
+    sent.stats = producer.stats()
+    return sent
 
 
 def receive(client: Any, stream_name: str, events: int, progress: Progress) -> Received:
@@ -130,14 +157,33 @@ def receive(client: Any, stream_name: str, events: int, progress: Progress) -> R
     task = progress.add_task("Reading", total=events)
     received = Received()
     for read in read_stream(client, stream_name, follow=False):
-        shard = read.shard
-        found = deaggregate(read.records, hash_range=(shard.starting_hash_key, shard.ending_hash_key))
-        received.left_out += found.left_out
-        received.events += [(record.partition_key or "", record.data) for record in found]
-        size = sum(len(record["Data"]) + len(record["PartitionKey"].encode()) for record in read.records)
-        received.size_by_shard[shard.shard_id] = received.size_by_shard.get(shard.shard_id, 0) + size
+        shard_id = read.shard.shard_id
+        found = deaggregate(read.records, hash_range=read.shard)
+        received.records.setdefault(shard_id, []).extend(found)
+        received.left_out[shard_id] += found.left_out
+        received.size_by_shard[shard_id] += sum(
+            len(record["Data"]) + len(record["PartitionKey"].encode()) for record in read.records
+        )
         progress.advance(task, len(found))
     return received
+
+
+def proof(put: list[tuple[str, bytes]], sent: Sent, received: Received) -> tuple[bool, str]:
+    """Say whether every event came back once, with its key, in the order of its key, where the producer said it is."""
+    report = history.check(
+        [history.Put(key, data, sent.outcomes.get(data)) for key, data in put],
+        [
+            history.ShardContents(shard_id, records, left_out=received.left_out[shard_id])
+            for shard_id, records in received.records.items()
+        ],
+    )
+    if not report.holds or report.found != len(put) or report.duplicates or report.left_out:
+        return False, str(report)
+    keys = len({key for key, _ in put})
+    return True, (
+        f"Every one of the {len(put):,} events came back exactly once, with its key, "
+        f"and in the order of its key ({keys:,} keys compared)."
+    )
 
 
 def cost_table(events: int, cost: Cost, unaggregated: Cost) -> Group:
@@ -176,9 +222,9 @@ def shard_chart(size_by_shard: dict[str, int], shards: int) -> Group:
     return Group(Text("Bytes a shard", "bold"), table)
 
 
-def speed(events: int, report: DeliveryReport, send_seconds: float, read_seconds: float) -> str:
+def speed(events: int, stats: Stats, send_seconds: float, read_seconds: float) -> str:
     """Say how fast it was, server and all."""
-    resent = f", {report.resent_entries:,} entries sent again" if report.resent_entries else ""
+    resent = f", {stats.retries:,} entries sent again" if stats.retries else ""
     return (
         f"Sent {events / send_seconds:,.0f} events/s{resent}, read {events / read_seconds:,.0f} events/s, "
         "the server's time included"

@@ -28,7 +28,9 @@ FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
 
-EXIT_CODES = "Exit codes: 0 fine · 1 not delivered, missing or refused · 2 wrong usage or bad input · 130 Ctrl-C."
+EXIT_CODES = (
+    "Exit codes: 0 fine · 1 not delivered, missing or refused · 2 wrong usage or bad input · 130 Ctrl-C, SIGTERM."
+)
 
 stderr = Console(stderr=True, highlight=False)
 
@@ -81,21 +83,30 @@ def until_reader_leaves() -> Iterator[None]:
 
 @contextmanager
 def finish_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Tell whether there was a Ctrl-C, so that what was begun is finished; a second one stops at once."""
+    """Tell whether there was a Ctrl-C or SIGTERM, so that what was begun is finished; a second one stops at once."""
     interrupted = Event()
-    before = signal.getsignal(signal.SIGINT)
+    before = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if (handler := signal.getsignal(number)) in {signal.default_int_handler, signal.SIG_DFL}
+    }  # another is not meant for us, in the background for example
 
     def note(_signal: int, _frame: object) -> None:
         if interrupted.is_set():
             raise KeyboardInterrupt
         interrupted.set()
 
-    if before is signal.default_int_handler:  # else Ctrl-C is not meant for us, in the background for example
-        signal.signal(signal.SIGINT, note)
+    for number, handler in before.items():
+        if handler in {
+            signal.default_int_handler,
+            signal.SIG_DFL,
+        }:  # else it is not meant for us, in the background say
+            signal.signal(number, note)
     try:
         yield interrupted.is_set
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def fail(message: str, exit_code: int = FAILED) -> NoReturn:

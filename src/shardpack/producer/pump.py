@@ -13,26 +13,26 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 from .._native.inbox import Inbox
-from .._native.router import AROUND_ONE, Bucket
-from .._native.shard_table import ShardTable
+from .._native.router import Bucket
 from ..errors import BufferFullError, ProducerClosedError
 from ..limits import MAX_RECORD_BYTES
-from ..records import KinesisRecord
-from ..shards import Shard, ShardMap
+from ..shards import ShardMap
 from ..transport import Failed, Stored, StreamDescription, Transport
 from .callers import Callers
-from .dead_letters import DeadLetter, DeadLetterSink
-from .entries import CallError, Entry, Fault, Request, Settlement, Status
+from .dead_letters import DeadLetterSink
+from .entries import CallError, Fault, Request
 from .faults import call_error
 from .hot_shards import HotShard, hot_shards
-from .receipts import Register, Settled
+from .lots import lot_of, new_entry, sealed_of
+from .receipts import Register
+from .rerouting import Rerouting
 from .scheduler import Scheduler, Wish
+from .settling import Outstanding, SettledRecord, Settling
 from .signals import Signal
 from .stats import Meter, Stats
 
@@ -47,76 +47,6 @@ ONE_BY_ONE_PLACES = 1024
 """How many buckets of keyless user records are placed ahead; and where each of them has a bucket of its own."""
 
 ACCESS_DENIED = ("AccessDeniedException", "AccessDenied")
-
-
-@dataclass(slots=True, eq=False)
-class Lot:
-    """The user records of an entry, and the Kinesis record once it was sealed."""
-
-    inbox: Inbox
-    bucket: Bucket
-    offered_at: float
-    record: KinesisRecord | None = None
-
-    def lie_in(self, shard: Shard) -> bool:
-        return self.inbox.lie_in(self.bucket, shard.starting_hash_key, shard.ending_hash_key)
-
-
-class _Settled:
-    """The contents of an entry that has its outcome: a receipt that is kept does not keep the user records."""
-
-    def lie_in(self, _shard: Shard) -> bool:
-        raise AssertionError("what has its outcome is nowhere any more")
-
-
-SETTLED = _Settled()
-
-
-@dataclass(frozen=True, slots=True)
-class SettledRecord:
-    """A Kinesis record that has its outcome, as ``on_settled`` is told of it."""
-
-    settlement: Settlement
-    user_record_count: int
-    _bucket: Bucket
-
-    @property
-    def stored(self) -> bool:
-        return self.settlement.status is Status.STORED
-
-    @property
-    def maybe_stored(self) -> bool:
-        """Given up, but an answer was lost: the service may have it."""
-        return self.settlement.status is Status.UNKNOWN
-
-    def user_records(self) -> list[tuple[str, bytes, int | None]]:
-        """Return partition key, data and explicit hash key of each, in order; made when asked for."""
-        return self._bucket.user_records()
-
-
-@dataclass(frozen=True, slots=True)
-class _GivenUp:
-    settlement: Settlement
-    bucket: Bucket
-    letters: list[DeadLetter]
-    outcome: Settled | None
-
-
-@dataclass(slots=True)
-class _Rerouting:
-    """User records on their way to other shards, and how far they have come: memory may run out at each step."""
-
-    entries: list[Entry]
-    buckets: list[Bucket]
-    """Theirs."""
-    table: ShardTable
-    max_records: int | None
-    waiting: list[Bucket] | None = None
-    """What was not offered; it goes behind."""
-    routed: bool = False
-    fresh: list[Bucket] | None = None
-    """What the entries have become."""
-    handed_back: bool = False
 
 
 class Pump:
@@ -150,12 +80,8 @@ class Pump:
         """The inbox has more room, or the pump has ended."""
         self.settled = Signal()
         """Something that a flush waits for has its outcome, or the pump has ended."""
-        self.held_shards: tuple[str, ...] = ()
-        self._max_records = max_aggregate_records
         self._linger, self._ttl = linger_s, record_ttl_s
         self._aggregate_on_auto = aggregate_on_auto
-        self._dead_letters, self._on_settled = dead_letters, on_settled
-        self._stops = after_failure == "stop"
         self._events: SimpleQueue[Callable[[float], None] | None] = SimpleQueue()
         one_shard = ShardMap.uniform(1)  # until the map is known everything waits in the inbox
         self.inbox = Inbox(
@@ -169,6 +95,19 @@ class Pump:
         )
         if register is not None:
             register.blocks = self.inbox.blocks
+        self._outstanding = Outstanding(record_ttl_s)
+        self._rerouting = Rerouting(self.inbox, self._outstanding, max_aggregate_records)
+        self._settling = Settling(
+            self.inbox,
+            self._outstanding,
+            self.meter,
+            self.room,
+            stream=stream,
+            stops=after_failure == "stop",
+            register=register,
+            dead_letters=dead_letters,
+            on_settled=on_settled,
+        )
         self._scheduler: Scheduler | None = None
         self._new_scheduler: dict[str, Any] = {
             "ordering": ordering,
@@ -179,16 +118,12 @@ class Pump:
         }
         self._marks: deque[tuple[int, float]] = deque()  # numbers of user records, and until when they were put
         self._marked = 0  # the last of them
-        self._outstanding: dict[int, float] = {}  # first numbers of the scheduler's entries, and when they were put
         self._flush_before = 0  # what has a lower number lingers no longer
         self._settled_before = 0  # what has a lower number has its outcome
         self._start_at: float | None = 0.0  # when to ask for the shards and the description next, before there are any
         self._start_failures = 0
         self._taken: deque[Bucket] = deque()  # that are not offered yet
-        self._held: list[_GivenUp] = []  # that hold others back
         self._unsent: deque[Request] = deque()  # that memory has run out for
-        self._unsettled: list[Settlement] = []  # likewise
-        self._rerouting: _Rerouting | None = None
         self._lingered_before = 0  # what has a lower number has lingered
         self._leaving = self._stopping = False
         self._ended = False
@@ -209,7 +144,7 @@ class Pump:
     def stats(self, *, shards: bool) -> Stats:
         """Return what has been done so far, of each shard too if wanted."""
         marked = [at for _, at in list(self._marks)[:1]]
-        put_at = marked + list(self._outstanding.values())
+        put_at = marked + self._outstanding.times()
         return self.meter.stats(self.inbox, self._scheduler, put_at, monotonic(), shards=shards)
 
     def hot_shards(self, **options: Any) -> list[HotShard]:
@@ -225,8 +160,15 @@ class Pump:
     def flushing(self) -> Callable[[], bool | None]:
         """Let nothing that was put so far linger, and return what says ``True`` once all of it has its outcome."""
         before = self.inbox.next_token
-        self.tell(lambda _now: self._flush(before))
-        return lambda: True if self._settled_before >= before or self.ended else None
+        heard = threading.Event()  # what was asked for before, as to resume, has begun then
+
+        def begin(_now: float) -> None:
+            self._flush(before)
+            heard.set()
+            self.settled.notify()
+
+        self.tell(begin)
+        return lambda: True if (heard.is_set() and self._settled_before >= before) or self.ended else None
 
     @property
     def unsettled(self) -> int:
@@ -239,6 +181,10 @@ class Pump:
             raise ProducerClosedError("the producer has ended")
         if threading.current_thread() is self._thread:
             raise BufferFullError("there is no room, and on_settled cannot wait for it: it would wait for itself")
+
+    @property
+    def held_shards(self) -> tuple[str, ...]:
+        return self._settling.held_shards
 
     def resume(self) -> None:
         self.tell(lambda now: self._release(now, again=True))
@@ -315,15 +261,15 @@ class Pump:
             return None
         if scheduler is None:
             return self._begin(now)
-        self._reroute(scheduler, now)  # where memory ran out
+        self._rerouting.go_on(scheduler, now)  # where memory ran out
         self._collect(scheduler, now)
         self._ask(scheduler, now)
         self._send(scheduler, now)
-        if self._reroute(scheduler, now):
+        if self._rerouting.go_on(scheduler, now):
             self._send(scheduler, now)
-        self._settle(scheduler)
+        self._settling.settle(scheduler)
         if self._settled_before < self._flush_before:
-            self._settled_before = min(self._outstanding, default=self._flush_before)
+            self._settled_before = self._outstanding.first(self._flush_before)
             self.settled.notify()
         if self._leaving and self._settled_before >= self.inbox.next_token:
             self._end(now)
@@ -334,7 +280,7 @@ class Pump:
         due = scheduler.next_time(now)
         waits = [] if due is None else [max(0.0, due - now)]
         self.inbox.asleep = True
-        if self._marks or self.inbox.waiting:
+        if self._marks or self.inbox.waiting or self._settling.unfinished:
             self.inbox.asleep = False
             waits.append(max(0.001, self._linger / TICKS))
         return min(waits, default=None)
@@ -360,8 +306,8 @@ class Pump:
         while self._taken:
             bucket = self._taken[0]
             put_at = _put_at(bucket, marks, now)
-            entry = self._entry(scheduler, bucket, put_at, now)
-            self._outstanding[bucket.first_token] = put_at
+            entry = new_entry(self.inbox, bucket, scheduler.shard_map, now, put_at + self._ttl)
+            self._outstanding.add(entry)
             self.meter.linger.add(now - put_at)
             scheduler.offer(entry, now)
             self._taken.popleft()
@@ -375,7 +321,7 @@ class Pump:
             return
         shards = scheduler.shard_map
         places: list[int] = []
-        wanted = ONE_BY_ONE_PLACES if scheduler.auto_distribution or self._max_records == 1 else PLACES
+        wanted = ONE_BY_ONE_PLACES if scheduler.auto_distribution or self._rerouting.max_records == 1 else PLACES
         first = random.randrange(len(shards))
         for i in range(first, first + 4 * wanted):
             shard = shards[i % len(shards)]
@@ -385,20 +331,10 @@ class Pump:
                     break
         self.inbox.place(places or [random.randrange(2**128) for _ in range(wanted)])
 
-    def _entry(self, scheduler: Scheduler, bucket: Bucket, put_at: float, now: float) -> Entry:
-        return Entry(
-            shard_id=scheduler.shard_map[bucket.shard_index].shard_id,
-            size=bucket.request_size,
-            user_record_count=len(bucket),
-            expires_at=put_at + self._ttl,
-            contents=Lot(self.inbox, bucket, now),
-            aggregated=bucket.aggregated,
-        )
-
     def _send(self, scheduler: Scheduler, now: float) -> None:
         for request in scheduler.requests(now):
             self._unsent.append(request)
-            new = [lot for lot in map(_lot, request.entries) if lot.record is None]
+            new = [lot for lot in map(lot_of, request.entries) if lot.record is None]
             self.meter.on_sent(request, [now - lot.offered_at for lot in new])
         with suppress(MemoryError):
             self._seal(self._unsent)
@@ -409,7 +345,7 @@ class Pump:
 
     def _seal(self, requests: Iterable[Request]) -> None:
         """Seal what is not yet, all at once: checksums share SIMD lanes."""
-        lots = [lot for request in requests for lot in map(_lot, request.entries) if lot.record is None]
+        lots = [lot for request in requests for lot in map(lot_of, request.entries) if lot.record is None]
         if lots:
             for lot, record in zip(lots, self.inbox.seal([lot.bucket for lot in lots]), strict=True):
                 lot.record = record
@@ -417,7 +353,7 @@ class Pump:
     def _call(self, scheduler: Scheduler, request: Request) -> None:
         """Make a call, on a thread of its own, and bring the pump its answer."""
         try:
-            outcomes = self.transport.put_records([_sealed(entry) for entry in request.entries])
+            outcomes = self.transport.put_records([sealed_of(entry) for entry in request.entries])
             self.tell(lambda now: self._on_reply(scheduler, request, outcomes, now))
         except BaseException as error:  # noqa: BLE001 - whatever a client raises is an outcome of its records
             failure = call_error(error)
@@ -472,12 +408,11 @@ class Pump:
             options["limits"] = described.limits
         if isinstance(shards, CallError):
             logger.warning("ListShards is not allowed: user records are sent one by one, and in no order")
-            shards, self._max_records, options["ordering"] = ShardMap.uniform(1), 1, "none"
+            shards, self._rerouting.max_records, options["ordering"] = ShardMap.uniform(1), 1, "none"
         self._scheduler = Scheduler(shards, **options)
         auto = described is not None and described.auto_distribution
         self._scheduler.on_described(now, False)
-        table = self._scheduler.shard_map._table  # noqa: SLF001
-        self._rerouting = _Rerouting([], [], table, self._max_records, handed_back=True)
+        self._rerouting.begin(shards)
         if auto:
             self._on_distribution(self._scheduler, auto, now)
 
@@ -509,186 +444,12 @@ class Pump:
             )
         scheduler.on_described(now, auto)
 
-    def _reroute(self, scheduler: Scheduler, now: float) -> bool:
-        """Route user records, and behind them all that wait here, to the shards as they are now, if these are others.
-
-        Returns whether they are. Where memory runs out, it is gone on with before anything else is routed.
-        """
-        step = self._rerouting
-        if step is None:
-            taken = scheduler.take_reroute()
-            if taken is None:
-                return False
-            entries, shard_map = taken
-            max_records = 1 if scheduler.auto_distribution else self._max_records
-            buckets = [_lot(entry).bucket for entry in entries]
-            step = self._rerouting = _Rerouting(entries, buckets, shard_map._table, max_records)  # noqa: SLF001
-        if step.waiting is None:
-            step.waiting = self.inbox.take(EVERYTHING)
-        if not step.handed_back:
-            if not step.routed:
-                self._route_anew(step, step.buckets)
-                step.routed = True
-            if step.fresh is None:
-                step.fresh = self.inbox.take(EVERYTHING)
-            self._hand_back(scheduler, step.entries, step.fresh, now)
-            step.handed_back = True
-        self._route_anew(step, step.waiting)
-        self._rerouting = None
-        return True
-
-    def _route_anew(self, step: _Rerouting, buckets: list[Bucket]) -> None:
-        if self.inbox.is_rerouting:
-            self.inbox.go_on_rerouting()
-        else:
-            self.inbox.reroute(buckets, step.table, step.max_records)
-
-    def _hand_back(self, scheduler: Scheduler, entries: Sequence[Entry], buckets: Sequence[Bucket], now: float) -> None:
-        """Give the scheduler what its entries have become, unless they have got their outcome meanwhile."""
-        if scheduler.take_reroute() is None:
-            return
-        longest = max((entry.attempts for entry in entries), key=len, default=[])
-        fresh = []
-        for bucket in buckets:
-            entry = self._entry(scheduler, bucket, now, now)
-            entry.maybe_stored = any(before.maybe_stored for before in entries)
-            entry.attempts = list(longest)
-            entry.expires_at = min(before.expires_at for before in entries)
-            fresh.append(entry)
-        for entry in entries:
-            self._outstanding.pop(_lot(entry).bucket.first_token, None)
-        for entry in fresh:
-            self._outstanding[_lot(entry).bucket.first_token] = entry.expires_at - self._ttl
-        scheduler.on_rerouted(fresh, now)
-
-    # --- outcomes ---
-
-    def _settle(self, scheduler: Scheduler) -> None:
-        self._unsettled += scheduler.settlements()
-        settlements = self._unsettled
-        if not settlements:
-            return
-        size = 0
-        settled: list[Settled] = []
-        told: list[SettledRecord] = []
-        given_up: list[_GivenUp] = []
-        user_sizes: list[int] = []
-        for settlement in settlements:
-            bucket = _lot(settlement.entry).bucket
-            buffered = bucket.buffered_size
-            size += buffered
-            user_sizes.append(buffered - AROUND_ONE * len(bucket))
-            outcome = None
-            if self.register is not None:
-                outcome = Settled(settlement, bucket.tokens())
-                settled.append(outcome)
-            if self._on_settled is not None:
-                told.append(SettledRecord(settlement, len(bucket), bucket))
-            if settlement.status is not Status.STORED:
-                letters = [] if self._dead_letters is None else self._letters(settlement, bucket)
-                given_up.append(_GivenUp(settlement, bucket, letters, outcome))
-        self._unsettled = []
-        for settlement, user_size in zip(settlements, user_sizes, strict=True):
-            self._note_settled(settlement, user_size)
-        if given_up:
-            self._give_up(scheduler, given_up)
-        if self.register is not None:
-            self.register.settle(settled)
-        self.inbox.settled(size)
-        self.room.notify()
-        if told:
-            self._tell_settled(told)
-
-    def _tell_settled(self, told: list[SettledRecord]) -> None:
-        assert self._on_settled is not None
-        try:
-            self._on_settled(told)
-        except BaseException:  # SystemExit too, which would end this thread alone
-            logger.exception("on_settled failed")
-
-    def _note_settled(self, settlement: Settlement, user_size: int) -> None:
-        entry, lot = settlement.entry, _lot(settlement.entry)
-        self._outstanding.pop(lot.bucket.first_token, None)
-        self.meter.on_settled(settlement, 0 if lot.record is None else lot.record.size, user_size)
-        if settlement.status is Status.STORED:
-            entry.contents = SETTLED
-        else:
-            logger.warning(
-                "%d user records for %s are %s: %s %s",
-                entry.user_record_count,
-                entry.shard_id,
-                settlement.status.value,
-                settlement.error_code,
-                settlement.message,
-            )
-
-    def _letters(self, settlement: Settlement, bucket: Bucket) -> list[DeadLetter]:
-        entry, given_up_at = settlement.entry, time()
-        put_at = given_up_at - (settlement.at - (entry.expires_at - self._ttl))
-        return [
-            DeadLetter(
-                stream=self.stream,
-                partition_key=key,
-                data=data,
-                explicit_hash_key=explicit,
-                error_code=settlement.error_code or "",
-                message=settlement.message,
-                maybe_stored=settlement.status is Status.UNKNOWN,
-                put_at=put_at,
-                given_up_at=given_up_at,
-                attempts=len(entry.attempts),
-            )
-            for key, data, explicit in bucket.user_records()
-        ]
-
-    def _give_up(self, scheduler: Scheduler, given_up: list[_GivenUp]) -> None:
-        """Keep dead letters; of what holds others back, only once it is left behind."""
-        self._held += given_up
-        if not self._stops or scheduler.failed is not None:
-            self._leave_behind()
-        self.held_shards = tuple(scheduler.held_shards) if self._stops else ()
-
-    def _leave_behind(self) -> None:
-        held, self._held = self._held, []
-        for each in held:
-            each.settlement.entry.contents = SETTLED
-        if letters := [letter for each in held for letter in each.letters]:
-            self._put_letters(letters)
+    # --- commands ---
 
     def _release(self, now: float, *, again: bool) -> None:
-        """Go on where records that were given up held others back: with them, or without."""
-        scheduler = self._scheduler
-        if scheduler is None:
-            return
-        self._settle(scheduler)  # what was given up just now is held too
-        if again:
-            self._take_back(scheduler.resume(now, now + self._ttl))
-        else:
-            scheduler.skip(now, now + self._ttl)
-            self._leave_behind()
-        self.held_shards = tuple(scheduler.held_shards)
-
-    def _take_back(self, entries: list[Entry]) -> None:
-        """What has these entries has no outcome after all."""
-        held = {each.settlement.entry: each for each in self._held}
-        self._held = []
-        for each in map(held.pop, entries):
-            self.inbox.settled(-each.bucket.buffered_size)
-            self.meter.on_resumed(each.settlement)
-            self._outstanding[each.bucket.first_token] = each.settlement.entry.expires_at - self._ttl
-            self._settled_before = min(self._settled_before, each.bucket.first_token)
-            if each.outcome is not None and self.register is not None:
-                self.register.take_back(each.outcome)
-        self._held += held.values()
-
-    def _put_letters(self, letters: list[DeadLetter]) -> None:
-        assert self._dead_letters is not None
-        try:
-            self._dead_letters.put(letters)
-        except BaseException:
-            logger.exception("%d dead letters could not be kept", len(letters))
-
-    # --- commands ---
+        if self._scheduler is not None:
+            self._settling.release(self._scheduler, now, again=again)
+            self._settled_before = self._outstanding.first(self._settled_before)
 
     def _flush(self, before: int) -> None:
         self._flush_before = max(self._flush_before, before)
@@ -705,25 +466,16 @@ class Pump:
         if scheduler is None:
             self._scheduler = scheduler = Scheduler(ShardMap.uniform(1), **self._new_scheduler)
         self._flush(self.inbox.next_token)  # which was closed
-        self._reroute(scheduler, now)
+        self._rerouting.go_on(scheduler, now)
         self._collect(scheduler, now)
         scheduler.give_up_all(now, "ProducerClosed", "the producer was closed before it was stored")
-        self._settle(scheduler)
-        self._leave_behind()
+        self._settling.settle(scheduler)
+        if self._settling.unfinished:
+            raise MemoryError
+        self._settling.leave_behind()
         self._ended = True
 
 
 def _put_at(bucket: Bucket, marks: Sequence[tuple[int, float]], now: float) -> float:
     """Return when a bucket's first user record was put, to a fraction of the linger."""
     return next((at for end, at in marks if end > bucket.first_token), now)
-
-
-def _lot(entry: Entry) -> Lot:
-    assert isinstance(entry.contents, Lot)
-    return entry.contents
-
-
-def _sealed(entry: Entry) -> KinesisRecord:
-    record = _lot(entry).record
-    assert record is not None
-    return record

@@ -69,6 +69,8 @@ class Plan:
         self.denied = chance() < 0.03
         self.given_up = chance() < 0.05
         self.watched = chance() < 0.25
+        if chance() < 0.2:
+            self.faults["no memory"] = 0.5
 
     def __str__(self) -> str:
         keys = {key: f"{hash_key:032x}" for key, hash_key in self.keys}

@@ -24,6 +24,9 @@ SETTLED_LATE_SECONDS = 2 * TIMEOUT_SECONDS + 2.0
 
 WAKES_PER_SECOND = 50.0
 
+NO_MEMORY_SECONDS = 0.1
+"""How long a pump waits that has none for what it is about to do."""
+
 
 class Simulation:
     """One seed: ``run`` raises ``FindingError`` where a promise is not kept.
@@ -57,6 +60,7 @@ class Simulation:
         self._wake_at = -1.0
         self._wakes = 0
         self._idle_steps = 0
+        self._no_memory_until = -inf  # until then nothing is done, but events come
         self._faulty = True
         # what the producer has
         self._staged: list[Put] = []
@@ -140,12 +144,16 @@ class Simulation:
     # --- the pump around the scheduler ---
 
     def _pump(self) -> None:
+        if self.now < self._no_memory_until:
+            return
         moved = self._step()
         for _ in range(1000):
             if not self._step():
                 break
         else:
             raise FindingError("spins: always something to do, and no time passes")
+        if self.now < self._no_memory_until:
+            return
         self._check_step()
         wake_at = self.scheduler.next_time(self.now)
         if wake_at is not None and wake_at < self.now:
@@ -167,6 +175,11 @@ class Simulation:
             moved = True
         self._collect()
         taken = self.scheduler.take_reroute()
+        if taken is not None and self._fault("no memory"):
+            self._note("no memory to route anew")
+            self._no_memory_until = self.now + NO_MEMORY_SECONDS
+            self._at(self._no_memory_until, self._go_on)
+            return False
         if taken is not None:
             self._reroute(*taken)
         wishes = self.scheduler.wishes(self.now)
@@ -236,7 +249,13 @@ class Simulation:
         self._note("put", *(f"{record.key}#{record.number}" for record in self._staged[-record_count:]))
         self._at(self.now + self.plan.linger, self._flush)
 
+    def _go_on(self) -> None:
+        self._note("memory again")
+
     def _flush(self) -> None:
+        if self.now < self._no_memory_until:  # what was put before the shards changed goes first
+            self._at(self._no_memory_until, self._flush)
+            return
         staged, self._staged = self._staged, []
         for entry in self._aggregate([(record, None) for record in staged], self.scheduler.shard_map):
             self._open[entry] = None

@@ -1,4 +1,4 @@
-"""What the documents on producing show runs as it stands there, against a local Kinesis with a stream ``telemetry``."""
+"""Links lead somewhere; what the documents on producing show runs, against a local Kinesis that has ``telemetry``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from documents import REPOSITORY, TOP, sections
+from documents import REPOSITORY, TOP, broken_links, sections
 
 from shardpack import Producer
 from shardpack.testing import LocalKinesis, history
 
 DOCUMENT = REPOSITORY / "docs" / "producing.md"
 RUNNER = Path(__file__).with_name("documents.py")
+DOCUMENTS = [path for folder in (".", "docs", "examples") for path in sorted(REPOSITORY.joinpath(folder).glob("*.md"))]
 SECTIONS = [
     *(("docs/producing.md", heading) for heading in sections("docs/producing.md")),
     ("docs/how-it-works.md", "The parts on their own"),
@@ -68,6 +69,11 @@ def test_every_option_has_its_line():
     rows = re.findall(r"^\| (`.*?) \|", DOCUMENT.read_text(), re.MULTILINE)
     names = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert names >= {*inspect.signature(Producer).parameters} - {"stream_name", "stream_arn"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    assert broken_links(document) == []
 
 
 def _count(kinesis):
