@@ -57,7 +57,7 @@ def test_a_bucket_has_its_user_records_and_their_numbers():
     found = {}
     for bucket in inbox.take(EVERYTHING):
         assert bucket.first_token == bucket.tokens()[0]
-        inbox.settled(bucket.buffered_size)
+        inbox.settled(bucket.user_size + inbox.around * len(bucket))
         found |= dict(zip(bucket.tokens(), bucket.user_records(), strict=True))
     assert [found[i] for i in range(500)] == put
     assert inbox.buffered == 0
@@ -224,7 +224,7 @@ def test_keyless_records_fill_one_bucket_after_the_other():
     assert [bucket.shard_index for bucket in keyless] == [(1, 3, 0)[i % 3] for i in range(len(keyless))]
     assert [data for bucket in keyless for _, data, _ in bucket.user_records()] == datas[:99]
     assert min(bucket.request_size for bucket in keyless[:-1]) > 2000 - 130  # full, to the last one that fits
-    assert sum(bucket.buffered_size for bucket in buckets) == inbox.buffered
+    assert sum(bucket.user_size + inbox.around * len(bucket) for bucket in buckets) == inbox.buffered
     for bucket, record in zip(buckets, inbox.seal(buckets), strict=True):
         shard = shard_map[bucket.shard_index]
         found = deaggregate(record.data, hash_range=(shard.starting_hash_key, shard.ending_hash_key))

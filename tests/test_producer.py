@@ -103,7 +103,7 @@ def test_bad_input_is_refused_and_nothing_is_taken():
 def test_at_the_bound_put_waits_or_raises():
     transport = Shards()
     transport.gate.clear()
-    with Producer(transport=transport, linger_ms=1, max_buffered_bytes=10_000) as producer:
+    with Producer(transport=transport, linger_ms=1, max_buffered_bytes=14_000) as producer:
         for _ in range(61):
             producer.put("a", b"x" * 100, timeout=0)
         with pytest.raises(BufferFullError):
@@ -351,7 +351,7 @@ def test_receipts_put_before_and_after_many_that_found_no_room():
         seen.set()
         gate.wait(10)
 
-    with Producer(transport=Shards(fail=fail), linger_ms=1, max_buffered_bytes=4000 * (1 + 10 + 64)) as producer:
+    with Producer(transport=Shards(fail=fail), linger_ms=1, max_buffered_bytes=4000 * (1 + 10 + 128)) as producer:
         receipts = [producer.put("a", b"0123456789")]
         assert seen.wait(10)
         receipts += [producer.put("a", b"0123456789") for _ in range(3999)]

@@ -93,7 +93,7 @@ def test_at_the_bound_a_put_awaits_its_turn():
             waiting = [asyncio.create_task(producer.put("k", b"%d" % i)) for i in range(100)]
             _, pending = await asyncio.wait(waiting, timeout=0.05)
             assert len(pending) == 100
-            assert producer._inbox.buffered == 1 + 1000 + 64
+            assert producer._inbox.buffered == 1 + 1000 + 128
             transport.gate.set()
             await asyncio.gather(*waiting)
 

@@ -125,11 +125,11 @@ def test_closing_keeps_it_before_what_it_held_back(held):
 def test_what_is_held_counts_as_buffered_again_when_it_is_resumed(held):
     producer, _transport, _poison, _receipts, _letters, _told = held
     inbox = producer._inbox
-    assert inbox.buffered == 1 + 1 + 64  # what waits; not what was given up
+    assert inbox.buffered == 1 + 1 + 128  # what waits; not what was given up
     producer.resume()
     with pytest.raises(FlushTimeoutError):
         producer.flush(0.1)
-    assert inbox.buffered == 1 + 1 + 64
+    assert inbox.buffered == 1 + 1 + 128
 
 
 def test_many_shards_and_user_records_are_resumed_in_order():

@@ -128,7 +128,7 @@ def test_what_is_held_up_is_pending_and_has_an_age():
             threading.Event().wait(0.001)
         before, after = producer.stats(), producer.stats()
         assert before.user_records_pending == 1
-        assert before.buffered_bytes == len("device-7") + 5 + 64
+        assert before.buffered_bytes == len("device-7") + 5 + 128
         assert 0 < before.oldest_record_age_s < after.oldest_record_age_s
         transport.gate.set()
         receipt.result(10)

@@ -11,7 +11,7 @@ from .intake cimport Intake
 from .keys cimport demand_one_for_one, is_plain_key, sequence_of
 from .outputs cimport Outputs
 from .receipt cimport BLOCK, Block, new_receipt
-from .router cimport AROUND_ONE, Bucket, Router, lies_in, seal_buckets
+from .router cimport Bucket, Router, lies_in, seal_buckets
 from .shard_table cimport ShardTable
 
 from time import monotonic
@@ -20,6 +20,11 @@ from time import monotonic
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
     bint PyUnicode_CheckExact(object)
+
+
+cdef enum:
+    AROUND_ONE = 64
+    RECEIPT = 64
 
 
 @cython.final
@@ -32,7 +37,7 @@ cdef class Inbox:
     sealed and ``max_records``. ``None`` for a partition key is a user record without one (`place`).
 
     ``buffered`` counts the bytes of what was put and not yet said to be ``settled``, each user record with 64 bytes
-    more. From ``max_buffered`` on nothing is taken, so it is passed by one call at most; nor once it was closed.
+    more, or 128 where there are receipts. From ``max_buffered`` on nothing is taken, so it is passed by one call at most; nor once it was closed.
     ``wake`` is called, with no lock held, by the put that finds the pump ``asleep``.
     """
 
@@ -48,6 +53,7 @@ cdef class Inbox:
     cdef readonly Py_ssize_t max_record_bytes
     cdef Py_ssize_t max_bytes
     cdef readonly Py_ssize_t max_buffered
+    cdef readonly Py_ssize_t around  # bytes that a user record is counted with beside its key and data
     cdef readonly Py_ssize_t buffered
     cdef public object wake
     cdef public bint asleep
@@ -66,6 +72,7 @@ cdef class Inbox:
         self.max_record_bytes, self.max_bytes = max_record_bytes, max_bytes
         self.front, self.back = Intake(max_record_bytes, True), Intake(max_record_bytes, True)
         self.outputs = Outputs()
+        self.around = AROUND_ONE if register is None else AROUND_ONE + RECEIPT
         self.rerouting = []
         self.heavy_hitters = HeavyHitters(monotonic())
         self.router = self.router_of(table, max_records)
@@ -140,7 +147,7 @@ cdef class Inbox:
         front.add(key, data, explicit)
         self.buffered += (
             <Py_ssize_t>front.data_sizes[front.count - 1] + front.keys.sizes[front.count - 1] + (key is None)
-            + AROUND_ONE)
+            + self.around)
         if block is None:
             return True
         return new_receipt(block, self.register, front.first_token + <uint64_t>front.count - 1)
@@ -164,7 +171,7 @@ cdef class Inbox:
         cdef Intake front
         cdef uint64_t first
         cdef Py_ssize_t size = (
-            <Py_ssize_t>(checked.size + checked.keys.size) + checked.keyless + AROUND_ONE * checked.count)
+            <Py_ssize_t>(checked.size + checked.keys.size) + checked.keyless + self.around * checked.count)
         cdef list blocks = None
         cdef Py_ssize_t count = checked.count
         cdef object taken

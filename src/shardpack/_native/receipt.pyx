@@ -6,6 +6,33 @@ from libc.stdint cimport uint64_t
 from bisect import bisect_left
 
 
+cdef class Index:
+    """Where in a block to find the outcome of each user record, as far as it was looked at: 24 KiB."""
+
+    def __cinit__(self):
+        self.settled = []
+
+    cdef int look_at(self, list settled, uint64_t first) except -1:
+        """Note what was settled since, of the user records from the first one of the block on."""
+        cdef const uint64_t[::1] tokens
+        cdef Py_ssize_t start, i, seen
+        while self.seen < len(settled):
+            seen = self.seen
+            each = settled[seen]
+            numbers = each.tokens
+            start, tokens = bisect_left(numbers, first), numbers
+            if self.seen != seen:  # by another thread, meanwhile
+                continue
+            self.settled.append(each)
+            for i in range(start, tokens.shape[0]):
+                if tokens[i] - first >= BLOCK:
+                    break
+                self.places[tokens[i] - first] = <uint32_t>i
+                self.which[tokens[i] - first] = <uint16_t>len(self.settled)
+            self.seen += 1
+        return 0
+
+
 @cython.final
 cdef class Block:
     """The outcomes of 4,096 user records in a row, as far as they are there.
@@ -18,12 +45,19 @@ cdef class Block:
 
     def find(self, uint64_t token):
         """Return a user record's settlement and its place in the Kinesis record; ``None`` while there is none."""
-        for settled in self.settled:
-            tokens = settled.tokens
-            place = bisect_left(tokens, token)
-            if place < len(tokens) and tokens[place] == token:
-                return settled.settlement, place
-        return None
+        cdef Index index = self.index
+        cdef uint64_t offset = token % BLOCK
+        if index is None:
+            index = self.index = Index()
+        index.look_at(self.settled, token - offset)
+        if index.which[offset] == 0:
+            return None
+        return index.settled[index.which[offset] - 1].settlement, index.places[offset]
+
+    def take_back(self, settled):
+        """A Kinesis record has no outcome after all."""
+        self.settled.remove(settled)
+        self.index = None
 
 
 @cython.final

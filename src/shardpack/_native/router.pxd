@@ -37,9 +37,6 @@ cdef extern from "router.h" nogil:
         sp_stage stage
 
 
-cpdef enum:
-    AROUND_ONE = 64  # bytes that a user record is counted with beside its key and data
-
 
 cdef class Router:
     cdef ShardTable table

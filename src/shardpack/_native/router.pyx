@@ -330,11 +330,11 @@ cdef class Bucket:
         return size
 
     @property
-    def buffered_size(self):
-        """What its user records were counted with in the inbox, in bytes."""
+    def user_size(self):
+        """Bytes of the data and partition keys of its user records."""
         cdef size_t i, size = 0
         for i in range(self.c.record_count):
-            size += sp_bucket_partition_key(&self.c, i).size + self.c.records[i].size + AROUND_ONE
+            size += sp_bucket_partition_key(&self.c, i).size + self.c.records[i].size
         return size
 
     def tokens(self):

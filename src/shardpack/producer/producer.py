@@ -21,7 +21,7 @@ class Producer(BaseProducer):
     ``linger_ms`` (100): how long a user record may wait for others of its shard. Less for latency, more for larger
     aggregated records. ``max_aggregate_bytes`` (256 KiB), ``max_aggregate_records``: bounds of an aggregated record;
     with 1 nothing is aggregated. ``max_buffered_bytes`` (64 MiB): at this bound, of keys, data and 64 bytes for each
-    record, ``put`` waits for room; one call may pass it. ``record_ttl_ms`` (30,000): after that a record is given up.
+    record (128 with receipts), ``put`` waits for room; one call may pass it. ``record_ttl_ms`` (30,000): after that a record is given up.
     More rides out longer outages. ``max_requests_in_flight`` (4): more for many shards that are far away.
     ``shard_bytes_per_second``, ``shard_records_per_second`` (of Kinesis records; no bound): the most that each shard is
     sent, where other producers are to have their part. ``ordering="none"`` lets several Kinesis records of a shard be

@@ -6,10 +6,13 @@ is noted in the few blocks that its user records lie in, and a receipt looks for
 
 from __future__ import annotations
 
+import asyncio
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import overload
 
 from .._native.receipt import BLOCK, Block, Receipt, receipt_of
@@ -41,12 +44,17 @@ class Settled:
     """Where it was noted, by number, unless it is stored."""
 
 
+Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Event]
+
+
 class Register:
     """Where outcomes are noted, and waited for. ``blocks`` are the inbox's; a receipt holds its own itself."""
 
     def __init__(self) -> None:
         self.blocks: dict[int, Block] = {}
         self._settled = Signal()
+        self._awaited: dict[int, list[Waiter]] = {}  # by the numbers of user records
+        self._awaiting = Lock()  # held while that changes
         self._ended: str | None = None
 
     def settle(self, settled: Sequence[Settled]) -> None:
@@ -61,23 +69,26 @@ class Register:
                 if each.settlement.status is not Status.STORED:
                     each.blocks[number] = block
         self._settled.notify()
+        if self._awaited:
+            self._wake({token for each in settled for token in each.tokens})
 
     def take_back(self, settled: Settled) -> None:
         """Note that a Kinesis record that was not stored has no outcome after all: it is sent again."""
         for number, count in _numbers(settled.tokens):
             block = self.blocks[number] = settled.blocks[number]
-            block.settled.remove(settled)
+            block.take_back(settled)
             block.count -= count
 
     def forget(self) -> None:
         """In a process that was forked off: the outcomes are told in the other one."""
-        self._settled = Signal()
+        self._settled, self._awaiting, self._awaited = Signal(), Lock(), {}
         self._ended = "it was put before the fork, and is the parent process's to deliver"
 
     def end(self, why: str) -> None:
         """Nothing is settled any more; whoever waits still is told why."""
         self._ended = why
         self._settled.notify()
+        self._wake(set(self._awaited))
 
     def wait(self, block: Block, token: int, timeout: float | None) -> Outcome:
         """Wait for an outcome, on a thread."""
@@ -87,8 +98,39 @@ class Register:
         return outcome_of(*found)
 
     async def wait_in_loop(self, block: Block, token: int) -> Outcome:
-        """Wait for an outcome, in an event loop."""
-        return outcome_of(*await self._settled.wait_in_loop(lambda: self._find(block, token)))
+        """Wait for an outcome, in an event loop. However many wait, each is woken once."""
+        while True:
+            found = self._find(block, token)
+            if found is not None:
+                return outcome_of(*found)
+            waiter = asyncio.get_running_loop(), asyncio.Event()
+            with self._awaiting:
+                self._awaited.setdefault(token, []).append(waiter)
+            try:
+                if self._find(block, token) is None:  # nor was it settled meanwhile
+                    await waiter[1].wait()
+            finally:
+                self._forget_waiter(token, waiter)
+
+    def _forget_waiter(self, token: int, waiter: Waiter) -> None:
+        with self._awaiting:
+            waiters = self._awaited.get(token, [])
+            if waiter in waiters:
+                waiters.remove(waiter)
+            if not waiters:
+                self._awaited.pop(token, None)
+
+    def _wake(self, tokens: set[int]) -> None:
+        """Wake those who await one of these user records, all of a loop at once."""
+        with self._awaiting:
+            awaited = self._awaited.keys() & tokens
+            waiters = [waiter for token in awaited for waiter in self._awaited.pop(token)]
+        events: dict[asyncio.AbstractEventLoop, list[asyncio.Event]] = {}
+        for loop, event in waiters:
+            events.setdefault(loop, []).append(event)
+        for loop, its in events.items():
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(_set_all, its)
 
     def _find(self, block: Block, token: int) -> tuple[Settlement, int] | None:
         found = block.find(token)
@@ -119,6 +161,11 @@ class Receipts(Sequence[Receipt]):
             raise IndexError("receipt index out of range")
         token = self._first + index % self._count
         return receipt_of(self._blocks[token // BLOCK - self._first // BLOCK], self._register, token)
+
+
+def _set_all(events: list[asyncio.Event]) -> None:
+    for event in events:
+        event.set()
 
 
 def _numbers(tokens: array[int]) -> list[tuple[int, int]]:

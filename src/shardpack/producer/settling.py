@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import time
 
 from .._native.inbox import Inbox
-from .._native.router import AROUND_ONE, Bucket
+from .._native.router import Bucket
 from .dead_letters import DeadLetter, DeadLetterSink
 from .entries import Entry, Settlement, Status
 from .lots import SETTLED, lot_of
@@ -124,15 +124,15 @@ class Settling:
                 logger.exception("out of memory; some outcomes wait")
                 self._unsettled = settlements[number:]
                 break
-            buffered = bucket.buffered_size
-            size += buffered
+            user_size = bucket.user_size
+            size += user_size + self._inbox.around * len(bucket)
             if outcome is not None:
                 settled.append(outcome)
             if self._on_settled is not None:
                 told.append(SettledRecord(settlement, len(bucket), bucket))
             if settlement.status is not Status.STORED:
                 given_up.append(_GivenUp(settlement, bucket, letters, outcome))
-            self._note_settled(settlement, buffered - AROUND_ONE * len(bucket))
+            self._note_settled(settlement, user_size)
         if given_up:
             self._give_up(scheduler, given_up)
         if self._register is not None:
@@ -217,7 +217,7 @@ class Settling:
         held = {each.settlement.entry: each for each in self._held}
         self._held = []
         for each in map(held.pop, entries):
-            self._inbox.settled(-each.bucket.buffered_size)
+            self._inbox.settled(-each.bucket.user_size - self._inbox.around * len(each.bucket))
             self._meter.on_resumed(each.settlement)
             self._outstanding.add(each.settlement.entry)
             if each.outcome is not None and self._register is not None:

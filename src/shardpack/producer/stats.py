@@ -93,7 +93,7 @@ class Stats:
     errors: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Error codes, and how many Kinesis records got each as an answer. A failed call answers all of its own."""
     buffered_bytes: int = 0
-    """Keys, data and 64 bytes for each user record that is pending."""
+    """Keys, data and 64 bytes (128 with receipts) for each user record that is pending."""
     max_buffered_bytes: int = 0
     oldest_record_age_s: float = 0.0
     """Since the oldest pending user record was put, but for what its batch has staged; 0 without any."""

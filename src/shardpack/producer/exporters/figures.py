@@ -72,7 +72,7 @@ FIGURES = (
         "error_code",
         lambda stats: stats.errors.items(),
     ),
-    _one("buffered_bytes", Kind.LEVEL, "By", "Keys, data and 64 bytes for each user record that is pending"),
+    _one("buffered_bytes", Kind.LEVEL, "By", "Keys, data and 64 bytes, or 128, for each pending user record"),
     _one("max_buffered_bytes", Kind.LEVEL, "By", "The bound of that"),
     _one("oldest_record_age_s", Kind.GAUGE, "s", "Since the oldest pending user record was put"),
     _one("limited_s", Kind.COUNTER, "s", "How long shards have waited for an allowance or after a failure"),
