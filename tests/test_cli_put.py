@@ -313,7 +313,7 @@ def test_killed_it_goes_on_from_the_unbroken_prefix(  # noqa: PLR0917 (fixtures)
     file, state = tmp_path / "events", tmp_path / "state"
     file.write_bytes(gzip.compress(content) if form == "gzip" else content)
     source = "-" if form == "stdin" else file
-    kills = 0
+    kills, line, before_it = 0, 0, Counter()
     for _ in range(100):
         faulty.fail("PutRecords", *[THROTTLED, "", "", ""] * 3)
         before = faulty.requests["PutRecords"]
@@ -339,9 +339,13 @@ def test_killed_it_goes_on_from_the_unbroken_prefix(  # noqa: PLR0917 (fixtures)
         kills += 1
         kept = json.loads(state.read_bytes())
         assert content[: kept["offset"]].count(b"\n") == kept["line"]
-        assert set(lines[: kept["line"]]) <= {data for _, data in stored()}
+        found = Counter(data for _, data in stored())
+        assert all(found[data] == before_it[data] for data in lines[:line])  # nothing of it was stored again
+        line, before_it = kept["line"], found
+        assert set(lines[:line]) <= set(found)
     assert kills
     found = Counter(data for _, data in stored())
+    assert all(found[data] == before_it[data] for data in lines[:line])
     assert set(found) == set(lines)
     assert json.loads(state.read_bytes())["line"] == len(lines)
 
