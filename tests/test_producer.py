@@ -265,6 +265,25 @@ def test_outcomes_in_bulk_and_a_callback_that_fails():
     assert sorted(told) == [(True, "a", b"1"), (True, "a", b"2"), (True, "b", b"3")]
 
 
+@pytest.mark.parametrize("keyless", [False, True])
+def test_settled_records_have_the_numbers_of_what_was_put(keyless):
+    told = {}
+
+    def on_settled(records):
+        for record in records:
+            data = [data for _, data, _ in record.user_records()]
+            told.update(zip(record.numbers(), data, strict=True))
+
+    transport = Shards(3)
+    with Producer(transport=transport, linger_ms=1, receipts=False, on_settled=on_settled) as producer:
+        for first in range(0, 5000, 500):
+            keys = [None if keyless else f"device-{i % 50}" for i in range(first, first + 499)]
+            producer.put_many(keys, [b"%d" % i for i in range(first, first + 499)])
+            producer.put("one", b"%d" % (first + 499))
+            transport.reshard(2 + first // 500 % 3)
+    assert told == {i: b"%d" % i for i in range(5000)}
+
+
 def test_a_stream_that_is_resharded_meanwhile():
     transport = Shards(3)
     with Producer(transport=transport, linger_ms=1, max_aggregate_records=50) as producer:

@@ -153,16 +153,16 @@ def test_a_pipe_gives_what_is_there_before_its_end(tmp_path, suffix):
 def test_byte_order_marks_are_no_part_of_a_line():
     lines = Lines(1000)
     assert lines.feed(b'\xef\xbb\xbf{"id":1}\r\n{"id":2}\n\xef\xbb\xbf\n\xef\xbb\xbf{"id":3}\n\xef\xbb') == [
-        (1, b'{"id":1}'),
-        (2, b'{"id":2}'),
-        (4, b'{"id":3}'),
+        (1, 13, b'{"id":1}'),
+        (2, 22, b'{"id":2}'),
+        (4, 38, b'{"id":3}'),
     ]
     assert lines.feed(b'\xbf{"id":4}') == []
-    assert lines.finish() == [(5, b'{"id":4}')]
+    assert lines.finish() == [(5, 49, b'{"id":4}')]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_utf_16_is_named(encoding):
     lines = Lines(1000).feed('\ufeff{"id":"a"}\n'.encode(encoding))
     with pytest.raises(BadLineError, match="line 1: not JSON: this is UTF-16, where UTF-8 is needed"):
-        KeyFields("id").of(*lines[0])
+        KeyFields("id").of(1, lines[0][2])

@@ -11,7 +11,7 @@ import typer
 from .bench import bench
 from .demo import demo
 from .inspect import inspect
-from .outcome import EXIT_CODES, exit_on_error
+from .outcome import EXIT_CODES, Messages, exit_on_error
 from .put import put
 from .redrive import redrive
 from .tail import tail
@@ -55,6 +55,6 @@ for command in (demo, put, tail, inspect, redrive, bench):
 
 def run() -> None:
     """Run the command that the arguments name, and end the process."""
-    logging.basicConfig(format="shardpack: %(message)s")  # warnings, to stderr
+    logging.basicConfig(format="shardpack: %(message)s", handlers=[Messages()])
     with exit_on_error():  # of help and usage; each command does so itself
         app()

@@ -126,7 +126,8 @@ class Unpacker:
         self._expected = next((form for form in FORMATS if form.suffix == suffix), None)
         self._format: Format | None = None
         self._stream: Decompressor | None = None
-        self._plain = False
+        self.plain = False
+        """Whether what is fed is known not to be compressed."""
         self._held = b""
         self.empty = True
         """Whether ``read`` has nothing without more input."""
@@ -139,9 +140,9 @@ class Unpacker:
         """Return the next bytes, about ``max_length`` at most when they were compressed; nothing until more is fed."""
         unpacked = b""
         while not unpacked:
-            if self._stream is None and not self._plain:
+            if self._stream is None and not self.plain:
                 self._begin(at_end=False)
-            if self._plain:
+            if self.plain:
                 unpacked, self._held = self._held, b""
             if self._stream is None:
                 break
@@ -155,7 +156,7 @@ class Unpacker:
         """Return what was held to see how it goes on. Raises when the last compressed stream is not at its end."""
         if self._stream is not None:
             raise CompressionError(f"the {self._what} data are cut off")
-        if not self._plain:
+        if not self.plain:
             self._begin(at_end=True)
         rest, self._held = self._held, b""
         return rest
@@ -180,7 +181,7 @@ class Unpacker:
             raise CompressionError(f"what follows the {self._what} data is not compressed")
         if self._expected is not None:
             raise CompressionError(f"not {self._expected.name} data, though its name ends in {self._expected.suffix}")
-        self._plain = True
+        self.plain = True
 
     def _decompress(self, stream: Decompressor, max_length: int) -> bytes:
         data, self._held = self._held, b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -43,6 +44,13 @@ class Stdout(Console):
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
+
+
+class Messages(logging.Handler):
+    """Prints what is logged to stderr, above what is shown there and changes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(Text(self.format(record)), soft_wrap=True)
 
 
 class BadInputError(ShardpackError, ValueError):
@@ -96,12 +104,8 @@ def finish_on_interrupt() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         interrupted.set()
 
-    for number, handler in before.items():
-        if handler in {
-            signal.default_int_handler,
-            signal.SIG_DFL,
-        }:  # else it is not meant for us, in the background say
-            signal.signal(number, note)
+    for number in before:
+        signal.signal(number, note)
     try:
         yield interrupted.is_set
     finally:

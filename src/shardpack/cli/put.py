@@ -2,32 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from ..producer.delivery import Delivery
-from ..producer.send import DeliveryReport
+from ..errors import DeliveryError, FlushTimeoutError
+from ..limits import Limits
+from ..producer.entries import Settlement
+from ..producer.faults import call_error
+from ..producer.producer import Producer
+from ..producer.stats import Stats
+from ..transport.boto3 import Boto3Transport
+from ..transport.transient import is_transient
 from .client import EndpointUrl, Profile, Region, make_client
-from .ndjson import KeyFields
-from .outcome import INTERRUPTED, BadInputError, exit_on_error, fail, finish_on_interrupt, stderr, tell
-from .put_lines import put_lines
+from .ndjson import BadLineError, KeyFields
+from .outcome import INTERRUPTED, BadInputError, exit_on_error, fail, finish_on_interrupt, tell
+from .prefix import Position, Prefix
+from .put_lines import LONGEST_WAIT_SECONDS, LinePutter
+from .put_progress import Tally, live_table, report
+from .resume import StateFile
+from .skipped_lines import SkippedLines
 from .source import Source
+
+REQUESTS_IN_FLIGHT = 8
+
+YEAR_MS = 365 * 24 * 3600 * 1000
+"""The events' time to live: it is not their age that ends a put, but that nothing is stored any more."""
+
+SECONDS_AFTER_FAILURE = 5.0
+"""Once an event was given up, the others have so long from one that is stored to the next."""
 
 
 def put(  # noqa: PLR0917 (typer calls it)
-    stream: Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.")],
-    file: Annotated[
+    stream: Annotated[
         str,
-        typer.Argument(
-            metavar="FILE", help="One JSON object a line; gzip, bzip2, xz and zstd are unpacked; - is stdin."
-        ),
+        typer.Argument(metavar="STREAM", help="Name of the stream; left out with --stream-arn.", show_default=False),
     ],
-    key: Annotated[str, typer.Option("--key", metavar="FIELD", help="Field that holds the partition key.")],
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FILE",
+            help="One JSON object a line; gzip, bzip2, xz and zstd are unpacked; - is stdin.",
+            show_default=False,
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            metavar="FIELD",
+            help="Field that holds the partition key; a.b is in the object a. Without it, lines go as they are, in no "
+            "order, to whatever shard has room.",
+        ),
+    ] = None,
     default_key: Annotated[
         str | None,
         typer.Option("--default-key", metavar="TEXT", help="Partition key of events whose field is null or missing."),
@@ -36,10 +69,31 @@ def put(  # noqa: PLR0917 (typer calls it)
         str | None,
         typer.Option("--explicit-hash-key", metavar="FIELD", help="Field that holds an explicit hash key, if any."),
     ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume",
+            metavar="STATE",
+            help="Keep in this file how much is stored without a gap, and go on from there, after kill -9 too.",
+        ),
+    ] = None,
+    skip_bad: Annotated[
+        str | None,
+        typer.Option("--skip-bad", metavar="FILE", help="Append bad lines to this file, with the reason, and go on."),
+    ] = None,
     linger_ms: Annotated[
-        int,
-        typer.Option("--linger-ms", min=0, metavar="MS", help="Longest wait of an event from a pipe for others."),
+        int, typer.Option("--linger-ms", min=0, metavar="MS", help="Longest wait of an event for others of its shard.")
     ] = 100,
+    give_up_after: Annotated[
+        float,
+        typer.Option("--give-up-after", min=0, metavar="S", help="End when nothing was stored for so many seconds."),
+    ] = 60,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but what went wrong.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as one JSON object.")] = False,
+    stream_arn: Annotated[
+        str | None,
+        typer.Option("--stream-arn", metavar="ARN", help="The stream, of another account too.", rich_help_panel="AWS"),
+    ] = None,
     region: Region = None,
     endpoint_url: EndpointUrl = None,
     profile: Profile = None,
@@ -48,75 +102,211 @@ def put(  # noqa: PLR0917 (typer calls it)
 
     The bytes of a line are the data of a user record. Each key keeps its order,
     through throttling and resharding. A bad line stops the command; what precedes
-    it is stored. Ctrl-C ends the reading; what was read is stored.
+    it is stored. Ctrl-C and SIGTERM end the reading; what was read is stored. A
+    second one stops at once.
 
     \b
       shardpack put flights flights.ndjson.gz --key tailnum --default-key unknown
-      tail -f app.log | shardpack put logs - --key host --linger-ms 500
+      shardpack put flights big.ndjson.zst --key meta.id --resume big.state
+      tail -f app.log | shardpack put logs - --key host --skip-bad bad.ndjson
       shardpack put flights a.ndjson --key id --endpoint-url http://127.0.0.1:5070
     """
-    with exit_on_error():
-        fields = KeyFields(key, default_key, explicit_hash_key)
+    with exit_on_error(), ExitStack() as opened:
+        if stream_arn is not None:
+            if file is not None:
+                raise BadInputError("give STREAM or --stream-arn, not both")
+            file = stream
+        elif file is None:
+            raise BadInputError("FILE is missing; - is stdin")
+        if key is None and (default_key is not None or explicit_hash_key is not None):
+            raise BadInputError("--default-key and --explicit-hash-key need --key")
         source = Source(file)
+        opened.callback(source.close)
+        client = make_client(region, endpoint_url, profile, calls_once=REQUESTS_IN_FLIGHT + 2)
+        transport = Boto3Transport(client, stream if stream_arn is None else None, stream_arn=stream_arn)
+        limits = _limits(transport)
+        state = None if resume is None else StateFile(resume, stream_arn or stream)
+        skipped = None if skip_bad is None else SkippedLines(skip_bad)
+        if skipped is not None:
+            opened.callback(skipped.close)
+        with finish_on_interrupt() as interrupted:
+            begin = Position() if state is None else state.go_to_position(source, interrupted)
+            if begin is None:
+                fail("interrupted: nothing was sent", INTERRUPTED)
+            done = _Put(
+                transport,
+                source,
+                KeyFields(key, default_key, explicit_hash_key),
+                begin,
+                limits=limits,
+                linger_ms=linger_ms,
+                give_up_after_s=give_up_after,
+                state=state,
+                skipped=skipped,
+                stopping=interrupted,
+            )
+            done.run(quiet=quiet)
+            done.end(quiet=quiet, as_json=as_json)
+
+
+def _limits(transport: Boto3Transport) -> Limits:
+    """Ask for the stream's limits: what no later call would do better with ends the command before it has begun."""
+    for wait in (0.1, 0.4, 1.6, None):
         try:
-            _put(make_client(region, endpoint_url, profile), stream, source, fields, linger_ms / 1000)
-        finally:
-            source.close()
+            return transport.describe().limits
+        except Exception as error:
+            if call_error(error).error_code in {"AccessDeniedException", "AccessDenied"}:
+                break  # a producer does without
+            if wait is None or not is_transient(error):
+                raise
+            time.sleep(wait)
+    return Limits()
 
 
-def _put(client: Any, stream: str, source: Source, fields: KeyFields, linger_s: float) -> None:
-    with _progress(source) as (on_read, on_stored), finish_on_interrupt() as interrupted:
-        delivery = Delivery(client, stream, lambda record: on_stored(record.user_record_count))
-        bad_input = None
+def _reason(failure: Settlement) -> str:
+    return f"{failure.error_code}: {failure.message}"
+
+
+class _Put:
+    """One run of the command: reads, puts, waits for the outcomes, keeps the state, and says what came of it."""
+
+    def __init__(
+        self,
+        transport: Boto3Transport,
+        source: Source,
+        fields: KeyFields,
+        begin: Position,
+        *,
+        limits: Limits,
+        linger_ms: int,
+        give_up_after_s: float,
+        state: StateFile | None,
+        skipped: SkippedLines | None,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._source, self._begin, self._state, self._skipped = source, begin, state, skipped
+        self._give_up_after, self._interrupted = give_up_after_s, stopping
+        self._prefix = Prefix(begin)
+        self._tally = Tally(self._prefix)
+        self._producer = Producer(
+            transport=transport,
+            linger_ms=linger_ms,
+            record_ttl_ms=YEAR_MS,
+            max_requests_in_flight=REQUESTS_IN_FLIGHT,
+            after_failure="stop",  # whoever resumes behind a failure finds nothing of its key stored already
+            receipts=False,
+            on_settled=self._tally.settled,
+            close_timeout_s=0,  # whatever was put has been waited for, or nobody wants to wait
+        )
+        self._putter = LinePutter(
+            self._producer,
+            fields,
+            self._prefix,
+            max_record_bytes=limits.max_record_bytes,
+            on_bad_line=self._on_bad_line,
+            on_turn=self._on_turn,
+            stopping=lambda: self._interrupted() or self._tally.failure is not None,
+        )
+        self._error: BaseException | None = None
+        self._stats = Stats()
+        self._began = time.monotonic()
+
+    def run(self, *, quiet: bool) -> None:
+        """Put everything, or up to what ends it; what was put is waited for."""
+        logging.getLogger("shardpack.producer.settling").setLevel(logging.ERROR)  # what is given up is told at the end
         try:
-            put_lines(source, fields, delivery, linger_s=linger_s, on_read=on_read, stopping=interrupted)
-        except BadInputError as error:
-            bad_input = error
-        except BaseException:
-            _show_report(delivery.report)
-            raise
-    _show_report(delivery.report)
-    if bad_input is not None:
-        raise BadInputError(f"{bad_input} ({delivery.report.user_records:,} events before it are stored)")
-    if interrupted():
-        fail("interrupted: what was read is stored, the rest was not read", INTERRUPTED)
+            with live_table(self._source, self._producer, quiet=quiet):
+                try:
+                    self._putter.put_lines(self._source, self._begin)
+                except BadInputError as error:
+                    self._error = error
+                self._drain()
+        except BaseException as error:  # noqa: BLE001 - after what was done is told
+            self._error = error
+        self._producer.close()
+        self._stats = self._producer.stats(shards=False)
+        if self._state is not None:
+            self._save(self._state, at_once=True)
 
+    def end(self, *, quiet: bool, as_json: bool) -> None:
+        """Say what was done, and end the command if that is not all."""
+        error = self._error
+        tally, line = self._tally, self._prefix.position.line
+        lost = tally.not_stored + tally.maybe_stored
+        if error is None and tally.failure is not None:
+            error = DeliveryError(_reason(tally.failure))
+        if as_json:
+            self._print_json(error)
+        elif not quiet and (tally.stored or error is None):
+            tell(report(tally, self._stats, 0 if self._skipped is None else self._skipped.count))
+        so_far = f"{tally.stored:,} events before it are stored"
+        if lost:
+            maybe = f", {tally.maybe_stored:,} may be" if tally.maybe_stored else ""
+            so_far = (
+                f"{tally.stored:,} events are stored, unbroken to line {line:,}; {tally.not_stored:,} are not{maybe}"
+            )
+        if isinstance(error, BadInputError):
+            raise BadInputError(f"{error} ({so_far})")
+        if isinstance(error, DeliveryError):
+            raise DeliveryError(f"{error} ({so_far})")
+        if isinstance(error, KeyboardInterrupt):
+            fail(f"interrupted twice: {so_far}", INTERRUPTED)
+        if error is not None:
+            raise error
+        if self._interrupted():
+            fail(f"interrupted: what was read is stored, up to line {line:,}; the rest was not read", INTERRUPTED)
 
-@contextmanager
-def _progress(source: Source) -> Iterator[tuple[Callable[[], None], Callable[[int], None]]]:
-    """Show on a terminal how far the input is read and what is stored."""
-    with Progress(
-        TextColumn("Sending"),
-        BarColumn(bar_width=None),
-        TaskProgressColumn() if source.size is not None else TimeElapsedColumn(),
-        TextColumn("{task.fields[stored]:,} events stored"),
-        console=stderr,
-        transient=True,
-        expand=True,
-        disable=not stderr.is_terminal,
-    ) as progress:
-        task = progress.add_task("", total=source.size, stored=0)
-        stored = 0
+    def _drain(self) -> None:
+        while True:
+            try:
+                self._producer.flush(LONGEST_WAIT_SECONDS)
+            except FlushTimeoutError:
+                self._on_turn()
+                continue
+            return
 
-        def on_stored(events: int) -> None:
-            nonlocal stored
-            stored += events
-            progress.update(task, stored=stored)
+    def _on_turn(self) -> None:
+        if self._state is not None:
+            self._save(self._state)
+        now, tally = time.monotonic(), self._tally
+        stats = self._producer.stats(shards=False)
+        if not stats.user_records_pending:
+            tally.changed_at = now
+        patience = self._give_up_after if tally.failure is None else min(SECONDS_AFTER_FAILURE, self._give_up_after)
+        if now - tally.changed_at <= patience:
+            return
+        if tally.failure is not None:
+            raise DeliveryError(_reason(tally.failure))
+        last = max(stats.errors, key=lambda code: stats.errors[code], default="no answer")
+        raise DeliveryError(f"nothing was stored for {patience:g} s: {last}")
 
-        yield lambda: progress.update(task, completed=source.position), on_stored
+    def _save(self, state: StateFile, *, at_once: bool = False) -> None:
+        if self._skipped is not None:
+            self._skipped.sync()
+        state.save(self._prefix.position, self._source.head, at_once=at_once)
 
+    def _on_bad_line(self, error: BadLineError) -> None:
+        if self._skipped is None:
+            raise error
+        self._skipped.add(error)
 
-def _show_report(report: DeliveryReport) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(style="dim")
-    table.add_column(justify="right")
-    for what, figure in (
-        ("events stored", report.user_records),
-        ("Kinesis records", report.kinesis_records),
-        ("requests", report.requests),
-        ("bytes (data and keys)", report.size),
-        ("PUT payload units", report.payload_units),
-        ("resent entries", report.resent_entries),
-    ):
-        table.add_row(what, f"{figure:,}")
-    tell(table)
+    def _print_json(self, error: BaseException | None) -> None:
+        tally, stats, position = self._tally, self._stats, self._prefix.position
+        found: dict[str, Any] = {
+            "stored": tally.stored,
+            "not_stored": tally.not_stored,
+            "maybe_stored": tally.maybe_stored,
+            "unbroken_to_line": position.line,
+            "unbroken_to_byte": position.offset,
+            "skipped_lines": 0 if self._skipped is None else self._skipped.count,
+            "kinesis_records": stats.kinesis_records_stored,
+            "requests": stats.requests,
+            "bytes": stats.bytes_stored,
+            "payload_units": tally.payload_units,
+            "resent_entries": stats.retries,
+            "seconds": round(time.monotonic() - self._began, 3),
+            "interrupted": self._interrupted(),
+            "error": None if error is None else str(error) or type(error).__name__,
+        }
+        sys.stdout.buffer.write(json.dumps(found).encode() + b"\n")
+        sys.stdout.buffer.flush()

@@ -1,72 +1,111 @@
-"""Lines of JSON into a stream, as put and demo send them."""
+"""Lines of JSON into a producer."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from ..errors import InvalidRecordError
-from ..producer.delivery import Delivery
-from .ndjson import BadLineError, KeyFields, Lines, keys_of
-from .outcome import BadInputError
+from ..errors import BufferFullError, InvalidRecordError
+from ..producer.producer import Producer
+from .ndjson import BadLineError, Events, KeyFields, Line, Lines, longer_than
+from .prefix import Position, Prefix
 from .source import Source
 
 LONGEST_WAIT_SECONDS = 0.1
-"""How long a wait for input may keep us from noticing that we are to stop."""
+"""How long a wait for input, or for room, may keep us from what else is to be done."""
+
+MOST_KEY_BYTES = 4 * 256
+"""Of a partition key."""
 
 
-def put_lines(
-    source: Source,
-    fields: KeyFields,
-    delivery: Delivery,
-    *,
-    linger_s: float = LONGEST_WAIT_SECONDS,
-    max_lines: int | None = None,
-    on_read: Callable[[], None] = lambda: None,
-    stopping: Callable[[], bool] = lambda: False,
-) -> None:
-    """Deliver every line of ``source``; from a pipe, none waits longer than ``linger_s`` for others to share with.
+class LinePutter:
+    """Puts the lines of a source into a producer, and says of what it puts where it was read.
 
-    Memory stays bounded. Raises ``BadInputError`` (``BadLineError`` for a line) once all that precedes the bad input
-    is stored. ``stopping`` ends the reading early; what was read is stored.
+    ``on_bad_line`` may raise, which ends the reading: all that precedes the line is put then. ``on_turn`` is called ten
+    times a second at least, whatever is waited for. ``stopping`` ends the reading early.
     """
-    lines = Lines(delivery.limits.max_record_bytes)
-    oldest: float | None = None  # when the first event came that is not sent yet
-    left = max_lines
-    try:
-        while not stopping() and left != 0:
-            wait = LONGEST_WAIT_SECONDS if oldest is None else oldest + linger_s - time.monotonic()
-            chunk = source.read(min(max(wait, 0.0), LONGEST_WAIT_SECONDS))
-            if chunk is not None:
-                numbered = (lines.feed(chunk) if chunk else lines.finish())[:left]
-                _add_lines(delivery, numbered, fields)
-                lines.check()
-                on_read()
-                left = None if left is None else left - len(numbered)
-                oldest = time.monotonic() if oldest is None else oldest
-            if chunk == b"":
-                break
-            if source.live and oldest is not None and time.monotonic() - oldest >= linger_s:
-                delivery.flush()
-                oldest = None
-    except BadInputError:
-        delivery.flush()
-        raise
-    delivery.flush()
 
+    def __init__(
+        self,
+        producer: Producer,
+        fields: KeyFields,
+        prefix: Prefix,
+        *,
+        max_record_bytes: int,
+        on_bad_line: Callable[[BadLineError], None],
+        on_turn: Callable[[], None],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._producer, self._fields, self._prefix = producer, fields, prefix
+        self._max_record_bytes = max_record_bytes
+        self._on_bad_line, self._on_turn, self._stopping = on_bad_line, on_turn, stopping
 
-def _add_lines(delivery: Delivery, lines: list[tuple[int, bytes]], fields: KeyFields) -> None:
-    """Deliver the events of numbered lines. Raises ``BadLineError`` for one that cannot be; those before it are."""
-    numbers, keys, datas, explicit_hash_keys, bad = keys_of(lines, fields)
-    given = explicit_hash_keys if fields.explicit_hash_key is not None else None
-    try:
-        delivery.add_many(keys, datas, given)
-    except InvalidRecordError:  # nothing of them was taken: find the line
-        for number, key, data, explicit_hash_key in zip(numbers, keys, datas, explicit_hash_keys, strict=True):
+    def put_lines(self, source: Source, begin: Position) -> None:
+        """Put every line from there on. Raises ``BadInputError`` for input that is damaged."""
+        lines = Lines(self._max_record_bytes, begin.line + 1, begin.offset)
+        chunk: bytes | None = None
+        while chunk != b"" and not self._stopping():
+            self._on_turn()
+            chunk = source.read(LONGEST_WAIT_SECONDS)
+            if chunk is None:
+                continue
+            if not self._put(iter(lines.feed(chunk) if chunk else lines.finish())):
+                return
             try:
-                delivery.add_many([key], [data], [explicit_hash_key])
-            except InvalidRecordError as error:
-                bad = BadLineError(number, str(error))
-                break
-    if bad is not None:
-        raise bad
+                lines.check()
+            except BadLineError as error:
+                self._on_bad_line(error)
+            self._prefix.read(Position(lines.number - 1, lines.offset))
+
+    def _put(self, lines: Iterator[Line]) -> bool:
+        """Put lines. Returns whether all were, before it was to end."""
+        more = True
+        while more:
+            events, bad = Events(), None
+            try:
+                events.take(lines, self._fields)
+                more = False
+            except BadLineError as error:
+                bad = error
+            if not self._put_events(events):
+                return False
+            if bad is not None:
+                self._on_bad_line(bad)
+        return True
+
+    def _put_events(self, events: Events) -> bool:
+        if not events.datas:
+            return True
+        try:
+            if max(map(len, events.datas)) + MOST_KEY_BYTES <= self._max_record_bytes:
+                return self._put_slice(events, 0, len(events.datas))
+        except InvalidRecordError:  # nothing of them was taken: find the line
+            pass
+        for i, (number, data) in enumerate(zip(events.numbers, events.datas, strict=True)):
+            reason = None
+            if len(data) + len((events.keys[i] or "-").encode(errors="replace")) > self._max_record_bytes:
+                reason = longer_than(self._max_record_bytes)
+            else:
+                try:
+                    if not self._put_slice(events, i, i + 1):
+                        return False
+                except InvalidRecordError as error:
+                    reason = str(error).removeprefix("record 0: ")
+            if reason is not None:
+                self._on_bad_line(BadLineError(number, reason, data))
+        return True
+
+    def _put_slice(self, events: Events, first: int, end: int) -> bool:
+        """Put some, all or none, once there is room. Returns whether they were, before it was to end."""
+        explicit = events.explicit_hash_keys[first:end] if self._fields.explicit_hash_key is not None else None
+        while True:
+            try:
+                self._producer.put_many(
+                    events.keys[first:end], events.datas[first:end], explicit, timeout=LONGEST_WAIT_SECONDS
+                )
+            except BufferFullError:
+                if self._stopping():
+                    return False
+                self._on_turn()
+                continue
+            self._prefix.put(events.numbers[first:end], events.ends[first:end])
+            return True

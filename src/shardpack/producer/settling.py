@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import time
@@ -17,7 +18,7 @@ from .scheduler import Scheduler
 from .signals import Signal
 from .stats import Meter
 
-logger = logging.getLogger("shardpack.producer")
+logger = logging.getLogger("shardpack.producer.settling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ class SettledRecord:
     def maybe_stored(self) -> bool:
         """Given up, but an answer was lost: the service may have it."""
         return self.settlement.status is Status.UNKNOWN
+
+    def numbers(self) -> array[int]:
+        """Return the number of each among all that were put, counted from 0, in order; made when asked for."""
+        return self._bucket.tokens()
 
     def user_records(self) -> list[tuple[str, bytes, int | None]]:
         """Return partition key, data and explicit hash key of each, in order; made when asked for."""
