@@ -103,7 +103,7 @@ def test_bad_input_is_refused_and_nothing_is_taken():
 def test_at_the_bound_put_waits_or_raises():
     transport = Shards()
     transport.gate.clear()
-    with Producer(transport=transport, linger_ms=1, max_buffered_bytes=14_000) as producer:
+    with Producer(transport=transport, linger_ms=1, max_buffered_bytes=13_900) as producer:
         for _ in range(61):
             producer.put("a", b"x" * 100, timeout=0)
         with pytest.raises(BufferFullError):
