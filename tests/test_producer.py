@@ -10,12 +10,13 @@ import threading
 import time
 import uuid
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 from shards_in_lists import Shards, in_order
 
-from shardpack import SQLiteDeadLetters, deaggregate
+from shardpack import AsyncProducer, Limits, SQLiteDeadLetters, deaggregate
 from shardpack.errors import (
     BufferFullError,
     DeliveryError,
@@ -23,6 +24,7 @@ from shardpack.errors import (
     InvalidPartitionKeyError,
     ProducerClosedError,
     RecordExpiredError,
+    RecordTooLargeError,
 )
 from shardpack.producer.producer import Producer
 from shardpack.testing import history
@@ -546,3 +548,39 @@ def test_what_waited_long_for_the_shards_is_sent_in_order():
     in_order(transport, count)
     assert sum(map(len, transport.stored.values())) < count
     assert {receipt.result(0).shard_id for receipt in put} <= {shard.shard_id for shard in transport.shard_map}
+
+
+def test_a_stream_whose_limit_is_raised_takes_larger_records():
+    transport = Shards()
+    described = transport.describe()
+    limits = Limits(max_record_bytes=3 << 20, max_request_bytes=10 << 20)
+    transport.describe = lambda: replace(described, limits=limits)
+    large = bytes(2 << 20)
+    with Producer(transport=transport, linger_ms=1) as producer:
+        producer.put("a", large)  # before anything is known of the stream
+        producer.put_many(["a", "b"], [large, b"x"])
+        with pytest.raises(RecordTooLargeError, match="3,145,729 bytes"):
+            producer.put("a", bytes(3 << 20))
+    assert sorted(len(record.data) for record in transport.user_records()) == [1, 2 << 20, 2 << 20]
+
+    async def put_it():
+        async with AsyncProducer(transport=transport, linger_ms=1) as producer:
+            await producer.put("a", large)
+        async with AsyncProducer(transport=transport, linger_ms=1) as producer:
+            await producer.put_many(["a"], [large])
+            with pytest.raises(RecordTooLargeError, match="3,145,729 bytes"):
+                await producer.put("a", bytes(3 << 20))
+
+    asyncio.run(put_it())
+    assert len(transport.user_records()) == 5
+
+
+def test_a_record_too_large_is_refused_where_the_limits_are_not_to_be_had():
+    transport = Shards()
+
+    def denied():
+        raise client_error("AccessDeniedException")
+
+    transport.describe = denied
+    with Producer(transport=transport, linger_ms=1) as producer, pytest.raises(RecordTooLargeError):
+        producer.put("a", bytes(2 << 20))

@@ -15,6 +15,8 @@ from .deaggregate cimport (
 from .made_inside cimport made_inside
 from .slices cimport text_of_slice
 
+from operator import attrgetter
+
 from ..errors import MalformedRecordError
 
 
@@ -107,31 +109,36 @@ cdef class Columns:
 
     @property
     def sequence_numbers(self):
-        return [received.origin.sequence_number for received in self._received]
+        return list(map(attrgetter("origin.sequence_number"), self._received))
 
     @property
     def approximate_arrival_timestamps(self):
-        return [received.origin.approximate_arrival_timestamp for received in self._received]
+        return list(map(attrgetter("origin.approximate_arrival_timestamp"), self._received))
 
     @property
     def shard_ids(self):
-        return [received.origin.shard_id for received in self._received]
+        return list(map(attrgetter("origin.shard_id"), self._received))
 
     @property
     def sources(self):
-        return [received.source for received in self._received]
+        return list(map(attrgetter("source"), self._received))
 
     @property
     def aggregated(self):
-        cdef ReceivedRecord received
-        return [
-            self._contents[<Py_ssize_t>p].kind == SP_AGGREGATED or received.deaggregated
-            for p, received in enumerate(self._received)
-        ]
+        cdef list aggregated = [None] * len(self._received)
+        cdef Py_ssize_t p
+        for p in range(len(self._received)):
+            deaggregated = (<ReceivedRecord>self._received[p]).deaggregated
+            aggregated[p] = self._contents[p].kind == SP_AGGREGATED or deaggregated
+        return aggregated
 
     @property
     def errors(self):
-        return [error_in(&self._contents[<Py_ssize_t>p]) for p in range(len(self._received))]
+        cdef list errors = [None] * len(self._received)
+        cdef Py_ssize_t p
+        for p in range(len(self._received)):
+            errors[p] = error_in(&self._contents[p])
+        return errors
 
 
 made_inside(Columns)

@@ -9,8 +9,7 @@ from .shard_table import ShardTable
 
 @final
 class Inbox:
-    @property
-    def max_record_bytes(self) -> int: ...
+    max_record_bytes: int
     @property
     def max_buffered(self) -> int: ...
     @property

@@ -50,7 +50,7 @@ cdef class Inbox:
     cdef Py_ssize_t rerouted
     cdef Outputs outputs
     cdef readonly HeavyHitters heavy_hitters  # of what was gathered
-    cdef readonly Py_ssize_t max_record_bytes
+    cdef size_t limit  # of a user record with its partition key
     cdef Py_ssize_t max_bytes
     cdef readonly Py_ssize_t max_buffered
     cdef readonly Py_ssize_t around  # bytes that a user record is counted with beside its key and data
@@ -69,7 +69,7 @@ cdef class Inbox:
     ):
         self.max_buffered = PY_SSIZE_T_MAX if max_buffered is None else max_buffered
         self.wake, self.register, self.blocks, self.block_number = wake, register, {}, -1
-        self.max_record_bytes, self.max_bytes = max_record_bytes, max_bytes
+        self.limit, self.max_bytes = <size_t>max_record_bytes, max_bytes
         self.front, self.back = Intake(max_record_bytes, True), Intake(max_record_bytes, True)
         self.outputs = Outputs()
         self.around = AROUND_ONE if register is None else AROUND_ONE + RECEIPT
@@ -81,6 +81,15 @@ cdef class Inbox:
         cdef Router router = Router(table, self.max_bytes, UINT32_MAX if max_records is None else max_records)
         router.heavy_hitters = self.heavy_hitters
         return router
+
+    @property
+    def max_record_bytes(self):
+        """What a user record may have with its partition key. It can be changed at any time."""
+        return <Py_ssize_t>self.limit
+
+    @max_record_bytes.setter
+    def max_record_bytes(self, Py_ssize_t most):
+        self.limit = self.front.max_record_bytes = self.back.max_record_bytes = <size_t>most
 
     @property
     def next_token(self):
@@ -95,7 +104,7 @@ cdef class Inbox:
         cdef Intake checked
         taken = self.put_plain(partition_key, data, explicit_hash_key)
         if taken is False:
-            checked = Intake(self.max_record_bytes, True)
+            checked = Intake(self.limit, True)
             checked.add(partition_key, data, explicit_hash_key)
             taken = self.append(checked)
             if taken is not None:
@@ -114,7 +123,7 @@ cdef class Inbox:
         cdef object keys = sequence_of(partition_keys, "partition keys", "str or bytes")
         cdef object values = sequence_of(datas, "datas", "bytes")
         cdef object explicit = None
-        cdef Intake checked = Intake(self.max_record_bytes, True)
+        cdef Intake checked = Intake(self.limit, True)
         demand_one_for_one(keys, values, "partition keys and datas")
         if explicit_hash_keys is not None:
             explicit = sequence_of(explicit_hash_keys, "explicit hash keys", "int, str or None")

@@ -51,7 +51,7 @@ def _set_kernel(str name):
 
 def _md5_many(messages):
     """Return the MD5 of every message, with the kernel in use: what the tests and benchmarks of the kernels call."""
-    cdef tuple held = tuple([bytes(message) for message in messages])
+    cdef tuple held = tuple(map(bytes, messages))
     cdef Py_ssize_t n = len(held), i
     cdef bytes digests = PyBytes_FromStringAndSize(NULL, 16 * n)
     cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(digests)
@@ -63,7 +63,10 @@ def _md5_many(messages):
     with nogil:
         md5_many(slices, <size_t>n, out)
     free(slices)
-    return [digests[16 * i:16 * i + 16] for i in range(n)]
+    cdef list each = [None] * n
+    for i in range(n):
+        each[i] = digests[16 * i:16 * i + 16]
+    return each
 
 
 @cython.final

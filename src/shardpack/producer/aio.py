@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .._native.receipt import Receipt
-from ..errors import FlushTimeoutError
+from ..errors import FlushTimeoutError, RecordTooLargeError
 from .base import BaseProducer
 from .receipts import Receipts
 
@@ -30,8 +30,11 @@ class AsyncProducer(BaseProducer):
         Raises as ``Producer.put``; then, or when it was cancelled, the record was not taken.
         """
         receipt: Any = None
-        if self._pump is not None and not self._closed and (self._turn is None or not self._turn.locked()):
-            receipt = self._inbox.put(partition_key, data, explicit_hash_key)
+        try:
+            if self._pump is not None and not self._closed and (self._turn is None or not self._turn.locked()):
+                receipt = self._inbox.put(partition_key, data, explicit_hash_key)
+        except RecordTooLargeError:
+            await self._wait_for_limits()
         if receipt is None:
             receipt = await self._when_room(lambda: self._inbox.put(partition_key, data, explicit_hash_key))
         return None if receipt is True else receipt
@@ -45,7 +48,11 @@ class AsyncProducer(BaseProducer):
         """Take n user records, all or none; returns their receipts. Waits and raises as ``put``."""
         keys, values = list(partition_keys), list(datas)
         explicit = None if explicit_hash_keys is None else list(explicit_hash_keys)
-        taken = await self._when_room(lambda: self._inbox.put_many(keys, values, explicit))
+        try:
+            taken = await self._when_room(lambda: self._inbox.put_many(keys, values, explicit))
+        except RecordTooLargeError:
+            await self._wait_for_limits()
+            taken = await self._when_room(lambda: self._inbox.put_many(keys, values, explicit))
         return self._receipts(taken, len(keys))
 
     async def flush(self, timeout: float | None = None) -> None:
@@ -72,6 +79,12 @@ class AsyncProducer(BaseProducer):
 
     async def __aexit__(self, *_error: object) -> None:
         await asyncio.shield(self.close())
+
+    async def _wait_for_limits(self) -> None:
+        told = await asyncio.to_thread(self._limits_told)
+        if told is None or self._pump is None:
+            raise  # noqa: PLE0704 - in the handler of the error
+        await self._pump.room.wait_in_loop(told)
 
     async def _when_room(self, put: Callable[[], Any]) -> Any:
         self._check_open()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .._native.receipt import Receipt
-from ..errors import BufferFullError, FlushTimeoutError
+from ..errors import BufferFullError, FlushTimeoutError, RecordTooLargeError
 from .base import BaseProducer
 from .receipts import Receipts
 
@@ -21,14 +21,14 @@ class Producer(BaseProducer):
     ``linger_ms`` (100): how long a user record may wait for others of its shard. Less for latency, more for larger
     aggregated records. ``max_aggregate_bytes`` (256 KiB), ``max_aggregate_records``: bounds of an aggregated record;
     with 1 nothing is aggregated. ``max_buffered_bytes`` (64 MiB): at this bound, of keys, data and 64 bytes for each
-    record (128 with receipts), ``put`` waits for room; one call may pass it. ``record_ttl_ms`` (30,000): after that a record is given up.
-    More rides out longer outages. ``max_requests_in_flight`` (4): more for many shards that are far away.
-    ``shard_bytes_per_second``, ``shard_records_per_second`` (of Kinesis records; no bound): the most that each shard is
-    sent, where other producers are to have their part. ``ordering="none"`` lets several Kinesis records of a shard be
-    in flight. ``after_failure="stop"``: a record given up holds back what follows it in its shard, until ``resume`` or
-    ``skip``. ``aggregate_on_auto``: aggregate though the stream distributes records itself; for streams that no KCL
-    reads. ``receipts=False``: ``put`` returns nothing, which is faster. ``dead_letters`` keeps what was given up.
-    ``on_settled`` is called with the Kinesis records that have their outcome, on the producer's thread.
+    record (128 with receipts), ``put`` waits for room; one call may pass it. ``record_ttl_ms`` (30,000): after that a
+    record is given up. More rides out longer outages. ``max_requests_in_flight`` (4): more for many shards that are far
+    away. ``shard_bytes_per_second``, ``shard_records_per_second`` (of Kinesis records; no bound): the most that each
+    shard is sent, where other producers are to have their part. ``ordering="none"`` lets several Kinesis records of a
+    shard be in flight. ``after_failure="stop"``: a record given up holds back what follows it in its shard, until
+    ``resume`` or ``skip``. ``aggregate_on_auto``: aggregate though the stream distributes records itself; for streams
+    that no KCL reads. ``receipts=False``: ``put`` returns nothing, which is faster. ``dead_letters`` keeps what was
+    given up. ``on_settled`` is called with the Kinesis records that have their outcome, on the producer's thread.
     ``close_timeout_s`` (30): how long closing may take.
 
     Raises ``ValueError`` or ``TypeError`` for options that are none.
@@ -51,7 +51,11 @@ class Producer(BaseProducer):
         """
         if self._closed:
             self._check_open()
-        receipt: Any = self._inbox.put(partition_key, data, explicit_hash_key)
+        try:
+            receipt: Any = self._inbox.put(partition_key, data, explicit_hash_key)
+        except RecordTooLargeError:
+            self._wait_for_limits(timeout)
+            receipt = self._inbox.put(partition_key, data, explicit_hash_key)
         if receipt is None:
             receipt = self._when_room(lambda: self._inbox.put(partition_key, data, explicit_hash_key), timeout)
         return None if receipt is True else receipt
@@ -68,7 +72,11 @@ class Producer(BaseProducer):
         self._check_open()
         keys, values = list(partition_keys), list(datas)
         explicit = None if explicit_hash_keys is None else list(explicit_hash_keys)
-        taken: Any = self._inbox.put_many(keys, values, explicit)
+        try:
+            taken: Any = self._inbox.put_many(keys, values, explicit)
+        except RecordTooLargeError:
+            self._wait_for_limits(timeout)
+            taken = self._inbox.put_many(keys, values, explicit)
         if taken is None:
             taken = self._when_room(lambda: self._inbox.put_many(keys, values, explicit), timeout)
         return self._receipts(taken, len(keys))
@@ -91,6 +99,12 @@ class Producer(BaseProducer):
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+    def _wait_for_limits(self, timeout: float | None) -> None:
+        """Return when it is known what the stream takes, or raise what it was called for: nobody tells."""
+        told = self._limits_told()
+        if told is None or not self._started().room.wait(told, timeout):
+            raise  # noqa: PLE0704 - in the handler of the error
 
     def _when_room(self, put: Callable[[], Any], timeout: float | None) -> Any:
         pump = self._started()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -77,6 +78,8 @@ class Pump:
         self.register = register
         self.room = Signal()
         """The inbox has more room, or the pump has ended."""
+        self.is_described = False
+        """Whether the inbox has the stream's own limit of a record."""
         self.settled = Signal()
         """Something that a flush waits for has its outcome, or the pump has ended."""
         self._linger, self._ttl = linger_s, record_ttl_s
@@ -165,6 +168,11 @@ class Pump:
 
         self.tell(begin)
         return lambda: True if (heard.is_set() and self._settled_before >= before) or self.ended else None
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing is sent any more."""
+        return self._scheduler.failed is not None
 
     @property
     def unsettled(self) -> int:
@@ -300,13 +308,15 @@ class Pump:
             self._marks.append((end, now))
             self._marked = end
         marks = list(self._marks)
+        ends = [end for end, _ in marks]
         self._lingered_before = max(self._lingered_before, self._flush_before)
         while self._marks and (self._marks[0][1] <= now - self._linger or self._marks[0][0] <= self._lingered_before):
             self._lingered_before = max(self._lingered_before, self._marks.popleft()[0])
         self._taken += self.inbox.take(self._lingered_before)
         while self._taken:
             bucket = self._taken[0]
-            put_at = _put_at(bucket, marks, now)
+            mark = bisect_right(ends, bucket.first_token)
+            put_at = marks[mark][1] if mark < len(marks) else now  # to a fraction of the linger
             entry = new_entry(self.inbox, bucket, scheduler.shard_map, now, put_at + self._ttl)
             self._outstanding.add(entry)
             self.meter.linger.add(now - put_at)
@@ -409,13 +419,19 @@ class Pump:
                 "AUTO record distribution is %s: aggregation is %s", *(("on", "off") if auto else ("off", "on"))
             )
         scheduler.limits = description.limits
+        self.inbox.max_record_bytes = description.limits.max_record_bytes
+        self.is_described = True
+        self.room.notify()  # for what was too large
         scheduler.on_described(now, auto)
 
     def _on_undescribed(self, scheduler: Scheduler, error: CallError, now: float) -> None:
         if error.error_code in ACCESS_DENIED:
             scheduler.on_described(now, False)
+            self.is_described = True  # as far as it will ever be
+            self.room.notify()
         elif error.fault in OF_NO_USE and not scheduler.begun:
             scheduler.fail(error, now)
+            self.room.notify()
         else:
             if scheduler.halted:
                 logger.warning("records wait for DescribeStreamSummary, which failed: %s", error.message)
@@ -448,8 +464,3 @@ class Pump:
             raise MemoryError
         self._settling.leave_behind()
         self._ended = True
-
-
-def _put_at(bucket: Bucket, marks: Sequence[tuple[int, float]], now: float) -> float:
-    """Return when a bucket's first user record was put, to a fraction of the linger."""
-    return next((at for end, at in marks if end > bucket.first_token), now)

@@ -139,6 +139,7 @@ class Settling:
                 given_up.append(_GivenUp(settlement, bucket, letters, outcome))
             self._note_settled(settlement, user_size)
         if given_up:
+            _warn([each.settlement for each in given_up])
             self._give_up(scheduler, given_up)
         if self._register is not None:
             self._register.settle(settled)
@@ -160,15 +161,6 @@ class Settling:
         self._meter.on_settled(settlement, 0 if lot.record is None else lot.record.size, user_size)
         if settlement.status is Status.STORED:
             entry.contents = SETTLED
-        else:
-            logger.warning(
-                "%d user records for %s are %s: %s %s",
-                entry.user_record_count,
-                entry.shard_id,
-                settlement.status.value,
-                settlement.error_code,
-                settlement.message,
-            )
 
     def _letters(self, settlement: Settlement, bucket: Bucket) -> list[DeadLetter]:
         if settlement.status is Status.STORED or self._dead_letters is None:
@@ -235,3 +227,14 @@ class Settling:
             self._dead_letters.put(letters)
         except BaseException:
             logger.exception("%d dead letters could not be kept", len(letters))
+
+
+def _warn(settlements: list[Settlement]) -> None:
+    """Log what was given up, a line for each reason."""
+    reasons: dict[tuple[str, str | None, str], list[Settlement]] = {}
+    for each in settlements:
+        reasons.setdefault((each.status.value, each.error_code, each.message), []).append(each)
+    for (status, error_code, message), its in reasons.items():
+        count, shards = sum(each.entry.user_record_count for each in its), {each.entry.shard_id for each in its}
+        where = shards.pop() if len(shards) == 1 else f"{len(shards):,} shards"
+        logger.warning("%s user records for %s are %s: %s %s", f"{count:,}", where, status, error_code, message)
