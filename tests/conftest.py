@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -27,6 +28,15 @@ def local_kinesis() -> Iterator[LocalKinesis]:
 def client(local_kinesis: LocalKinesis) -> Any:
     """A boto3 client of it."""
     return local_kinesis.client()
+
+
+@pytest.fixture
+def small_heap() -> Iterator[None]:
+    """The cycle collector looks only at what is made from here on: of all that other tests have loaded it need not."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

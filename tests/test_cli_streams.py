@@ -74,7 +74,6 @@ def test_closed_input(sh, arguments):
         ("inspect", "{blob}"),
         ("inspect", "{blob}", "--json"),
         ("demo", "--events", "10", "--shards", "1"),
-        ("bench", "--quick", "--seconds", "0", "--json"),
         ("--help",),
         ("tail", "--help"),
         ("--version",),

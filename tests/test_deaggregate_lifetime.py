@@ -11,7 +11,7 @@ import wire
 
 from shardpack import MalformedRecordError, deaggregate, deaggregate_columns, iter_deaggregate
 
-pytestmark = pytest.mark.native
+pytestmark = [pytest.mark.native, pytest.mark.usefixtures("small_heap")]
 
 TWO = wire.aggregate([("a", b"1", None), ("b", b"2", None)])
 BAD_INDEX = wire.frame(wire.content(1, b"a") + wire.record(1, b"d"))

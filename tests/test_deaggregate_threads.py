@@ -23,7 +23,7 @@ from shardpack._native.compat import GrowingMessage, Template, append_user_recor
 from shardpack._native.deaggregate import ReceivedRecord, deaggregate_received
 from shardpack.consume.shapes import Origin
 
-pytestmark = pytest.mark.native
+pytestmark = [pytest.mark.native, pytest.mark.usefixtures("small_heap")]
 
 TWO = wire.aggregate([("a", b"1", None), ("b", b"2", 7)])
 MANY = wire.aggregate([(f"key-{i}", b"%d" % i, i) for i in range(1_000)])

@@ -83,7 +83,7 @@ def test_what_a_callback_may_call():
     receipts[0].result(10)
     producer._pump._thread.join(10)
     assert all(receipt.done() for receipt in receipts)
-    assert len(transport.user_records()) == len(receipts) > 100
+    assert len(transport.user_records()) == len(receipts) > 50
 
 
 # --- closing ---
@@ -137,6 +137,7 @@ def test_closing_wakes_those_who_wait_for_room():
     assert producer.stats().user_records_stored == len(transport.user_records()) >= 1
 
 
+@pytest.mark.usefixtures("small_heap")
 def test_a_producer_that_is_nobodys_any_more_delivers_and_ends():
     transport = Shards()
     producer = Producer(transport=transport, linger_ms=60_000)

@@ -7,6 +7,9 @@ from ..producer.receipts import Outcome, Settled
 BLOCK: int
 
 @final
+class Index: ...
+
+@final
 class Block:
     @property
     def settled(self) -> list[Settled]: ...

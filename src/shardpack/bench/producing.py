@@ -175,11 +175,7 @@ class MuteTransport:
 
 def put_until_full(corpus: Corpus, put: Callable[[Any, Corpus], object], **options: Any) -> Callable[[], Delivered]:
     """Put a corpus, which is as much as is buffered; what comes after is not measured."""
-    import logging  # noqa: PLC0415
-
     from ..producer.producer import Producer  # noqa: PLC0415 (older versions lack it)
-
-    logging.getLogger("shardpack.producer").setLevel(logging.ERROR)  # that nothing is stored is no news
 
     def run() -> Delivered:
         transport = MuteTransport()

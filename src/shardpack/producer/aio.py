@@ -82,8 +82,7 @@ class AsyncProducer(BaseProducer):
 
     async def _wait_for_limits(self) -> None:
         told = await asyncio.to_thread(self._limits_told)
-        if told is None or self._pump is None:
-            raise  # noqa: PLE0704 - in the handler of the error
+        assert self._pump is not None
         await self._pump.room.wait_in_loop(told)
 
     async def _when_room(self, put: Callable[[], Any]) -> Any:

@@ -187,11 +187,9 @@ class BaseProducer:
 
         return ask
 
-    def _limits_told(self) -> Callable[[], bool | None] | None:
-        """Return what is true once the stream's own limits are known, or will not be; ``None`` if they are already."""
+    def _limits_told(self) -> Callable[[], bool | None]:
+        """Return what is true once the stream's own limits are known, or will not be."""
         pump = self._started()
-        if pump.is_described or pump.ended:
-            return None
         return lambda: pump.is_described or pump.failed or pump.ended or None
 
     def _refuse(self) -> None:

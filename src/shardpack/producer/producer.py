@@ -101,9 +101,8 @@ class Producer(BaseProducer):
         self.close()
 
     def _wait_for_limits(self, timeout: float | None) -> None:
-        """Return when it is known what the stream takes, or raise what it was called for: nobody tells."""
-        told = self._limits_told()
-        if told is None or not self._started().room.wait(told, timeout):
+        """Return when it is known what the stream takes, or raise what it was called for."""
+        if not self._started().room.wait(self._limits_told(), timeout):
             raise  # noqa: PLE0704 - in the handler of the error
 
     def _when_room(self, put: Callable[[], Any], timeout: float | None) -> Any:
