@@ -37,7 +37,8 @@ cdef class Inbox:
     sealed and ``max_records``. ``None`` for a partition key is a user record without one (`place`).
 
     ``buffered`` counts the bytes of what was put and not yet said to be ``settled``, each user record with 64 bytes
-    more, or 128 where there are receipts. From ``max_buffered`` on nothing is taken, so it is passed by one call at most; nor once it was closed.
+    more, or 128 where there are receipts. From ``max_buffered`` on nothing is taken, so it is passed by one call at
+    most; nor once it was closed.
     ``wake`` is called, with no lock held, by the put that finds the pump ``asleep``.
     """
 

@@ -37,7 +37,6 @@ cdef extern from "router.h" nogil:
         sp_stage stage
 
 
-
 cdef class Router:
     cdef ShardTable table
     cdef Outputs outputs
