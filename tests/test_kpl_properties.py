@@ -91,7 +91,7 @@ def test_unknown_keys_are_refused(key, nearest):
     ("key", "value", "why"),
     [
         ("FailIfThrottled", "true", "a shorter RecordTtl gives up sooner"),
-        ("MaxUserRecordSize", "2097152", "a record may have 1,048,576 bytes"),
+        ("MaxUserRecordSize", "52428", "what the stream takes is taken"),
         ("UserRecordTimeoutInMillis", "5000", r"result\(timeout=…\)"),
         ("GlueSchemaRegistryPropertiesFilePath", "/etc/glue", "encode it before"),
         ("CaCertPath", "/etc/ssl/certs", "CaCertFile"),

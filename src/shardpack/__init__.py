@@ -42,11 +42,12 @@ if TYPE_CHECKING:
     from .producer.aio import AsyncProducer
     from .producer.dead_letters import DeadLetter, DeadLetterError, DeadLetterSink, SQLiteDeadLetters
     from .producer.entries import Attempt
+    from .producer.hot_shards import HotKey, HotShard
     from .producer.producer import Producer
     from .producer.receipts import Outcome, Receipts
     from .producer.redrive import redrive
     from .producer.settling import SettledRecord
-    from .producer.stats import Stats
+    from .producer.stats import Histogram, ShardStats, Stats
     from .records import KinesisRecord
     from .shards import Shard, ShardMap
     from .transport.boto3 import Boto3Transport
@@ -64,6 +65,9 @@ __all__ = [
     "DeliveryError",
     "FlushTimeoutError",
     "HashKeys",
+    "Histogram",
+    "HotKey",
+    "HotShard",
     "InvalidHashKeyError",
     "InvalidPartitionKeyError",
     "InvalidRecordError",
@@ -82,6 +86,7 @@ __all__ = [
     "Shard",
     "ShardMap",
     "ShardMapError",
+    "ShardStats",
     "ShardpackError",
     "Stats",
     "UserRecord",
@@ -124,14 +129,15 @@ _MODULES = {
     ),
     ".limits": ("Limits",),
     ".packing": ("pack",),
+    ".producer.aio": ("AsyncProducer",),
     ".producer.dead_letters": ("DeadLetter", "DeadLetterError", "DeadLetterSink", "SQLiteDeadLetters"),
     ".producer.entries": ("Attempt",),
-    ".producer.aio": ("AsyncProducer",),
+    ".producer.hot_shards": ("HotKey", "HotShard"),
     ".producer.producer": ("Producer",),
-    ".producer.settling": ("SettledRecord",),
     ".producer.receipts": ("Outcome", "Receipts"),
     ".producer.redrive": ("redrive",),
-    ".producer.stats": ("Stats",),
+    ".producer.settling": ("SettledRecord",),
+    ".producer.stats": ("Histogram", "ShardStats", "Stats"),
     ".records": ("KinesisRecord",),
     ".shards": ("Shard", "ShardMap"),
     ".transport.boto3": ("Boto3Transport",),

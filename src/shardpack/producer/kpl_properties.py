@@ -100,7 +100,6 @@ NO_OTHER: dict[str, tuple[object, str]] = {
         False,
         "a throttled record is sent again until it is stored or expires: a shorter RecordTtl gives up sooner",
     ),
-    "MaxUserRecordSize": (MAX_RECORD_BYTES, f"a record may have {MAX_RECORD_BYTES:,} bytes with its key"),
     "UserRecordTimeoutInMillis": (
         0,
         "an outcome is told when it is known: wait for it with result(timeout=…), or give up sooner with RecordTtl",
@@ -179,6 +178,8 @@ def producer_options(properties: Mapping[str, object], given: Mapping[str, Any])
     for name, (only, why) in NO_OTHER.items():
         if values.get(name, only) != only:
             raise ValueError(f"{name} cannot be {values[name]!r}: {why}")
+    if values.get("MaxUserRecordSize", MAX_RECORD_BYTES) < MAX_RECORD_BYTES:
+        raise ValueError(f"MaxUserRecordSize cannot be {values['MaxUserRecordSize']}: what the stream takes is taken")
     options = _delivery(values)
     of_no_use = [name for name in values if name in NO_COUNTERPART]
     of_no_use += [name for name, usual in ALWAYS_SO.items() if values.get(name, usual) != usual]
