@@ -89,10 +89,10 @@ def test_put_many_is_all_or_nothing():
     inbox = inbox_for(ShardMap.uniform(2))
     with pytest.raises(InvalidPartitionKeyError, match=r"^record 2: "):
         inbox.put_many(["a", "b", ""], [b"1", b"2", b"3"])
-    assert inbox.put_many(["a", "b"], [b"1", b"22"]) == (0, None)
-    assert inbox.put_many(["c", "d"], [b"3", bytearray(b"4")], [None, "7"]) == (2, None)
-    assert inbox.put_many(["e"], [b"5"]) == (4, None)
-    assert inbox.put_many([], []) == (5, None)
+    assert inbox.put_many(["a", "b"], [b"1", b"22"]) == (0, 2, None)
+    assert inbox.put_many(["c", "d"], [b"3", bytearray(b"4")], [None, "7"]) == (2, 2, None)
+    assert inbox.put_many(["e"], [b"5"]) == (4, 1, None)
+    assert inbox.put_many([], []) == (5, 0, None)
     inbox.gather()
     assert sorted(contents(inbox.take(EVERYTHING))) == [
         ("a", b"1", None),
@@ -205,7 +205,7 @@ def test_nothing_is_taken_from_the_bound_on():
     assert (inbox.put("a", b"4"), inbox.put("a", bytearray(b"5")), inbox.put_many(["a"], [b"6"])) == (None, None, None)
     assert (inbox.buffered, inbox.waiting, inbox.next_token, roused) == (3 * 66, 3, 3, [1])
     inbox.settled(66)
-    assert inbox.put_many(["a", "a"], [b"7", b"8"]) == (3, None)
+    assert inbox.put_many(["a", "a"], [b"7", b"8"]) == (3, 2, None)
 
 
 def test_keyless_records_fill_one_bucket_after_the_other():

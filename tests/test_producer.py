@@ -102,6 +102,16 @@ def test_bad_input_is_refused_and_nothing_is_taken():
         producer.put("a", b"1")
 
 
+def test_many_come_as_any_iterable():
+    transport = Shards()
+    with Producer(transport=transport, linger_ms=1) as producer:
+        producer.put_many((f"{i}" for i in range(3)), iter([b"0", b"1", b"2"]), iter([None, "7", 8]))
+        producer.put_many({"3": 0}.keys(), (b"3",))
+        with pytest.raises(TypeError, match="not as one str"):
+            producer.put_many("45", [b"4", b"5"])
+    in_order(transport, 4)
+
+
 def test_at_the_bound_put_waits_or_raises():
     transport = Shards()
     transport.gate.clear()

@@ -109,7 +109,7 @@ cdef class Inbox:
             checked.add(partition_key, data, explicit_hash_key)
             taken = self.append(checked)
             if taken is not None:
-                first, blocks = taken
+                first, _, blocks = taken
                 taken = True if blocks is None else new_receipt(<Block>blocks[0], self.register, first)
         if taken is not None and self.asleep:
             self.rouse()
@@ -118,8 +118,9 @@ cdef class Inbox:
     def put_many(self, partition_keys, datas, explicit_hash_keys=None):
         """Take n user records, all or none. ``None`` where there is no room.
 
-        Else returns the number of the first one, and the blocks of all where receipts are wanted. They are checked
-        apart from what other threads put meanwhile, and follow one another. Raises as ``Aggregator.add_many``.
+        Else returns the number of the first one, how many they are, and the blocks of all where receipts are wanted.
+        They are checked apart from what other threads put meanwhile, and follow one another. Raises as
+        ``Aggregator.add_many``.
         """
         cdef object keys = sequence_of(partition_keys, "partition keys", "str or bytes")
         cdef object values = sequence_of(datas, "datas", "bytes")
@@ -177,7 +178,7 @@ cdef class Inbox:
 
     @cython.critical_section
     cdef object append(self, Intake checked):
-        """The number of the first one, and the blocks of all or ``None``; ``None`` where there is no room."""
+        """The number of the first one, how many, the blocks of all or ``None``; ``None`` where there is no room."""
         cdef Intake front
         cdef uint64_t first
         cdef Py_ssize_t size = (
@@ -189,7 +190,7 @@ cdef class Inbox:
             first = self.front.first_token + <uint64_t>self.front.count
             if self.register is not None:
                 blocks = self.blocks_of(first, count)
-            taken = (first, blocks)
+            taken = (first, count, blocks)
             if self.front.first_token + <uint64_t>self.front.count == first:
                 break
         front = self.front  # from here on nothing is allocated that the cycle collector would look at

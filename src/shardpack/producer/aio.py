@@ -8,7 +8,7 @@ from typing import Any
 
 from .._native.receipt import Receipt
 from ..errors import FlushTimeoutError, RecordTooLargeError
-from .base import BaseProducer
+from .base import BaseProducer, many
 from .receipts import Receipts
 
 
@@ -46,14 +46,14 @@ class AsyncProducer(BaseProducer):
         explicit_hash_keys: Iterable[int | str | None] | None = None,
     ) -> Receipts | Any:
         """Take n user records, all or none; returns their receipts. Waits and raises as ``put``."""
-        keys, values = list(partition_keys), list(datas)
-        explicit = None if explicit_hash_keys is None else list(explicit_hash_keys)
+        keys, values = many(partition_keys), many(datas)
+        explicit = None if explicit_hash_keys is None else many(explicit_hash_keys)
         try:
             taken = await self._when_room(lambda: self._inbox.put_many(keys, values, explicit))
         except RecordTooLargeError:
             await self._wait_for_limits()
             taken = await self._when_room(lambda: self._inbox.put_many(keys, values, explicit))
-        return self._receipts(taken, len(keys))
+        return self._receipts(taken)
 
     async def flush(self, timeout: float | None = None) -> None:
         """Return when every user record put before has its outcome, whatever it is.

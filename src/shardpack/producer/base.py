@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
@@ -171,9 +171,9 @@ class BaseProducer:
                 weakref.finalize(self, pump.let_go).atexit = False
             return self._pump
 
-    def _receipts(self, taken: tuple[int, Any], count: int) -> Any:
+    def _receipts(self, taken: tuple[int, int, Any]) -> Any:
         register = None if self._pump is None else self._pump.register
-        return None if register is None else Receipts(register, *taken, count)
+        return None if register is None else Receipts(register, *taken)
 
     def _asking(self, pump: Pump, put: Callable[[], Any]) -> Callable[[], Any]:
         """Put, but raise where waiting for room is of no use."""
@@ -208,6 +208,11 @@ class BaseProducer:
         if self._pump is not None and self._pump.register is not None:
             self._pump.register.forget()
         self._pump, self._inbox, self._forked = None, _NoInbox(self), True
+
+
+def many(given: Iterable[Any]) -> Iterable[Any]:
+    """Return what can be read more than once; a list is not copied."""
+    return list(given) if isinstance(given, Iterator) else given
 
 
 def _check_stream(stream_name: object, stream_arn: object, client: object, transport: object) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .._native.receipt import Receipt
 from ..errors import BufferFullError, FlushTimeoutError, RecordTooLargeError
-from .base import BaseProducer
+from .base import BaseProducer, many
 from .receipts import Receipts
 
 
@@ -70,8 +70,8 @@ class Producer(BaseProducer):
     ) -> Receipts | Any:
         """Take n user records, all or none; returns their receipts. Waits and raises as ``put``."""
         self._check_open()
-        keys, values = list(partition_keys), list(datas)
-        explicit = None if explicit_hash_keys is None else list(explicit_hash_keys)
+        keys, values = many(partition_keys), many(datas)
+        explicit = None if explicit_hash_keys is None else many(explicit_hash_keys)
         try:
             taken: Any = self._inbox.put_many(keys, values, explicit)
         except RecordTooLargeError:
@@ -79,7 +79,7 @@ class Producer(BaseProducer):
             taken = self._inbox.put_many(keys, values, explicit)
         if taken is None:
             taken = self._when_room(lambda: self._inbox.put_many(keys, values, explicit), timeout)
-        return self._receipts(taken, len(keys))
+        return self._receipts(taken)
 
     def flush(self, timeout: float | None = None) -> None:
         """Return when every user record put before has its outcome, whatever it is.

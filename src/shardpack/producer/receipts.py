@@ -144,8 +144,8 @@ class Receipts(Sequence[Receipt]):
 
     __slots__ = ("_blocks", "_count", "_first", "_register")
 
-    def __init__(self, register: Register, first: int, blocks: list[Block], count: int) -> None:
-        self._register, self._first, self._blocks, self._count = register, first, blocks, count
+    def __init__(self, register: Register, first: int, count: int, blocks: list[Block]) -> None:
+        self._register, self._first, self._count, self._blocks = register, first, count, blocks
 
     def __len__(self) -> int:
         return self._count
