@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
+import logging
 import os
 import threading
 import time
@@ -184,11 +185,24 @@ def put_until_full(corpus: Corpus, put: Callable[[Any, Corpus], object], **optio
         clocks = _Clocks()
         put(producer, corpus)
         delivered = clocks.delivered(len(corpus))
-        transport.over.set()
-        producer.close()
+        with _quiet():
+            transport.over.set()
+            producer.close()
         return delivered
 
     return run
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """That nothing is stored is no news."""
+    logger = logging.getLogger("shardpack.producer")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 # --- peers ---
