@@ -30,7 +30,7 @@ def client(local_kinesis: LocalKinesis) -> Any:
     return local_kinesis.client()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def small_heap() -> Iterator[None]:
     """The cycle collector looks only at what is made from here on: of all that other tests have loaded it need not."""
     gc.collect()

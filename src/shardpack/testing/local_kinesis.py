@@ -19,6 +19,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.configprovider import ConfigValueStore, ConstantProvider
 from botocore.exceptions import BotoCoreError
+from botocore.loaders import create_loader
 
 from ..errors import ShardpackError
 
@@ -181,6 +182,10 @@ class LocalKinesis:
             self._log = None
 
 
+LOADER = create_loader()
+"""Reads the models of services once for all clients: what they are made of would fill memory otherwise."""
+
+
 def session_of_defaults() -> Any:
     """Make a botocore session that knows botocore's defaults and nothing of the environment, files or profiles."""
     session = botocore.session.Session()
@@ -188,6 +193,7 @@ def session_of_defaults() -> Any:
     defaults |= {"config_file": ConstantProvider(None), "credentials_file": ConstantProvider(None)}
     session.register_component("config_store", ConfigValueStore(defaults))
     session.set_credentials("local", "local")
+    session.register_component("data_loader", LOADER)
     return session
 
 
