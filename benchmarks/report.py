@@ -142,7 +142,7 @@ def docs_section(results: Mapping[str, Any]) -> str:
     ):
         lines += [f"![{alternative}](img/{name}.svg)", ""]
     for group, benchmarks in groups.items():
-        beside_busy_thread = any(benchmark["at"] == BESIDE for benchmark in benchmarks)
+        beside_busy_thread = any("peer" in benchmark for benchmark in benchmarks)
         unit, table = busy_thread_table(benchmarks) if beside_busy_thread else rate_table(benchmarks)
         lines += [f"**{group[0].upper()}{group[1:]}**, {unit}", "", *table, ""]
     return "\n".join(lines).rstrip()

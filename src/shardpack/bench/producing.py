@@ -180,7 +180,8 @@ def put_until_full(corpus: Corpus, put: Callable[[Any, Corpus], object], **optio
 
     def run() -> Delivered:
         transport = MuteTransport()
-        producer = Producer(transport=transport, close_timeout_s=0, **options)
+        room = sum(map(len, corpus.keys)) + sum(map(len, corpus.datas)) + 256 * (len(corpus) + 1)  # with receipts too
+        producer = Producer(transport=transport, close_timeout_s=0, max_buffered_bytes=room, **options)
         producer.put("first", b"")  # which starts it
         clocks = _Clocks()
         put(producer, corpus)
