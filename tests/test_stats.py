@@ -15,6 +15,7 @@ from shardpack.producer.allowance import Allowance
 from shardpack.producer.entries import Entry, Request, Settlement, Status
 from shardpack.producer.lanes import Lane, Lanes
 from shardpack.producer.producer import Producer
+from shardpack.producer.scheduler import Scheduler
 from shardpack.producer.stats import BOUNDS, Meter, Stats, Times, shard_stats
 from shardpack.transport import Failed
 
@@ -251,7 +252,7 @@ def test_error_codes_are_counted_apart_as_long_as_they_are_few():
     for i in range(100_000):
         meter.on_answer(request, [f"code-{i}"], now=0.0)
     meter.on_answer(request, ["code-7"], now=0.0)
-    errors = meter.stats(new_inbox(), None, [], 0.0, shards=False).errors
+    errors = meter.stats(new_inbox(), Scheduler(None), [], 0.0, shards=False).errors
     assert len(errors) == 101
     assert (errors["code-7"], errors["other"]) == (2, 100_000 - 100)
 

@@ -14,7 +14,14 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import abridged
-from ..limits import MAX_RECORD_BYTES, MAX_REQUEST_BYTES, MAX_REQUEST_RECORDS, MIB
+from ..limits import (
+    MAX_RECORD_BYTES,
+    MAX_REQUEST_BYTES,
+    MAX_REQUEST_RECORDS,
+    MIB,
+    SHARD_BYTES_PER_SECOND,
+    SHARD_RECORDS_PER_SECOND,
+)
 from ..transport.boto3 import ClientSettings
 
 logger = logging.getLogger("shardpack.producer")
@@ -22,9 +29,6 @@ logger = logging.getLogger("shardpack.producer")
 MOST = 2**63 - 1
 MOST_AGGREGATED = 2**32 - 1
 """What the KPL means by no bound, and the most that a bucket takes."""
-
-RECORDS_PER_SECOND = 1000
-"""What a shard takes; of bytes 1 MiB. ``RateLimit`` is in percent of both."""
 
 NUMBERS = {
     "AggregationMaxCount": (1, MOST),
@@ -250,8 +254,8 @@ def _delivery(values: Mapping[str, Any]) -> dict[str, Any]:
         if name in values:
             options[option] = values[name]
     if "RateLimit" in values:
-        options["shard_bytes_per_second"] = values["RateLimit"] * MIB / 100
-        options["shard_records_per_second"] = values["RateLimit"] * RECORDS_PER_SECOND / 100
+        options["shard_bytes_per_second"] = values["RateLimit"] * SHARD_BYTES_PER_SECOND / 100
+        options["shard_records_per_second"] = values["RateLimit"] * SHARD_RECORDS_PER_SECOND / 100
     return options
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from .._native.inbox import Inbox
+from ..limits import SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND
 from .entries import Request, Settlement, Status
 from .lanes import Lane
 from .scheduler import EXPIRED, Scheduler
@@ -23,10 +24,6 @@ BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 MAX_ERROR_CODES = 100
 OTHER_CODES = "other"
 """What is counted under one name once there are so many: whoever answers may say anything."""
-
-SHARD_BYTES_PER_SECOND = 1024 * 1024
-SHARD_RECORDS_PER_SECOND = 1000
-"""What the service lets into a shard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +186,7 @@ class Meter:
         if settlement.error_code == EXPIRED:
             self._expired += count
 
-    def stats(
-        self, inbox: Inbox, scheduler: Scheduler | None, put_at: Sequence[float], now: float, *, shards: bool
-    ) -> Stats:
+    def stats(self, inbox: Inbox, scheduler: Scheduler, put_at: Sequence[float], now: float, *, shards: bool) -> Stats:
         """Return the counts, with what there is now. ``put_at`` are the times of what has left the inbox."""
         stored, failed, unknown = (self._user_records[status] for status in Status)
         put = inbox.next_token  # read after: there are no more outcomes than records
@@ -209,18 +204,18 @@ class Meter:
             bytes_stored=self._bytes_stored,
             user_bytes_stored=self._user_bytes_stored,
             requests=self._requests,
-            requests_in_flight=0 if scheduler is None else scheduler.requests_in_flight,
+            requests_in_flight=scheduler.requests_in_flight,
             retries=self._retries,
             errors=MappingProxyType(self._errors.copy()),
             buffered_bytes=inbox.buffered,
             max_buffered_bytes=inbox.max_buffered,
             oldest_record_age_s=max(0.0, now - min(oldest, oldest if since is None else since)),
-            limited_s=0.0 if scheduler is None else scheduler.limited_s,
+            limited_s=scheduler.limited_s,
             stage_s=self.stage.snapshot(),
             linger_s=self.linger.snapshot(),
             queue_s=self.queue.snapshot(),
             request_s=self.request.snapshot(),
-            shards=tuple(shard_stats(lane, now) for lane in scheduler.lanes()) if scheduler and shards else (),
+            shards=tuple(shard_stats(lane, now) for lane in scheduler.lanes()) if shards else (),
         )
 
 
