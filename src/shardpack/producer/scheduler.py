@@ -8,6 +8,7 @@ It has no thread, no clock and does no I/O. It is told the time and what happene
     wishes(now)                 what else it must be told: the shards as they are now, or the stream's description
     on_shards, on_shards_error  what ListShards said
     on_described                what DescribeStreamSummary said
+    on_shards_denied            that ListShards is not allowed: nothing is to be aggregated, and sent in no order
     take_reroute, on_rerouted   the shards are others now: route these user records, and all new ones, to them
     settlements()               what has its outcome
     next_time(now)              when to ask again, if nothing happens before
