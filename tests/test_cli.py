@@ -371,7 +371,6 @@ def test_absent_stream_is_one_clear_line(shardpack, arguments):
     [
         ("put", "s"),
         ("put", "s", "-", "--default-key", "k"),
-        ("put", "s", "-", "--stream-arn", "arn:aws:kinesis:us-east-1:0:stream/s"),
         ("put", "s", "-", "--give-up-after", "-1"),
         ("put", "s", "-", "--key"),
         ("put", "s", "/no/such/file", "--key", "id"),
