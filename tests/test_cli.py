@@ -416,7 +416,7 @@ def test_nobody_listens_there(shardpack):
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", ["put", "tail", "inspect", "demo"])
+@pytest.mark.parametrize("command", ["put", "tail", "inspect", "demo", "doctor"])
 def test_help_shows_an_example_and_the_exit_codes(shardpack, command):
     done = shardpack(command, "--help")
     assert done.returncode == 0
