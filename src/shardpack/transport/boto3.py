@@ -12,7 +12,7 @@ from ..limits import Limits
 from ..records import KinesisRecord
 from ..shards import ShardMap
 from . import BrokenAnswerError, Failed, Stored, StreamDescription
-from .body import Entries, write_bodies_of
+from .body import Bodies, forget_call, outcomes_of
 from .list_shards import list_all_shards
 from .naming import stream_parameters
 
@@ -78,20 +78,22 @@ class Boto3Transport:
         if stream_arn is not None and not stream_arn.startswith("arn:"):
             raise ValueError(f"stream_arn is an ARN, not {abridged(stream_arn)}")
         self.client = client
-        write_bodies_of(client)
+        self._bodies = Bodies(client)
         self._stream = stream_parameters(named, stream_id)
 
     def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
         """Send one PutRecords request. Returns an outcome for each entry, by position."""
-        response = self.client.put_records(Records=Entries(entries), **self._stream)
-        if "Records" not in response:
-            raise BrokenAnswerError("PutRecords", "Records")
-        return [
-            Failed(result["ErrorCode"], result.get("ErrorMessage", ""))
-            if result.get("ErrorCode")
-            else Stored(result["ShardId"], result["SequenceNumber"])
-            for result in response["Records"]
-        ]
+        records = tuple(entries)
+        given = self._bodies.records_of(records)
+        try:
+            response = self.client.put_records(Records=given, **self._stream)
+        except Exception as error:
+            if not self._bodies.is_not_called(given, error):
+                raise
+            response = self.client.put_records(Records=self._bodies.records_of(records), **self._stream)
+        finally:
+            forget_call()
+        return outcomes_of(response, len(records))
 
     def list_shards(self) -> ShardMap:
         """Return the open shards as they are now; follows every page."""
