@@ -31,6 +31,7 @@ C_SOURCES = {
     "arrow_rows": ["arrow_rows.c", "dictionary.c"],
     "arrow": ["arrow.c"],
     "compat": [],
+    "reply": ["reply.c"],
 }
 
 compile_args = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-Wno-maybe-uninitialized"]
