@@ -119,6 +119,7 @@ def measured_on(about: Mapping[str, Any]) -> str:
     facts = [
         f"{about['cpu']}, one core (two threads: two)",
         f"MD5 kernel {about['md5_kernel']}",
+        *([f"SHA-256 of {about['sha256']}"] if about.get("sha256") else []),
         about["python"],
         *([about["compiler"]] if about["compiler"] else []),
         about["os"],

@@ -54,6 +54,11 @@ def read(records: Any) -> None:
         record.partition_key  # noqa: B018
 
 
+def read_stream(client: Any) -> Callable[[str], list[Any]]:
+    """GetRecords of a shard iterator, to user records."""
+    return lambda shard_iterator: deaggregate(client.get_records(ShardIterator=shard_iterator))
+
+
 def drop_in_deaggregate(data_format: str | None) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
     """Our drop-in for aws_kinesis_agg: the same call, the same dictionaries."""
     from ..compat.aws_kinesis_agg.deaggregator import deaggregate_records  # noqa: PLC0415 (older versions lack it)

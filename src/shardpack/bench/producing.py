@@ -38,9 +38,9 @@ atexit.register(_servers.close)
 
 
 @lru_cache
-def kinesis(*, shards: int = 8, latency_ms: float = 0, throttled: bool = False) -> str:
-    """Return the URL of a canned Kinesis, which runs as long as this process."""
-    return _servers.enter_context(canned_kinesis(shards=shards, latency_ms=latency_ms, throttled=throttled))
+def kinesis(**options: Any) -> str:
+    """Return the URL of a canned Kinesis, which runs as long as this process; ``canned_kinesis`` has the options."""
+    return _servers.enter_context(canned_kinesis(**options))
 
 
 @lru_cache
