@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from .. import ShardMap, deaggregate
+from .. import ShardMap, read_records
 from .._native.inbox import Inbox
 from .._native.md5 import _md5_many
 from ..limits import KIB, MAX_RECORD_BYTES
@@ -24,7 +24,7 @@ from .corpus import Corpus, synthetic
 from .interleave import one_core
 from .producing import kinesis, new_client, put_each
 from .row import CannotMeasureError, Scale, prove
-from .stages import BOTO3, GET_RECORDS, PUT_RECORDS, CallMarks, ThreadClocks, least, timed
+from .stages import BOTO3, GET_RECORDS, PUT_RECORDS, CallMarks, ThreadClocks, least, repeat, timed
 
 SHARDS = 64
 RECORD_SIZES = (100, 1_000)
@@ -37,6 +37,30 @@ SEALED_AT_ONCE = 16
 
 PUT, RECEIVED = "put", "received"
 TITLES = {PUT: "Put until it is stored", RECEIVED: "GetRecords until there are user records"}
+
+STAGES = {
+    PUT: {
+        "stage": "the thread that puts",
+        "route": "alone, 10,000 at a time",
+        "seal": "alone, 16 Kinesis records at a time",
+        "body": "within calls, what is not boto3's before the signature",
+        "sign: SHA-256 of the body": "once more just before, in runs of their own",
+        "sign: the rest": "within calls",
+        "send": "within calls, until the answer is there",
+        "reply": "within calls, reading the answer",
+        BOTO3: "within calls: parameters, endpoint, request",
+        "schedule, settle": "what is left of the pump's thread",
+        "hand over": "what is left of the threads that call",
+        "the rest": "of the process",
+    },
+    RECEIVED: {
+        "receive": "within read_records, until the body is there",
+        "decode": "what is left of read_records: JSON, base64",
+        "verify": "MD5, alone",
+        "make": "user_records(), less the MD5",
+    },
+}
+"""The stages of each way, and how it is known what they take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +139,7 @@ def put_by_stage(corpus: Corpus, seconds: float) -> Taken:
     best = 0
     found: dict[str, int] = {}
 
-    def deliver() -> int:
+    def deliver() -> None:
         nonlocal best, found, stored
         stored = 0
         marks.reset()
@@ -133,14 +157,13 @@ def put_by_stage(corpus: Corpus, seconds: float) -> Taken:
                 "pump": clocks.nanoseconds("shardpack-pump"),
                 **marks.nanoseconds,
             }
-        return taken
 
     transport = Marked(client, STREAM)
     marks.listen_last()
     with Producer(transport=transport, on_settled=on_settled, receipts=False) as producer:
         deliver()  # connections, memory, lazy imports
         best = 0
-        least(deliver, 0.6 * seconds)
+        repeat(deliver, 0.6 * seconds)
         whole, spans = best, found
         marks.hashes = True
 
@@ -152,18 +175,19 @@ def put_by_stage(corpus: Corpus, seconds: float) -> Taken:
     route, seal = _routed_and_sealed(corpus, 0.2 * seconds)
     in_calls = sum(spans[stage] for stage in ("body", BOTO3, "sign", "send", "reply"))
     spent = {
-        "stage": (spans["stage"], "the thread that puts"),
-        "route": (route, "alone, 10,000 at a time"),
-        "seal": (seal, "alone, 16 Kinesis records at a time"),
-        "body": (spans["body"], "within calls, what is not boto3's before the signature"),
-        "sign: SHA-256 of the body": (digest, "once more just before, in runs of their own"),
-        "sign: the rest": (spans["sign"] - digest, "within calls"),
-        "send": (spans["send"], "within calls, and until the answer is there"),
-        "reply": (spans["reply"], "within calls, reading the answer"),
-        BOTO3: (spans[BOTO3], "within calls: parameters, endpoint, request"),
-        "schedule, settle": (spans["pump"] - route - seal, "what is left of the pump's thread"),
-        "hand over": (spans["calls"] - in_calls, "what is left of the threads that call"),
+        "stage": spans["stage"],
+        "route": route,
+        "seal": seal,
+        "body": spans["body"],
+        "sign: SHA-256 of the body": digest,
+        "sign: the rest": spans["sign"] - digest,
+        "send": spans["send"],
+        "reply": spans["reply"],
+        BOTO3: spans[BOTO3],
+        "schedule, settle": spans["pump"] - route - seal,
+        "hand over": spans["calls"] - in_calls,
     }
+    spent["the rest"] = whole - sum(spent.values())
     return _taken(PUT, corpus, whole, spent)
 
 
@@ -197,44 +221,33 @@ def _routed_and_sealed(corpus: Corpus, seconds: float) -> tuple[int, int]:
 def received_by_stage(corpus: Corpus, seconds: float) -> Taken:
     """Read GetRecords responses into user records."""
     client = new_client(kinesis(user_records=len(corpus), record_size=len(corpus.datas[0])))
-    plain = client.get_records(ShardIterator=SHARD_ITERATOR)["Records"]
-    marks = CallMarks(client, "GetRecords", GET_RECORDS, last="read")
-    read = ours.read_stream(client)
-    marks.listen_last()
+    datas = [record["Data"] for record in client.get_records(ShardIterator=SHARD_ITERATOR)["Records"]]
+    marks = CallMarks(client, "GetRecords", GET_RECORDS, last="decode")
     best = 0
     found: dict[str, int] = {}
 
-    def receive() -> int:
+    def receive() -> list[Any]:
         nonlocal best, found
         marks.reset()
         with marks.call():
-            user_records = read(SHARD_ITERATOR)
+            reply = read_records(client, ShardIterator=SHARD_ITERATOR)
+        began = time.thread_time_ns()
+        user_records = reply.user_records()
+        marks.nanoseconds["make"] = time.thread_time_ns() - began
         taken = sum(marks.nanoseconds.values())
-        prove(len(user_records) == len(corpus), "end to end")
         if not best or taken < best:
             best, found = taken, dict(marks.nanoseconds)
-        return taken
+        return user_records
 
-    prove(pairs.of_user_records(read(SHARD_ITERATOR)) == corpus.pairs(), "end to end")
-    receive()
+    prove(pairs.of_user_records(receive()) == corpus.pairs(), "end to end")
     best = 0
-    least(receive, 0.7 * seconds)
-    datas = [record["Data"] for record in plain]
-    verify = least(lambda: timed(partial(_md5_many, datas)), 0.1 * seconds)
-    verified_and_made = least(lambda: timed(partial(deaggregate, plain)), 0.2 * seconds)
-    spent = {
-        "receive": (found["receive"], "within the call, until the body is there"),
-        "decode": (found["read"] - verified_and_made, "JSON, base64: what is left of the call"),
-        "verify": (verify, "MD5, alone"),
-        "make": (verified_and_made - verify, "deaggregate of the same Kinesis records, alone, without MD5"),
-    }
+    repeat(receive, 0.8 * seconds)
+    verify = least(lambda: timed(partial(_md5_many, datas)), 0.2 * seconds)
+    spent = {**found, "verify": verify, "make": found["make"] - verify}
     return _taken(RECEIVED, corpus, best, spent)
 
 
-def _taken(way: str, corpus: Corpus, whole: int, spent: dict[str, tuple[int, str]]) -> Taken:
+def _taken(way: str, corpus: Corpus, whole: int, spent: dict[str, int]) -> Taken:
     count = len(corpus)
-    stages = [Stage(name, taken / count, how) for name, (taken, how) in spent.items()]
-    rest = whole / count - sum(stage.nanoseconds for stage in stages)
-    if way == PUT:
-        stages.append(Stage("the rest", rest, "of the process"))
-    return Taken(way, len(corpus.datas[0]), count, whole / count, tuple(stages))
+    stages = tuple(Stage(name, spent[name] / count, how) for name, how in STAGES[way].items())
+    return Taken(way, len(corpus.datas[0]), count, whole / count, stages)

@@ -128,8 +128,8 @@ def compiler() -> str | None:
 
 
 def rate_text(rate: float, unit: str) -> str:
-    """Write a rate as people say it: 6.1 M user records/s, 7.9 GB/s; of starts, how long one takes."""
-    if unit == "starts":
+    """Write a rate as people say it: 6.1 M user records/s, 7.9 GB/s; of starts and requests, how long one takes."""
+    if unit in {"starts", "requests"}:
         return f"{few_digits(1e3 / rate)} ms"
     if unit == "bytes":
         return f"{few_digits(rate / 1e9)} GB/s"

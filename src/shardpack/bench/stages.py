@@ -116,12 +116,19 @@ class ThreadClocks:
         return sum(taken - self._before.get(thread, 0) for thread, taken in now.items() if thread[0].startswith(prefix))
 
 
-def least(work: Callable[[], int], seconds: float, *, at_least: int = 3) -> int:
-    """Do something for so long, and return the least of what it returned."""
+def repeat(work: Callable[[], object], seconds: float) -> None:
+    """Do something for so long, and three times at least."""
     until = time.perf_counter() + seconds
-    found = [work()]
-    while len(found) < at_least or time.perf_counter() < until:
-        found.append(work())
+    times = 0
+    while times < 3 or time.perf_counter() < until:
+        work()
+        times += 1
+
+
+def least(work: Callable[[], int], seconds: float) -> int:
+    """Do something for so long, and return the least of what it returned."""
+    found: list[int] = []
+    repeat(lambda: found.append(work()), seconds)
     return min(found)
 
 
