@@ -58,7 +58,7 @@ chaos: .venv/built ## a million records through faults and reshardings, checked:
 bench: .venv/built build/bench/aiokpl ## measure everything beside the peers (15 minutes); write figures, tables and plots
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0 # as a whole it would hold boto3 back
 	$(BIN)/pytest benchmarks --quiet --benchmark-quiet --benchmark-json build/bench/suite.json
-	$(BIN)/shardpack bench --json --seconds 105 > build/bench/headline.json
+	$(BIN)/shardpack bench --json --seconds 130 > build/bench/headline.json
 	$(BIN)/python benchmarks/report.py build/bench/headline.json build/bench/suite.json
 
 bench-smoke: .venv/built build/bench/aiokpl ## run every benchmark once, on few records
