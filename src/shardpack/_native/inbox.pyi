@@ -1,7 +1,10 @@
 from collections.abc import Callable, Iterable
-from typing import final
+from typing import Any, final
+
+from typing_extensions import disjoint_base
 
 from ..records import KinesisRecord
+from .arrow_in import ArrowRows
 from .heavy_hitters import HeavyHitters
 from .receipt import Block, Receipt
 from .router import Bucket
@@ -50,6 +53,7 @@ class Inbox:
         datas: Iterable[object],
         explicit_hash_keys: Iterable[int | str | None] | None = None,
     ) -> tuple[int, int, list[Block] | None] | None: ...
+    def put_arrow(self, rows: ArrowRows) -> tuple[int, int, list[Block] | None] | None: ...
     def gather(self) -> None: ...
     @property
     def keyless(self) -> int: ...
@@ -63,3 +67,15 @@ class Inbox:
     @property
     def is_rerouting(self) -> bool: ...
     def go_on_rerouting(self) -> None: ...
+
+@disjoint_base
+class Inlet:
+    _inbox: Inbox | None
+    def put(
+        self,
+        partition_key: str | bytes | None,
+        data: object,
+        explicit_hash_key: int | str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Receipt | Any: ...

@@ -6,6 +6,7 @@ from cpython.long cimport PyLong_CheckExact
 from cpython.object cimport PyObject
 from libc.stdint cimport UINT32_MAX, int64_t, uint64_t
 
+from .arrow_in cimport ArrowRows
 from .heavy_hitters cimport HeavyHitters
 from .intake cimport Intake
 from .keys cimport demand_one_for_one, is_plain_key, sequence_of
@@ -15,6 +16,8 @@ from .router cimport Bucket, Router, lies_in, seal_buckets
 from .shard_table cimport ShardTable
 
 from time import monotonic
+
+from ..errors import RecordTooLargeError
 
 
 cdef extern from "Python.h":
@@ -132,6 +135,17 @@ cdef class Inbox:
             demand_one_for_one(keys, explicit, "partition keys and explicit hash keys")
         checked.add_many(keys, values, explicit)
         taken = self.append(checked)
+        if taken is not None and self.asleep:
+            self.rouse()
+        return taken
+
+    def put_arrow(self, ArrowRows rows not None):
+        """Take all rows, or none. ``None`` where there is no room; the same rows may be given again then.
+
+        Else returns what ``put_many`` returns. ``buffered`` counts the data of an array until all of its rows are
+        settled. Raises as ``Aggregator.add_arrow``.
+        """
+        taken = self.append(rows.check(self.limit))
         if taken is not None and self.asleep:
             self.rouse()
         return taken
@@ -317,3 +331,28 @@ cdef class Inbox:
             self.router.reroute(<Bucket?>self.rerouting[self.rerouted])
             self.rerouted += 1
         self.rerouting, self.rerouted = [], 0
+
+
+cdef class Inlet:
+    """What takes the user records of a ``Producer``: without a frame of Python's, which is a third of a call."""
+
+    cdef public Inbox _inbox  # None until there is one; then that one, to the end
+
+    def put(self, partition_key, data, explicit_hash_key=None, *, timeout=None):
+        """Take one user record; returns its receipt, or ``None`` with ``receipts=False``.
+
+        ``None`` for a partition key: the record goes to whatever shard has room, in no order; it gets ``-`` for one.
+        Waits for room where the buffer is full, ``timeout`` seconds at most (0: not at all).
+        Raises ``InvalidPartitionKeyError``, ``InvalidHashKeyError``, ``RecordTooLargeError`` or ``TypeError`` for what
+        can never be sent, ``BufferFullError``, ``ProducerClosedError``; then the record was not taken.
+        """
+        cdef Inbox inbox = self._inbox
+        try:
+            taken = None if inbox is None else inbox.put_plain(partition_key, data, explicit_hash_key)
+        except RecordTooLargeError:
+            taken = False
+        if taken is None or taken is False:
+            return self._put(partition_key, data, explicit_hash_key, timeout)
+        if inbox.asleep:
+            inbox.rouse()
+        return None if taken is True else taken

@@ -32,13 +32,14 @@ class UserRecords(list[UserRecord]):
 def deaggregate(records: Any, *, hash_range: HashRange | None = None, strict: bool = False) -> UserRecords:
     """Take Kinesis records apart into the user records they hold.
 
-    ``records`` is what a consumer holds: a GetRecords response, the event of a Lambda function, of a Firehose or
-    Kinesis Analytics transformation or of SubscribeToShard, their records, one of these, Powertools' data classes and
-    models of them, amazon_kclpy's record objects, raw ``bytes`` (or another buffer of them), or an iterable of any of
-    these. In events, text is base64 and ``bytes`` are the data itself. Order is kept. A record counts as aggregated
-    only if magic, length, MD5 and a parse with all required fields hold; otherwise it comes back whole with
-    ``aggregated`` false. One that parses, but has an index outside its table or a bad explicit hash key, comes back
-    whole with ``error`` set, so that nothing is lost; ``strict`` raises that ``MalformedRecordError`` instead.
+    ``records`` is what a consumer holds: a response of GetRecords or ReceiveQueueRecords, the event of a Lambda
+    function, of a Firehose or Kinesis Analytics transformation or of SubscribeToShard, their records, one of these,
+    Powertools' data classes and models of them, amazon_kclpy's record objects, raw ``bytes`` (or another buffer of
+    them), or an iterable of any of these. In events, text is base64 and ``bytes`` are the data itself. Order is kept. A
+    record counts as aggregated only if magic, length, MD5 and a parse with all required fields hold; otherwise it comes
+    back whole with ``aggregated`` false. One that parses, but has an index outside its table or a bad explicit hash
+    key, comes back whole with ``error`` set, so that nothing is lost; ``strict`` raises that ``MalformedRecordError``
+    instead.
 
     ``hash_range``, a ``Shard`` or the first and last hash key of one, applies the KCL's rule: an aggregated record with
     any user record outside is left out whole (it was sent again, to the right shard). The result's ``left_out`` says

@@ -15,6 +15,7 @@ from .._native.inbox import Inbox
 from ..errors import ProducerClosedError
 from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
 from ..transport import Transport
+from ..transport.naming import name_or_arn
 from .dead_letters import DeadLetterSink
 from .hot_shards import HotShard
 from .pump import Pump
@@ -93,7 +94,7 @@ class BaseProducer:
         self._closed = self._forked = False
         self._starting = threading.Lock()
         self._pump: Pump | None = None
-        self._inbox: Inbox | _NoInbox = _NoInbox(self)
+        self._inbox: Inbox | None = None
         _alive.add(self)
 
     @classmethod
@@ -207,7 +208,7 @@ class BaseProducer:
         self._starting = threading.Lock()
         if self._pump is not None and self._pump.register is not None:
             self._pump.register.forget()
-        self._pump, self._inbox, self._forked = None, _NoInbox(self), True
+        self._pump, self._inbox, self._forked = None, None, True
 
 
 def many(given: Iterable[Any]) -> Iterable[Any]:
@@ -219,10 +220,8 @@ def _check_stream(stream_name: object, stream_arn: object, client: object, trans
     if transport is not None:
         if client is not None:
             raise ValueError("a transport has its client: give one of them")
-    elif (stream_name is None) == (stream_arn is None):
-        raise ValueError("give either stream_name or stream_arn")
-    elif not isinstance(stream_arn if stream_name is None else stream_name, str):
-        raise TypeError("a stream's name or ARN is a str")
+    else:
+        name_or_arn(stream_name, stream_arn)
 
 
 def _check_number(name: str, given: float | None, least: float) -> None:
@@ -254,28 +253,6 @@ def _transport(stream_name: str | None, stream_arn: str | None, client: Any, req
     if isinstance(client, ClientSettings):
         client = client.client(requests_in_flight + 2)
     return Boto3Transport(client, stream_name, stream_arn=stream_arn)
-
-
-class _NoInbox:
-    """Where records go before there is a pump: the first one starts it."""
-
-    def __init__(self, producer: BaseProducer) -> None:
-        self._producer = weakref.ref(producer)
-
-    def put(self, *record: Any) -> Any:
-        return self._begin().put(*record)
-
-    def put_many(self, *records: Any) -> Any:
-        return self._begin().put_many(*records)
-
-    @property
-    def buffered(self) -> int:
-        return 0
-
-    def _begin(self) -> Inbox:
-        producer = self._producer()
-        assert producer is not None
-        return producer._started().inbox  # noqa: SLF001 - it is the producer's own
 
 
 _alive: weakref.WeakSet[BaseProducer] = weakref.WeakSet()

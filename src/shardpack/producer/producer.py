@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .._native.receipt import Receipt
+from .._native.arrow_in import ArrowRows
+from .._native.inbox import Inbox, Inlet
 from ..errors import BufferFullError, FlushTimeoutError, RecordTooLargeError
 from .base import BaseProducer, many
 from .receipts import Receipts
 
 
-class Producer(BaseProducer):
+class Producer(BaseProducer, Inlet):
     """Deliver user records to one stream: at least once, in the order of their keys, or tell what became of them.
 
     Give the stream's name or ARN, and perhaps a boto3 ``client``; or a ``transport``. A thread aggregates what was put
@@ -34,31 +35,16 @@ class Producer(BaseProducer):
     Raises ``ValueError`` or ``TypeError`` for options that are none.
     """
 
-    def put(
+    def _put(
         self,
         partition_key: str | bytes | None,
         data: object,
-        explicit_hash_key: int | str | None = None,
-        *,
-        timeout: float | None = None,
-    ) -> Receipt | Any:
-        """Take one user record; returns its receipt, or ``None`` with ``receipts=False``.
-
-        ``None`` for a partition key: the record goes to whatever shard has room, in no order; it gets ``-`` for one.
-        Waits for room where the buffer is full, ``timeout`` seconds at most (0: not at all).
-        Raises ``InvalidPartitionKeyError``, ``InvalidHashKeyError``, ``RecordTooLargeError`` or ``TypeError`` for what
-        can never be sent, ``BufferFullError``, ``ProducerClosedError``; then the record was not taken.
-        """
-        if self._closed:
-            self._check_open()
-        try:
-            receipt: Any = self._inbox.put(partition_key, data, explicit_hash_key)
-        except RecordTooLargeError:
-            self._wait_for_limits(timeout)
-            receipt = self._inbox.put(partition_key, data, explicit_hash_key)
-        if receipt is None:
-            receipt = self._when_room(lambda: self._inbox.put(partition_key, data, explicit_hash_key), timeout)
-        return None if receipt is True else receipt
+        explicit_hash_key: int | str | None,
+        timeout: float | None,
+    ) -> Any:
+        """Take a user record that `put` did not take at once."""
+        taken = self._when_room(lambda inbox: inbox.put(partition_key, data, explicit_hash_key), timeout)
+        return None if taken is True else taken
 
     def put_many(
         self,
@@ -69,17 +55,29 @@ class Producer(BaseProducer):
         timeout: float | None = None,
     ) -> Receipts | Any:
         """Take n user records, all or none; returns their receipts. Waits and raises as ``put``."""
-        self._check_open()
         keys, values = many(partition_keys), many(datas)
         explicit = None if explicit_hash_keys is None else many(explicit_hash_keys)
-        try:
-            taken: Any = self._inbox.put_many(keys, values, explicit)
-        except RecordTooLargeError:
-            self._wait_for_limits(timeout)
-            taken = self._inbox.put_many(keys, values, explicit)
-        if taken is None:
-            taken = self._when_room(lambda: self._inbox.put_many(keys, values, explicit), timeout)
-        return self._receipts(taken)
+        return self._receipts(self._when_room(lambda inbox: inbox.put_many(keys, values, explicit), timeout))
+
+    def put_arrow(
+        self,
+        batch: object,
+        *,
+        key: str | int | None,
+        data: str | int,
+        explicit_hash_key: str | int | None = None,
+        timeout: float | None = None,
+    ) -> Receipts | Any:
+        """Take the rows of an Arrow record batch, table or stream as user records, all or none; returns their receipts.
+
+        ``batch`` and its columns are as for ``Aggregator.add_arrow``; a row without a key is one of ``put(None, …)``.
+        A stream is read to its end first: give what does not fit in memory batch by batch. The column with the data is
+        kept, not copied, until all rows of its chunk have their outcome, and its rows count for ``max_buffered_bytes``
+        until then. What else is in its buffers, as of a column that was sliced, is kept with it and is not counted:
+        Arrow does not tell its size. Waits as ``put``; raises as ``put`` and ``Aggregator.add_arrow``.
+        """
+        rows = ArrowRows(batch, key, data, explicit_hash_key)
+        return self._receipts(self._when_room(lambda inbox: inbox.put_arrow(rows), timeout))
 
     def flush(self, timeout: float | None = None) -> None:
         """Return when every user record put before has its outcome, whatever it is.
@@ -100,14 +98,18 @@ class Producer(BaseProducer):
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _wait_for_limits(self, timeout: float | None) -> None:
-        """Return when it is known what the stream takes, or raise what it was called for."""
-        if not self._started().room.wait(self._limits_told(), timeout):
-            raise  # noqa: PLE0704 - in the handler of the error
-
-    def _when_room(self, put: Callable[[], Any], timeout: float | None) -> Any:
-        pump = self._started()
-        taken = pump.room.wait(self._asking(pump, put), timeout)
+    def _when_room(self, put: Callable[[Inbox], Any], timeout: float | None) -> Any:
+        self._check_open()
+        inbox = self._inbox or self._started().inbox
+        try:
+            taken = put(inbox)
+        except RecordTooLargeError:
+            if not self._started().room.wait(self._limits_told(), timeout):
+                raise
+            taken = put(inbox)
         if taken is None:
-            raise BufferFullError(f"{self._inbox.buffered:,} bytes wait, as many as may; nothing was taken")
+            pump = self._started()
+            taken = pump.room.wait(self._asking(pump, lambda: put(inbox)), timeout)
+        if taken is None:
+            raise BufferFullError(f"{inbox.buffered:,} bytes wait, as many as may; nothing was taken")
         return taken
