@@ -3,10 +3,12 @@
     python fuzz/run.py --seconds 60 [target ...]
 
 ``invariants`` and ``protobuf`` are libFuzzer targets over csrc/deaggregate, ``upb`` an atheris target over the
-extensions, ``router`` a libFuzzer target over csrc/router and csrc/bucket, ``put_reply`` one over csrc/put_reply; all
-under ASan and UBSan. The first three share a corpus of messages, build/fuzz/corpus, ``router`` has one of programs,
-build/fuzz/programs, and ``put_reply`` one of answers, build/fuzz/put_replies, which a later run goes on with. Where a
-target fails, this ends with 1 and the input is kept in build/fuzz/findings.
+extensions, ``router`` a libFuzzer target over csrc/router and csrc/bucket, ``put_reply`` one over csrc/put_reply,
+``reply`` one over csrc/reply, and ``botocore`` an atheris target over what reads bodies with that; all under ASan and
+UBSan. The first three share a corpus of messages, build/fuzz/corpus, ``router`` has one of programs,
+build/fuzz/programs, ``put_reply`` one of answers, build/fuzz/put_replies, and the last two one of bodies,
+build/fuzz/replies, which a later run goes on with. Where a target fails, this ends with 1 and the input is kept in
+build/fuzz/findings.
 """
 
 from __future__ import annotations
@@ -32,11 +34,13 @@ WALK = ["csrc/deaggregate.c", "csrc/wire_record.c"]
 MANY = ["csrc/contents.c", "csrc/columns.c", "csrc/md5_portable.c"]
 ROUTER = ["csrc/router.c", "csrc/bucket.c", "csrc/shard_table.c", "csrc/md5_portable.c"]
 PUT_REPLY = ["fuzz/put_reply_invariants.c", "csrc/put_reply.c"]
+REPLY = ["fuzz/reply_invariants.c", "csrc/reply.c", "csrc/base64_portable.c"]
 WATCH_MALLOC = ["-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free"]
 COVERED = {
     "messages": [*WALK, "csrc/contents.c", "csrc/columns.c", "csrc/varint.h", "csrc/hash_key.h"],
     "programs": ["csrc/router.c", "csrc/bucket.c", "csrc/text_table.h"],
     "put_replies": ["csrc/put_reply.c"],
+    "replies": ["csrc/reply.c", "csrc/json_reader.h"],
 }
 
 
@@ -130,7 +134,17 @@ def build_put_reply() -> list[str | Path]:
     return [out]
 
 
-def upb_environment() -> dict[str, str]:
+def build_reply() -> list[str | Path]:
+    out = BUILD / "reply"
+    run("clang", "-std=c11", *SANITIZE, *WARN, "-fsanitize=fuzzer", *REPLY, "-o", out)
+    return [out]
+
+
+def build_botocore() -> list[str | Path]:
+    return [*build_upb()[:1], "fuzz/reply_botocore.py"]
+
+
+def atheris_environment() -> dict[str, str]:
     import atheris  # noqa: PLC0415 - the other targets go without
 
     return {
@@ -147,6 +161,8 @@ TARGETS = {
     "upb": build_upb,
     "router": build_router,
     "put_reply": build_put_reply,
+    "reply": build_reply,
+    "botocore": build_botocore,
 }
 
 
@@ -159,6 +175,8 @@ def inputs_of(name: str) -> list[str | Path]:
         return [BUILD / "programs"]
     if name == "put_reply":
         return ["-dict=fuzz/put_reply.dict", BUILD / "put_replies"]
+    if name in {"reply", "botocore"}:
+        return ["-dict=fuzz/reply.dict", BUILD / "replies"]
     return ["-dict=fuzz/message.dict", BUILD / "corpus", BUILD / "seeds"]
 
 
@@ -166,7 +184,7 @@ def fuzz(name: str, command: list[str | Path], seconds: int) -> bool:
     """Run a target, print what it reached. False where it found something."""
     findings = BUILD / "findings"
     findings.mkdir(exist_ok=True)
-    environment = upb_environment() if name == "upb" else {}
+    environment = atheris_environment() if name in {"upb", "botocore"} else {}
     options = [f"-max_total_time={seconds}", f"-max_len={LONGEST}", "-timeout=10", "-rss_limit_mb=2048"]
     options += ["-print_final_stats=1", f"-artifact_prefix={findings}/{name}-"]
     log = BUILD / f"{name}.log"
@@ -214,7 +232,7 @@ def print_coverage(kind_of_input: str, sources: list[str], *inputs: Path) -> Non
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Fuzz the deaggregator, the router, and the reader of answers.")
+    parser = argparse.ArgumentParser(description="Fuzz the deaggregator, the router, and the readers of answers.")
     parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
     parser.add_argument("targets", nargs="*", metavar="target", help=f"{', '.join(TARGETS)}; default: all")
     arguments = parser.parse_args()
@@ -222,7 +240,7 @@ def main() -> None:
         parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
     names = arguments.targets or list(TARGETS)
     demand_needs()
-    for directory in ("corpus", "programs", "put_replies"):
+    for directory in ("corpus", "programs", "put_replies", "replies"):
         (BUILD / directory).mkdir(parents=True, exist_ok=True)
     write_seeds(BUILD / "seeds")
     commands = {name: TARGETS[name]() for name in names}
@@ -234,6 +252,7 @@ def main() -> None:
     print_coverage("messages", messages, BUILD / "corpus", BUILD / "seeds")
     print_coverage("programs", programs, BUILD / "programs")
     print_coverage("put_replies", PUT_REPLY, BUILD / "put_replies")
+    print_coverage("replies", REPLY, BUILD / "replies")
 
 
 if __name__ == "__main__":
