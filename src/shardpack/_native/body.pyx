@@ -26,6 +26,7 @@ cdef extern from "body.h" nogil:
 
 cdef enum:
     BYTES_A_NANOSECOND = 4  # of a body, about: from memory to memory
+    KEPT_BYTES = 1 << 25  # of bodies that are used again, for each transport
 
 
 cdef bytes take_data(object data, Py_ssize_t position):
@@ -50,7 +51,7 @@ cdef class BodyWriter:
     cdef Outputs outputs
 
     def __cinit__(self):
-        self.outputs = Outputs()
+        self.outputs = Outputs(KEPT_BYTES)
 
     def write(self, tuple records not None, bytes before not None, bytes behind not None):
         """Return ``before``, the array of the records, and ``behind`` as one bytes object.
