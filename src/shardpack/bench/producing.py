@@ -237,6 +237,37 @@ def plain_client(url: str) -> Any:
         return boto3.client("kinesis", endpoint_url=url, region_name=REGION)
 
 
+class _Body:
+    """What a response is read from."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self) -> list[bytes]:
+        return [self._body]
+
+
+def answer_itself(client: Any, shard_iterator: str) -> None:
+    """Have a client call GetRecords once, and answer itself the same from then on, without a socket."""
+    from botocore.awsrequest import AWSResponse  # noqa: PLC0415
+
+    answers: list[Any] = []
+
+    def keep(response_dict: dict[str, Any], **_: Any) -> None:
+        answers.append(response_dict)
+
+    def answer(request: Any, **_: Any) -> Any:
+        (kept,) = answers
+        return AWSResponse(request.url, kept["status_code"], kept["headers"], _Body(kept["body"]))
+
+    events = client.meta.events
+    events.register_first("before-parse.kinesis.GetRecords", keep)
+    client.get_records(ShardIterator=shard_iterator)
+    events.unregister("before-parse.kinesis.GetRecords", keep)
+    answers[:] = [dict(answers[0])]  # as it came: whoever reads it may change it
+    events.register("before-send.kinesis.GetRecords", answer)
+
+
 def put_requests_of_boto3(records: Sequence[KinesisRecord], url: str, times: int) -> Callable[[], Delivered]:
     """Send the same request so many times by plain ``put_records``."""
     client = plain_client(url)
