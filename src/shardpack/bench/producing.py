@@ -27,6 +27,8 @@ from .canned_kinesis import ARN, STREAM, canned_kinesis
 from .corpus import Corpus
 from .interleave import on_cores
 from .mock_broker import TOPIC, mock_broker
+from .ours import batches as cut
+from .ours import record_batch
 from .peers import NotInstalledError
 from .row import prove
 
@@ -144,6 +146,17 @@ def put_batches(producer: Any, corpus: Corpus) -> None:
     put_many = producer.put_many
     for i in range(0, len(corpus), BATCH):
         put_many(corpus.keys[i : i + BATCH], corpus.datas[i : i + BATCH])
+
+
+def put_arrow_batches(corpus: Corpus) -> Callable[[Any, Corpus], None]:
+    """Return what puts this corpus as record batches of pyarrow, which are there already."""
+    batches = [record_batch(Corpus(keys, datas)) for keys, datas in cut(corpus)]
+
+    def put(producer: Any, _: Corpus) -> None:
+        for batch in batches:
+            producer.put_arrow(batch, key="key", data="data")
+
+    return put
 
 
 def put_and_ask_each(producer: Any, corpus: Corpus) -> Callable[[], None]:
