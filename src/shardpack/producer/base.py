@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import weakref
@@ -24,6 +25,8 @@ from .stats import Stats
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from 3.11
+
+logger = logging.getLogger("shardpack.producer")
 
 
 class BaseProducer:
@@ -253,7 +256,28 @@ def _transport(stream_name: str | None, stream_arn: str | None, client: Any, req
         client = ClientSettings()
     if isinstance(client, ClientSettings):
         client = client.client(requests_in_flight + 2)
+    else:
+        _look_at(client, requests_in_flight + 2)
     return Boto3Transport(client, stream_name, stream_arn=stream_arn)
+
+
+def _look_at(client: Any, calls: int) -> None:
+    """Say what of a user's client does not suit so many calls at a time. It is left as it is."""
+    config = getattr(getattr(client, "meta", None), "config", None)
+    connections = getattr(config, "max_pool_connections", None)
+    if connections is not None and connections < calls:
+        logger.warning(
+            "the client keeps %d connections, where %d calls may be under way: give it max_pool_connections=%d, "
+            "or calls beyond them open one each",
+            connections,
+            calls,
+            calls,
+        )
+    if config is not None and (getattr(config, "retries", None) or {}).get("total_max_attempts") != 1:
+        logger.warning(
+            "the client makes calls again by itself, also where an answer was lost: the producer is not told of that "
+            "answer, and may report as not stored what is; give it retries={'total_max_attempts': 1}"
+        )
 
 
 _alive: weakref.WeakSet[BaseProducer] = weakref.WeakSet()
