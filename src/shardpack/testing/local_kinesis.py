@@ -86,8 +86,8 @@ class LocalKinesis:
     def client(self, **config: Any) -> Any:
         """Make a boto3 Kinesis client that ignores the user's AWS environment, configuration and proxies.
 
-        ``config`` goes to botocore's ``Config``: ``retries={"total_max_attempts": 1}`` for a producer. It is closed when
-        the server stops.
+        ``config`` goes to botocore's ``Config``: ``retries={"total_max_attempts": 1}`` for a producer. It is closed
+        when the server stops.
         """
         settings = {
             "connect_timeout": 5,
