@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from .._native.put_reply import Stored as Stored
 from ..errors import ShardpackError
 from ..limits import Limits
 from ..records import KinesisRecord
@@ -30,14 +31,6 @@ class BrokenAnswerError(ShardpackError):
 
     def __init__(self, operation: str, missing: str) -> None:
         super().__init__(f"{operation}: the answer was cut off on its way: {missing} is missing")
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """The service has the Kinesis record."""
-
-    shard_id: str
-    sequence_number: str
 
 
 @dataclass(frozen=True, slots=True)

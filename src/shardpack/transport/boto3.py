@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import abridged
 from ..limits import Limits
 from ..records import KinesisRecord
 from ..shards import ShardMap
 from . import BrokenAnswerError, Failed, Stored, StreamDescription
-from .body import Entries, write_bodies_of
+from .body import Bodies, forget_call, outcomes_of
 from .list_shards import list_all_shards
+from .naming import stream_parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,30 +58,42 @@ class ClientSettings:
 class Boto3Transport:
     """Reach one stream through a boto3 Kinesis client.
 
-    Give either ``stream_name`` or ``stream_arn`` (which also reaches streams of other accounts). Safe from any thread,
-    as boto3 clients are. Calls raise ``botocore.exceptions.ClientError`` and its kin when a whole call fails,
-    ``BrokenAnswerError`` when the answer was cut off: whether entries are stored is not known then.
+    Give either ``stream_name`` or ``stream_arn``, which also reaches streams of other accounts; an ARN in place of the
+    name is taken for one. ``stream_id`` is for a stream that has an id: botocore sends its calls to an endpoint of its
+    own. Safe from any thread, as boto3 clients are. Calls raise ``botocore.exceptions.ClientError`` and its kin when a
+    whole call fails, ``BrokenAnswerError`` when the answer was cut off: whether entries are stored is not known then.
     """
 
-    def __init__(self, client: Any, stream_name: str | None = None, *, stream_arn: str | None = None) -> None:
-        if (stream_name is None) == (stream_arn is None):
+    def __init__(
+        self,
+        client: Any,
+        stream_name: str | None = None,
+        *,
+        stream_arn: str | None = None,
+        stream_id: str | None = None,
+    ) -> None:
+        named = stream_arn if stream_name is None else stream_name
+        if named is None or (stream_name is not None and stream_arn is not None):
             raise ValueError("give either stream_name or stream_arn")
+        if stream_arn is not None and not stream_arn.startswith("arn:"):
+            raise ValueError(f"stream_arn is an ARN, not {abridged(stream_arn)}")
         self.client = client
-        write_bodies_of(client)
-        names = {"StreamName": stream_name, "StreamARN": stream_arn}
-        self._stream = {name: given for name, given in names.items() if given is not None}
+        self._bodies = Bodies(client)
+        self._stream = stream_parameters(named, stream_id)
 
     def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
         """Send one PutRecords request. Returns an outcome for each entry, by position."""
-        response = self.client.put_records(Records=Entries(entries), **self._stream)
-        if "Records" not in response:
-            raise BrokenAnswerError("PutRecords", "Records")
-        return [
-            Failed(result["ErrorCode"], result.get("ErrorMessage", ""))
-            if result.get("ErrorCode")
-            else Stored(result["ShardId"], result["SequenceNumber"])
-            for result in response["Records"]
-        ]
+        records = tuple(entries)
+        given = self._bodies.records_of(records)
+        try:
+            response = self.client.put_records(Records=given, **self._stream)
+        except Exception as error:
+            if not self._bodies.is_not_called(given, error):
+                raise
+            response = self.client.put_records(Records=self._bodies.records_of(records), **self._stream)
+        finally:
+            forget_call()
+        return outcomes_of(response, len(records))
 
     def list_shards(self) -> ShardMap:
         """Return the open shards as they are now; follows every page."""
