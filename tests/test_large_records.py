@@ -23,6 +23,8 @@ names = (f"large-{i}" for i in itertools.count())
 def stream(raising):
     """A stream of 40 shards that takes records of 10 MiB."""
     client, name = raising.clients[0], next(names)
+    if not hasattr(client, "update_max_record_size"):
+        pytest.skip("older botocores know of no other limit")
     raising.create_stream(name, 40)
     arn = client.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]["StreamARN"]
     client.update_max_record_size(StreamARN=arn, MaxRecordSizeInKiB=10 * 1024)

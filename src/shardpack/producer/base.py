@@ -39,6 +39,7 @@ class BaseProducer:
         stream_arn: str | None = None,
         client: Any = None,
         transport: Transport | None = None,
+        wire: Literal["json", "cbor"] = "json",
         linger_ms: float = 100,
         max_aggregate_bytes: int = 256 * KIB,
         max_aggregate_records: int | None = None,
@@ -56,6 +57,7 @@ class BaseProducer:
         close_timeout_s: float = 30.0,
     ) -> None:
         _check_stream(stream_name, stream_arn, client, transport)
+        _check_choice("wire", wire, ("json", "cbor"))
         _check_number("linger_ms", linger_ms, 0)
         _check_whole("max_aggregate_bytes", max_aggregate_bytes, MAX_RECORD_BYTES)
         _check_whole("max_aggregate_records", max_aggregate_records, 2**32 - 1)
@@ -72,7 +74,7 @@ class BaseProducer:
             if forked and client is not None and hasattr(client, "close"):
                 client.close()  # its connections, which are the parent process's too; it makes others
             return Pump(
-                transport or _transport(stream_name, stream_arn, client, max_requests_in_flight),
+                transport or _transport(stream_name, stream_arn, client, max_requests_in_flight, wire),
                 stream=stream_arn or stream_name or "",
                 max_aggregate_bytes=max_aggregate_bytes,
                 max_aggregate_records=max_aggregate_records,
@@ -249,7 +251,13 @@ def _check_choice(name: str, given: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is one of {', '.join(choices)}, not {given!r}")
 
 
-def _transport(stream_name: str | None, stream_arn: str | None, client: Any, requests_in_flight: int) -> Transport:
+def _transport(
+    stream_name: str | None,
+    stream_arn: str | None,
+    client: Any,
+    requests_in_flight: int,
+    wire: Literal["json", "cbor"] = "json",
+) -> Transport:
     from ..transport.boto3 import Boto3Transport, ClientSettings  # noqa: PLC0415 - a client library, where it is used
 
     if client is None:
@@ -258,7 +266,7 @@ def _transport(stream_name: str | None, stream_arn: str | None, client: Any, req
         client = client.client(requests_in_flight + 2)
     else:
         _look_at(client, requests_in_flight + 2)
-    return Boto3Transport(client, stream_name, stream_arn=stream_arn)
+    return Boto3Transport(client, stream_name, stream_arn=stream_arn, wire=wire)
 
 
 def _look_at(client: Any, calls: int) -> None:
