@@ -21,6 +21,7 @@ C_SOURCES = {
     "cbor_json": ["cbor_json.c"],
     "put_reply": ["put_reply.c"],
     "intake": [],
+    "arrow_in": ["arrow_in.c"],
     "heavy_hitters": ["heavy_hitters.c"],
     "router": ["bucket.c", "router.c"],
     "aggregate": [],

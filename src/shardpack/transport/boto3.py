@@ -14,7 +14,7 @@ from ..shards import ShardMap
 from . import BrokenAnswerError, Failed, Stored, StreamDescription
 from .body import Bodies, forget_call, outcomes_of
 from .list_shards import list_all_shards
-from .naming import stream_parameters
+from .naming import name_or_arn, stream_parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +77,9 @@ class Boto3Transport:
     ) -> None:
         if wire not in ("json", "cbor"):
             raise ValueError(f"wire is one of json, cbor, not {abridged(wire)}")
-        named = stream_arn if stream_name is None else stream_name
-        if named is None or (stream_name is not None and stream_arn is not None):
-            raise ValueError("give either stream_name or stream_arn")
-        if stream_arn is not None and not stream_arn.startswith("arn:"):
-            raise ValueError(f"stream_arn is an ARN, not {abridged(stream_arn)}")
+        self._stream = stream_parameters(name_or_arn(stream_name, stream_arn), stream_id)
         self.client = client
         self._bodies = Bodies(client, in_cbor=wire == "cbor")
-        self._stream = stream_parameters(named, stream_id)
 
     def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
         """Send one PutRecords request. Returns an outcome for each entry, by position."""
