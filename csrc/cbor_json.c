@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cbor.h"
+#include "json_text.h"
 #include "utf8.h"
 
 typedef struct {
@@ -113,19 +114,30 @@ static int put_simple(walk *w, const head *h) {
     }
 }
 
+/* The end of what goes as it is. */
+static const uint8_t *plain_end(const uint8_t *p, const uint8_t *end) {
+    while (end - p >= 8 && sp_json_are_plain(sp_load64(p))) {
+        p += 8;
+    }
+    while (p < end && sp_json_is_plain(*p)) {
+        p++;
+    }
+    return p;
+}
+
 static void put_escaped(walk *w, const uint8_t *p, const uint8_t *end) {
     static const char digits[] = "0123456789abcdef";
-    const uint8_t *plain = p;
 
-    for (; p < end; p++) {
-        if (*p >= 0x20 && *p != '"' && *p != '\\') continue;
-        char escape[6] = {'\\', 'u', '0', '0', digits[*p >> 4], digits[*p & 15]};
+    for (;;) {
+        const uint8_t *plain = plain_end(p, end);
 
-        put(w, plain, (size_t)(p - plain));
+        put(w, p, (size_t)(plain - p));
+        if (plain == end) return;
+        char escape[6] = {'\\', 'u', '0', '0', digits[*plain >> 4], digits[*plain & 15]};
+
         put(w, escape, sizeof escape);
-        plain = p + 1;
+        p = plain + 1;
     }
-    put(w, plain, (size_t)(end - plain));
 }
 
 static int put_chunk(walk *w, enum sp_cbor_type type, uint64_t size) {
@@ -134,7 +146,7 @@ static int put_chunk(walk *w, enum sp_cbor_type type, uint64_t size) {
 
     w->p += chunk.size;
     if (type == SP_CBOR_TEXT) {
-        if (!sp_is_utf8(chunk)) return 0;
+        if (!w->out && !sp_is_utf8(chunk)) return 0; /* once */
         put_escaped(w, chunk.data, w->p);
         return 1;
     }
