@@ -3,10 +3,11 @@
     python fuzz/run.py --seconds 60 [target ...]
 
 ``invariants`` and ``protobuf`` are libFuzzer targets over csrc/deaggregate, ``upb`` an atheris target over the
-extensions, ``router`` a libFuzzer target over csrc/router and csrc/bucket, ``put_reply`` one over csrc/put_reply; all
-under ASan and UBSan. The first three share a corpus of messages, build/fuzz/corpus, ``router`` has one of programs,
-build/fuzz/programs, and ``put_reply`` one of answers, build/fuzz/put_replies, which a later run goes on with. Where a
-target fails, this ends with 1 and the input is kept in build/fuzz/findings.
+extensions, ``router`` a libFuzzer target over csrc/router and csrc/bucket, ``put_reply`` one over csrc/put_reply,
+``cbor_json`` one over csrc/cbor_json; all under ASan and UBSan. The first three share a corpus of messages,
+build/fuzz/corpus, ``router`` has one of programs, build/fuzz/programs, the last two have one of answers each,
+build/fuzz/put_replies and build/fuzz/cbor_answers, which a later run goes on with. Where a target fails, this ends
+with 1 and the input is kept in build/fuzz/findings.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ WALK = ["csrc/deaggregate.c", "csrc/wire_record.c"]
 MANY = ["csrc/contents.c", "csrc/columns.c", "csrc/md5_portable.c"]
 ROUTER = ["csrc/router.c", "csrc/bucket.c", "csrc/shard_table.c", "csrc/md5_portable.c"]
 PUT_REPLY = ["fuzz/put_reply_invariants.c", "csrc/put_reply.c"]
+CBOR_JSON = ["fuzz/cbor_json_invariants.c", "csrc/cbor_json.c"]
 WATCH_MALLOC = ["-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free"]
 COVERED = {
     "messages": [*WALK, "csrc/contents.c", "csrc/columns.c", "csrc/varint.h", "csrc/hash_key.h"],
     "programs": ["csrc/router.c", "csrc/bucket.c", "csrc/text_table.h"],
     "put_replies": ["csrc/put_reply.c"],
+    "cbor_answers": ["csrc/cbor_json.c"],
 }
 
 
@@ -130,6 +133,12 @@ def build_put_reply() -> list[str | Path]:
     return [out]
 
 
+def build_cbor_json() -> list[str | Path]:
+    out = BUILD / "cbor_json"
+    run("clang", "-std=c11", *SANITIZE, *WARN, "-fsanitize=fuzzer", *CBOR_JSON, "-o", out)
+    return [out]
+
+
 def upb_environment() -> dict[str, str]:
     import atheris  # noqa: PLC0415 - the other targets go without
 
@@ -147,6 +156,7 @@ TARGETS = {
     "upb": build_upb,
     "router": build_router,
     "put_reply": build_put_reply,
+    "cbor_json": build_cbor_json,
 }
 
 
@@ -159,6 +169,8 @@ def inputs_of(name: str) -> list[str | Path]:
         return [BUILD / "programs"]
     if name == "put_reply":
         return ["-dict=fuzz/put_reply.dict", BUILD / "put_replies"]
+    if name == "cbor_json":
+        return [BUILD / "cbor_answers"]
     return ["-dict=fuzz/message.dict", BUILD / "corpus", BUILD / "seeds"]
 
 
@@ -222,7 +234,7 @@ def main() -> None:
         parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
     names = arguments.targets or list(TARGETS)
     demand_needs()
-    for directory in ("corpus", "programs", "put_replies"):
+    for directory in ("corpus", "programs", "put_replies", "cbor_answers"):
         (BUILD / directory).mkdir(parents=True, exist_ok=True)
     write_seeds(BUILD / "seeds")
     commands = {name: TARGETS[name]() for name in names}
@@ -234,6 +246,7 @@ def main() -> None:
     print_coverage("messages", messages, BUILD / "corpus", BUILD / "seeds")
     print_coverage("programs", programs, BUILD / "programs")
     print_coverage("put_replies", PUT_REPLY, BUILD / "put_replies")
+    print_coverage("cbor_answers", CBOR_JSON, BUILD / "cbor_answers")
 
 
 if __name__ == "__main__":

@@ -223,7 +223,6 @@ def test_errors_in_cbor_are_those_of_json(reading_cbor):
         Boto3Transport(reading_cbor.client(), "no-such-stream", wire="cbor").put_records(RECORDS)
     assert raised.value.response["Error"]["Code"] == "ResourceNotFoundException"
     assert "no-such-stream" in raised.value.response["Error"]["Message"]
-    assert isinstance(raised.value, raised.value.__class__)
     assert type(raised.value).__name__ == "ResourceNotFoundException"
 
 
@@ -253,6 +252,25 @@ def test_a_service_that_does_not_read_it_gets_json(local_kinesis, caplog):
     assert types == [CONTENT_TYPE.encode()] + [b"application/x-amz-json-1.1"] * 3
     assert [each["Data"] for each in stored_in(client, name)] == [b"0", b"1", b"2"]
     assert [each.message[:36] for each in caplog.records] == ["the service does not read CBOR: bodi"]
+
+
+def test_a_producer_of_cbor_where_it_is_not_read(local_kinesis, caplog):
+    """Several calls are under way when the first is refused."""
+    name = next(names)
+    local_kinesis.create_stream(name, 8)
+    client = local_kinesis.client(retries={"total_max_attempts": 1})
+    sent, _ = watched(client)
+    numbers = range(2000)
+    with (
+        caplog.at_level(logging.WARNING, "shardpack"),
+        Producer(name, client=client, wire="cbor", linger_ms=0, max_aggregate_records=7, ordering="none") as producer,
+    ):
+        for i in numbers:
+            producer.put(f"device-{i % 50}", b"%d" % i)
+    assert producer.stats().errors == {}
+    assert CONTENT_TYPE.encode() in {request.headers["Content-Type"] for request in sent}
+    assert sorted(int(each.data) for each in deaggregate(stored_in(client, name))) == list(numbers)
+    assert len(caplog.records) == 1
 
 
 def test_another_transport_of_the_client_speaks_json(raising):
