@@ -268,9 +268,9 @@ def test_two_transports_of_one_client_write_once(answered, monkeypatch):
     client, bodies = answered
     transports = [Boto3Transport(client, name) for name in "st"]
     calls = Counter()
-    write = body_module.Entries.write
+    write = body_module.Entries.put_into
     monkeypatch.setattr(
-        body_module.Entries, "write", lambda *arguments: (calls.update(["write"]), write(*arguments))[1]
+        body_module.Entries, "put_into", lambda *arguments: (calls.update(["write"]), write(*arguments))[1]
     )
     for transport in transports:
         assert transport.put_records(RECORDS) == STORED
