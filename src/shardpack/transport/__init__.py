@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from inspect import iscoroutinefunction
+from typing import Protocol, TypeGuard
 
 from ..errors import ShardpackError
 from ..limits import Limits
@@ -80,3 +81,37 @@ class Transport(Protocol):
     def describe(self) -> StreamDescription:
         """Return the stream's limits and state."""
         ...
+
+
+class AsyncTransport(Protocol):
+    """The same of an event loop: its calls are coroutines, for ``AsyncProducer``."""
+
+    async def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
+        """Send one request. Returns an outcome for each entry, by position."""
+        ...
+
+    async def list_shards(self) -> ShardMap:
+        """Return the open shards as they are now."""
+        ...
+
+    async def describe(self) -> StreamDescription:
+        """Return the stream's limits and state."""
+        ...
+
+
+def is_async(transport: Transport | AsyncTransport) -> TypeGuard[AsyncTransport]:
+    """Whether a transport's calls are coroutines."""
+    return iscoroutinefunction(getattr(transport, "put_records", None))
+
+
+def has_coroutines(client: object) -> bool:
+    """Whether a client is aiobotocore's: who has it has entered it, as ``async with`` does."""
+    return hasattr(type(client), "__aenter__")
+
+
+def stream_parameters(stream_name: str | None, stream_arn: str | None) -> dict[str, str]:
+    """Return what names the stream in a call."""
+    if (stream_name is None) == (stream_arn is None):
+        raise ValueError("give either stream_name or stream_arn")
+    names = {"StreamName": stream_name, "StreamARN": stream_arn}
+    return {name: given for name, given in names.items() if given is not None}

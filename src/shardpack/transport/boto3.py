@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..limits import Limits
 from ..records import KinesisRecord
 from ..shards import ShardMap
-from . import BrokenAnswerError, Failed, Stored, StreamDescription
+from . import Failed, Stored, StreamDescription, has_coroutines, stream_parameters
+from .answers import description_of, outcomes_of
 from .body import Entries, write_bodies_of
 from .list_shards import list_all_shards
 
@@ -62,24 +62,15 @@ class Boto3Transport:
     """
 
     def __init__(self, client: Any, stream_name: str | None = None, *, stream_arn: str | None = None) -> None:
-        if (stream_name is None) == (stream_arn is None):
-            raise ValueError("give either stream_name or stream_arn")
+        if has_coroutines(client):
+            raise TypeError("the calls of aiobotocore's client are coroutines: AiobotocoreTransport and AsyncProducer")
+        self._stream = stream_parameters(stream_name, stream_arn)
         self.client = client
         write_bodies_of(client)
-        names = {"StreamName": stream_name, "StreamARN": stream_arn}
-        self._stream = {name: given for name, given in names.items() if given is not None}
 
     def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
         """Send one PutRecords request. Returns an outcome for each entry, by position."""
-        response = self.client.put_records(Records=Entries(entries), **self._stream)
-        if "Records" not in response:
-            raise BrokenAnswerError("PutRecords", "Records")
-        return [
-            Failed(result["ErrorCode"], result.get("ErrorMessage", ""))
-            if result.get("ErrorCode")
-            else Stored(result["ShardId"], result["SequenceNumber"])
-            for result in response["Records"]
-        ]
+        return outcomes_of(self.client.put_records(Records=Entries(entries), **self._stream))
 
     def list_shards(self) -> ShardMap:
         """Return the open shards as they are now; follows every page."""
@@ -87,15 +78,4 @@ class Boto3Transport:
 
     def describe(self) -> StreamDescription:
         """Return the stream's limits and state, from DescribeStreamSummary."""
-        response = self.client.describe_stream_summary(**self._stream)
-        if "StreamDescriptionSummary" not in response:
-            raise BrokenAnswerError("DescribeStreamSummary", "StreamDescriptionSummary")
-        summary = response["StreamDescriptionSummary"]
-        return StreamDescription(
-            stream_name=summary["StreamName"],
-            stream_arn=summary["StreamARN"],
-            status=summary["StreamStatus"],
-            open_shard_count=summary["OpenShardCount"],
-            limits=Limits.for_stream(summary),
-            auto_distribution=summary.get("RecordDistributionStrategy") == "AUTO",
-        )
+        return description_of(self.client.describe_stream_summary(**self._stream))
