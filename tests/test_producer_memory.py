@@ -21,21 +21,21 @@ def test_at_a_standstill_the_bound_is_passed_by_one_call_at_most(receipts, at_on
         transport=transport, linger_ms=1, max_buffered_bytes=most, max_aggregate_bytes=10_000, receipts=receipts
     ) as producer:
         count = 0
-        while producer._inbox.buffered < most:
+        while producer.stats(shards=False).buffered_bytes < most:
             keys = [f"key-{i % 90 + 10}" for i in range(count, count + at_once)]
             if at_once == 1:
                 producer.put(keys[0], b"x" * 100, timeout=0)
             else:
                 producer.put_many(keys, [b"x" * 100] * at_once, timeout=0)
             count += at_once
-            assert producer._inbox.buffered == count * one < most + at_once * one
+            assert producer.stats(shards=False).buffered_bytes == count * one < most + at_once * one
         with pytest.raises(BufferFullError):
             producer.put("a", b"", timeout=0)
         with pytest.raises(BufferFullError):
             producer.put_many(["a"], [b""], timeout=0)
         transport.gate.set()
     assert len(transport.user_records()) == count
-    assert producer._inbox.buffered == 0
+    assert producer.stats(shards=False).buffered_bytes == 0
 
 
 STANDSTILL = """
@@ -72,7 +72,7 @@ producer = Producer(transport=transport, linger_ms=1, max_buffered_bytes={most},
 before = memory()
 count = fill(producer, held)
 threading.Event().wait(1)
-print(count, memory("VmHWM") - before, producer._inbox.buffered)
+print(count, memory("VmHWM") - before, producer.stats(shards=False).buffered_bytes)
 transport.gate.set()
 producer.close()
 assert sum(e.user_record_count for es in transport.stored.values() for e in es) == count + 1000

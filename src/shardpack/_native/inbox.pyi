@@ -1,5 +1,7 @@
 from collections.abc import Callable, Iterable
-from typing import final
+from typing import Any, final
+
+from typing_extensions import disjoint_base
 
 from ..records import KinesisRecord
 from .heavy_hitters import HeavyHitters
@@ -63,3 +65,15 @@ class Inbox:
     @property
     def is_rerouting(self) -> bool: ...
     def go_on_rerouting(self) -> None: ...
+
+@disjoint_base
+class Inlet:
+    _inbox: Inbox | None
+    def put(
+        self,
+        partition_key: str | bytes | None,
+        data: object,
+        explicit_hash_key: int | str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Receipt | Any: ...

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .._native.inbox import Inbox
 from .._native.receipt import Receipt
 from ..errors import FlushTimeoutError, RecordTooLargeError
 from .base import BaseProducer, many
@@ -37,12 +38,12 @@ class AsyncProducer(BaseProducer):
         """
         receipt: Any = None
         try:
-            if self._pump is not None and not self._closed and (self._turn is None or not self._turn.locked()):
+            if self._inbox is not None and not self._closed and (self._turn is None or not self._turn.locked()):
                 receipt = self._inbox.put(partition_key, data, explicit_hash_key)
         except RecordTooLargeError:
             await self._wait_for_limits()
         if receipt is None:
-            receipt = await self._when_room(lambda: self._inbox.put(partition_key, data, explicit_hash_key))
+            receipt = await self._when_room(lambda inbox: inbox.put(partition_key, data, explicit_hash_key))
         return None if receipt is True else receipt
 
     async def put_many(
@@ -55,10 +56,10 @@ class AsyncProducer(BaseProducer):
         keys, values = many(partition_keys), many(datas)
         explicit = None if explicit_hash_keys is None else many(explicit_hash_keys)
         try:
-            taken = await self._when_room(lambda: self._inbox.put_many(keys, values, explicit))
+            taken = await self._when_room(lambda inbox: inbox.put_many(keys, values, explicit))
         except RecordTooLargeError:
             await self._wait_for_limits()
-            taken = await self._when_room(lambda: self._inbox.put_many(keys, values, explicit))
+            taken = await self._when_room(lambda inbox: inbox.put_many(keys, values, explicit))
         return self._receipts(taken)
 
     async def flush(self, timeout: float | None = None) -> None:
@@ -98,7 +99,7 @@ class AsyncProducer(BaseProducer):
         assert self._pump is not None
         await self._pump.room.wait_in_loop(told)
 
-    async def _when_room(self, put: Callable[[], Any]) -> Any:
+    async def _when_room(self, put: Callable[[Inbox], Any]) -> Any:
         self._check_open()
         pump = self._pump
         if pump is None:
@@ -106,4 +107,4 @@ class AsyncProducer(BaseProducer):
         if self._turn is None:
             self._turn = asyncio.Lock()
         async with self._turn:
-            return await pump.room.wait_in_loop(self._asking(pump, put))
+            return await pump.room.wait_in_loop(self._asking(pump, lambda: put(pump.inbox)))

@@ -106,7 +106,7 @@ class BaseProducer:
         self._closed = self._forked = False
         self._starting = threading.Lock()
         self._pump: Pump | None = None
-        self._inbox: Inbox | _NoInbox = _NoInbox(self)
+        self._inbox: Inbox | None = None
         _alive.add(self)
 
     @classmethod
@@ -227,7 +227,7 @@ class BaseProducer:
         self._starting = threading.Lock()
         if self._pump is not None and self._pump.register is not None:
             self._pump.register.forget()
-        self._pump, self._inbox, self._forked = None, _NoInbox(self), True
+        self._pump, self._inbox, self._forked = None, None, True
 
 
 def many(given: Iterable[Any]) -> Iterable[Any]:
@@ -280,28 +280,6 @@ def _transport(
     if isinstance(client, ClientSettings):
         client = client.client(requests_in_flight + 2)
     return Boto3Transport(client, stream_name, stream_arn=stream_arn)
-
-
-class _NoInbox:
-    """Where records go before there is a pump: the first one starts it."""
-
-    def __init__(self, producer: BaseProducer) -> None:
-        self._producer = weakref.ref(producer)
-
-    def put(self, *record: Any) -> Any:
-        return self._begin().put(*record)
-
-    def put_many(self, *records: Any) -> Any:
-        return self._begin().put_many(*records)
-
-    @property
-    def buffered(self) -> int:
-        return 0
-
-    def _begin(self) -> Inbox:
-        producer = self._producer()
-        assert producer is not None
-        return producer._started().inbox  # noqa: SLF001 - it is the producer's own
 
 
 _alive: weakref.WeakSet[BaseProducer] = weakref.WeakSet()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .._native.receipt import Receipt
+from .._native.inbox import Inbox, Inlet
 from ..errors import BufferFullError, FlushTimeoutError, RecordTooLargeError
 from .base import BaseProducer, many
 from .receipts import Receipts
 
 
-class Producer(BaseProducer):
+class Producer(BaseProducer, Inlet):
     """Deliver user records to one stream: at least once, in the order of their keys, or tell what became of them.
 
     Give the stream's name or ARN, and perhaps a boto3 ``client``; or a ``transport``. A thread aggregates what was put
@@ -34,31 +34,16 @@ class Producer(BaseProducer):
     Raises ``ValueError`` or ``TypeError`` for options that are none.
     """
 
-    def put(
+    def _put(
         self,
         partition_key: str | bytes | None,
         data: object,
-        explicit_hash_key: int | str | None = None,
-        *,
-        timeout: float | None = None,
-    ) -> Receipt | Any:
-        """Take one user record; returns its receipt, or ``None`` with ``receipts=False``.
-
-        ``None`` for a partition key: the record goes to whatever shard has room, in no order; it gets ``-`` for one.
-        Waits for room where the buffer is full, ``timeout`` seconds at most (0: not at all).
-        Raises ``InvalidPartitionKeyError``, ``InvalidHashKeyError``, ``RecordTooLargeError`` or ``TypeError`` for what
-        can never be sent, ``BufferFullError``, ``ProducerClosedError``; then the record was not taken.
-        """
-        if self._closed:
-            self._check_open()
-        try:
-            receipt: Any = self._inbox.put(partition_key, data, explicit_hash_key)
-        except RecordTooLargeError:
-            self._wait_for_limits(timeout)
-            receipt = self._inbox.put(partition_key, data, explicit_hash_key)
-        if receipt is None:
-            receipt = self._when_room(lambda: self._inbox.put(partition_key, data, explicit_hash_key), timeout)
-        return None if receipt is True else receipt
+        explicit_hash_key: int | str | None,
+        timeout: float | None,
+    ) -> Any:
+        """Take a user record that `put` did not take at once."""
+        taken = self._when_room(lambda inbox: inbox.put(partition_key, data, explicit_hash_key), timeout)
+        return None if taken is True else taken
 
     def put_many(
         self,
@@ -69,17 +54,9 @@ class Producer(BaseProducer):
         timeout: float | None = None,
     ) -> Receipts | Any:
         """Take n user records, all or none; returns their receipts. Waits and raises as ``put``."""
-        self._check_open()
         keys, values = many(partition_keys), many(datas)
         explicit = None if explicit_hash_keys is None else many(explicit_hash_keys)
-        try:
-            taken: Any = self._inbox.put_many(keys, values, explicit)
-        except RecordTooLargeError:
-            self._wait_for_limits(timeout)
-            taken = self._inbox.put_many(keys, values, explicit)
-        if taken is None:
-            taken = self._when_room(lambda: self._inbox.put_many(keys, values, explicit), timeout)
-        return self._receipts(taken)
+        return self._receipts(self._when_room(lambda inbox: inbox.put_many(keys, values, explicit), timeout))
 
     def flush(self, timeout: float | None = None) -> None:
         """Return when every user record put before has its outcome, whatever it is.
@@ -100,14 +77,18 @@ class Producer(BaseProducer):
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _wait_for_limits(self, timeout: float | None) -> None:
-        """Return when it is known what the stream takes, or raise what it was called for."""
-        if not self._started().room.wait(self._limits_told(), timeout):
-            raise  # noqa: PLE0704 - in the handler of the error
-
-    def _when_room(self, put: Callable[[], Any], timeout: float | None) -> Any:
-        pump = self._started()
-        taken = pump.room.wait(self._asking(pump, put), timeout)
+    def _when_room(self, put: Callable[[Inbox], Any], timeout: float | None) -> Any:
+        self._check_open()
+        inbox = self._inbox or self._started().inbox
+        try:
+            taken = put(inbox)
+        except RecordTooLargeError:
+            if not self._started().room.wait(self._limits_told(), timeout):
+                raise
+            taken = put(inbox)
         if taken is None:
-            raise BufferFullError(f"{self._inbox.buffered:,} bytes wait, as many as may; nothing was taken")
+            pump = self._started()
+            taken = pump.room.wait(self._asking(pump, lambda: put(inbox)), timeout)
+        if taken is None:
+            raise BufferFullError(f"{inbox.buffered:,} bytes wait, as many as may; nothing was taken")
         return taken

@@ -245,7 +245,7 @@ class _Putting:
                     receipts.append(producer.put_many(*zip(*batch, strict=True)))
                 else:
                     receipts.extend(producer.put(*each) for each in batch)
-                self.most_buffered = max(self.most_buffered, producer._inbox.buffered)  # noqa: SLF001
+                self.most_buffered = max(self.most_buffered, producer.stats(shards=False).buffered_bytes)
                 if rng.random() < 0.1:
                     time.sleep(rng.random() * 0.02)
         except BaseException as error:  # noqa: BLE001 - raised by join
