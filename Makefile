@@ -5,6 +5,8 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 NATIVE := $(wildcard csrc/*.c csrc/*.h src/shardpack/_native/*.pyx src/shardpack/_native/*.pxd)
 
+AIOBOTOCORE := build/aiobotocore/3.10.0 build/aiobotocore/2.11.0
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format sanitize emulate fuzz simulate chaos bench bench-smoke bench-compare build clean
 
@@ -14,7 +16,7 @@ help: ## list the targets
 demo: $(or $(wildcard .venv/built),.venv/demo) ## send flight events through an embedded local Kinesis, read them back, prove nothing is missing
 	$(BIN)/shardpack demo
 
-test: .venv/built ## run the whole test suite
+test: build ## run the whole test suite
 	$(BIN)/pytest
 
 lint: .venv/built ## ruff, mypy, stubtest, cython-lint, clang-format, gcc -Werror
@@ -72,7 +74,10 @@ build/bench/aiokpl: # its producer, which cannot be where our boto3 is
 bench-compare: .venv/built ## is the working tree slower than BASE=rev by more than TOLERANCE=0.10?
 	$(BIN)/python benchmarks/compare.py $(BASE) --tolerance $(or $(TOLERANCE),0.10) --pairs $(or $(PAIRS),9)
 
-build: .venv/built ## compile the extensions
+build: .venv/built $(AIOBOTOCORE) ## compile the extensions, install what the tests need
+
+build/aiobotocore/%: | .venv/bin/python # which asks for an older botocore than ours; the newest, and the oldest that is taken
+	$(BIN)/python -m pip install --quiet --no-warn-conflicts --target $@ aiobotocore==$* boto3
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
