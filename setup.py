@@ -14,8 +14,11 @@ from setuptools import Extension, setup
 C_SOURCES = {
     "keys": [],
     "md5": [source.name for source in sorted(Path("csrc").glob("md5_*.c"))],
+    "base64": [source.name for source in sorted(Path("csrc").glob("base64_*.c"))],
     "shard_table": ["shard_table.c"],
     "outputs": [],
+    "body": ["body.c"],
+    "put_reply": ["put_reply.c"],
     "intake": [],
     "heavy_hitters": ["heavy_hitters.c"],
     "router": ["bucket.c", "router.c"],
@@ -28,6 +31,7 @@ C_SOURCES = {
     "arrow_rows": ["arrow_rows.c", "dictionary.c"],
     "arrow": ["arrow.c"],
     "compat": [],
+    "reply": ["reply.c"],
 }
 
 compile_args = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-Wno-maybe-uninitialized"]

@@ -1,12 +1,9 @@
-/* Which MD5 kernel this processor, under this operating system, may and should run.
- *
- * CPUID says what the processor can execute; XGETBV says which registers the operating system saves
- * at a switch of threads. Wide vectors need both.
- */
+/* Which MD5 kernel this processor, under this operating system, may and should run. */
 #include <stdatomic.h>
 #include <string.h>
 
 #include "md5.h"
+#include "processor.h"
 
 static int always(void) {
     return 1;
@@ -14,33 +11,12 @@ static int always(void) {
 
 #if defined(__x86_64__)
 
-#include <cpuid.h>
-
-enum {
-    SAVED_YMM = 0x06, /* xmm, upper halves of ymm */
-    SAVED_ZMM = 0xe6, /* and mask registers, upper halves of zmm 0 to 15, zmm 16 to 31 */
-};
-
-/* Are all of these features of CPUID leaf 7 there, and these registers saved? */
-static int has(unsigned features, unsigned saved) {
-    unsigned eax, ebx, ecx, edx, low, high;
-
-    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_OSXSAVE)) {
-        return 0;
-    }
-    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    if ((low & saved) != saved) {
-        return 0;
-    }
-    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ebx & features) == features;
-}
-
 static int has_avx2(void) {
-    return has(bit_AVX2, SAVED_YMM);
+    return sp_processor_has(bit_AVX2, 0, SP_SAVED_YMM);
 }
 
 static int has_avx512(void) {
-    return has(bit_AVX2 | bit_BMI2 | bit_AVX512F | bit_AVX512BW | bit_AVX512VL, SAVED_ZMM);
+    return sp_processor_has(bit_AVX2 | bit_BMI2 | bit_AVX512F | bit_AVX512BW | bit_AVX512VL, 0, SP_SAVED_ZMM);
 }
 
 #endif

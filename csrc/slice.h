@@ -11,6 +11,15 @@ typedef struct {
     size_t size;
 } sp_slice;
 
+/* What is left of a slice to read: from `p` to `end`. */
+typedef struct {
+    const uint8_t *p, *end;
+} sp_cursor;
+
+static inline sp_cursor sp_cursor_over(sp_slice bytes) {
+    return (sp_cursor){bytes.data, bytes.data + bytes.size};
+}
+
 /* Eight bytes, or four, however they lie. */
 static inline uint64_t sp_load64(const uint8_t *p) {
     uint64_t v;

@@ -34,14 +34,6 @@ static inline uint8_t *sp_varint_write(uint8_t *out, uint64_t value) {
     return out;
 }
 
-typedef struct {
-    const uint8_t *p, *end;
-} sp_cursor;
-
-static inline sp_cursor sp_cursor_over(sp_slice bytes) {
-    return (sp_cursor){bytes.data, bytes.data + bytes.size};
-}
-
 /* Each read returns 1 and advances, or returns 0 and leaves the cursor where the trouble is. */
 
 /* At most 10 bytes; bits beyond 64 are dropped, as protobuf does. */

@@ -124,9 +124,10 @@ def test_the_stream_by_its_arn(shardpack, stream, stored, local_kinesis, tmp_pat
     arn = local_kinesis.client().describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]["StreamARN"]
     file = tmp_path / "events"
     file.write_bytes(b'{"id":"a"}')
-    done = shardpack("put", file, "--stream-arn", arn, "--key", "id")
+    done = shardpack("put", arn, file, "--key", "id")
     assert done.returncode == 0, done.stderr
     assert stored() == [("a", b'{"id":"a"}')]
+    assert shardpack("tail", arn, "--no-follow").stdout == 'a {"id":"a"}\n'
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, zstandard.compress])

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import boto3
 import pytest
 import wire
+from answers import answer, body_of
+from answers import record as written
 from botocore.eventstream import EventStream
 from botocore.exceptions import ClientError
 from enhanced_fan_out import ministack
@@ -22,6 +24,7 @@ MALFORMED = bytes.fromhex(VECTORS["malformed/pk-index-out-of-range"]["blob"])
 NESTED = wire.aggregate([("inner", b"nested", None), ("inner", b"nested too", None)])
 PUT = [("a", b"one", None), ("b", b"two", None), ("a", b"", 7), ("é", NESTED, None)]
 SHARD = "shardId-000000000000"
+KPL, KPL_DATAS = aggregated("kpl/keys-0")
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +123,42 @@ def test_deaggregate_leaves_what_a_client_took_apart(client, stream):
     assert [str(record.error) for record in again] == [str(record.error) for record in plain]
 
 
+def as_installed(response):
+    """The dictionaries of an installed client, made of what ``deaggregate`` makes of a plain one's response."""
+    for one in deaggregate(response):
+        made = dict(one.source) | {"Aggregated": one.aggregated, "SubSequenceNumber": one.sub_sequence_number}
+        if one.aggregated:
+            made |= {"Data": one.data, "PartitionKey": one.partition_key}
+            if one.explicit_hash_key is not None:
+                made["ExplicitHashKey"] = one.explicit_hash_key
+        elif one.error is not None:
+            made["Error"] = str(one.error)
+        yield made
+
+
+BODIES = {
+    "read natively": body_of(written(KPL), written(b"raw"), written(MALFORMED), written(NESTED, EncryptionType="KMS")),
+    "left to botocore": body_of(written(KPL), written(b"raw", Colour="blue"), written(MALFORMED)),
+    "without keys": body_of(*({"Data": written(data)["Data"]} for data in (KPL, b"raw", MALFORMED))),
+    "nothing": body_of(),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_dictionaries_are_those_of_the_parsed_response(client, name):
+    """Their members in their order, and times with their zone."""
+    answer(client, BODIES[name])
+    plain = client.get_records(ShardIterator="AAAA")
+    expected = list(as_installed(plain))
+    install(client)
+    response = client.get_records(ShardIterator="AAAA")
+    assert type(response["Records"]) is list
+    assert repr(response["Records"]) == repr(expected)
+    assert len({id(one) for one in response["Records"]}) == len(expected)
+    assert response == plain | {"Records": expected}
+    assert {*map(type, response["Records"])} <= {dict}
+
+
 def test_errors_are_the_services_own(client):
     install(client)
     with pytest.raises(ClientError, match="GetRecords"):
@@ -176,9 +215,6 @@ def subscribed(fan_out):
         return client.subscribe_to_shard(ConsumerARN=consumer["ConsumerARN"], ShardId=SHARD, StartingPosition=start)
 
     return client, name, subscribe
-
-
-KPL, KPL_DATAS = aggregated("kpl/keys-0")
 
 
 def test_events_hold_user_records(subscribed):

@@ -20,6 +20,7 @@ RUNNER = Path(__file__).with_name("documents.py")
 DOCUMENTS = [path for folder in (".", "docs", "examples") for path in sorted(REPOSITORY.joinpath(folder).glob("*.md"))]
 SECTIONS = [
     *(("docs/producing.md", heading) for heading in sections("docs/producing.md")),
+    ("docs/consuming.md", "Reading a shard"),
     ("docs/how-it-works.md", "The parts on their own"),
     ("README.md", "Producing"),
 ]

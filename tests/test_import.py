@@ -33,7 +33,7 @@ CLASSES = {
     "Stats",
     "UserRecordBatch",
 }
-RECORDS = {"UserRecord", "UserRecords"}
+RECORDS = {"RecordsReply", "UserRecord", "UserRecords"}
 FUNCTIONS = {
     "deaggregate",
     "deaggregate_arrow",
@@ -42,6 +42,8 @@ FUNCTIONS = {
     "hash_keys",
     "iter_deaggregate",
     "pack",
+    "read_records",
+    "read_records_async",
     "redrive",
 }
 FUNCTIONS |= {"install", "uninstall"}

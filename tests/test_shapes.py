@@ -65,6 +65,20 @@ def subscribe_to_shard(data):
     }
 
 
+def queue_record(data, **more):
+    """As the API reference of ReceiveQueueRecords has it."""
+    return {
+        "ReceiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
+        "RecordId": "f00d42",
+        "PartitionKey": "1",
+        "Data": data,
+        "ApproximateArrivalTimestamp": ARRIVED,
+        "FirstReceiveTimestamp": ARRIVED,
+        "ReceiveCount": 2,
+        **more,
+    }
+
+
 def lambda_record(data, decoded=False):
     """As the developer guide of Lambda has it: "Using AWS Lambda with Amazon Kinesis"."""
     return {
@@ -177,6 +191,11 @@ SHAPES = {
         lambda data: iter([subscribe_to_shard(data)]),
         ("1", SEQUENCE, ARRIVED, None, "KMS", None, 0),
     ),
+    "ReceiveQueueRecords response": (
+        lambda data: {"QueueRecords": [queue_record(data)]},
+        ("1", None, ARRIVED, None, None, "f00d42", 0),
+    ),
+    "ReceiveQueueRecords record": (queue_record, ("1", None, ARRIVED, None, None, "f00d42", 0)),
     "Lambda event": (
         lambda data: {"Records": [lambda_record(data)]},
         ("1", SEQUENCE, ARRIVED, "shardId-000000000006", "KMS", None, 0),
@@ -306,7 +325,7 @@ def test_columns(make, origin):
 
 
 @pytest.mark.parametrize("data", [AGGREGATED, b"plain"])
-@pytest.mark.parametrize("make", [get_records_record, lambda_record, bytes])
+@pytest.mark.parametrize("make", [get_records_record, queue_record, lambda_record, bytes])
 def test_what_was_pickled_keeps_where_it_came_from(make, data):
     for record in deaggregate(make(data)):
         again = pickle.loads(pickle.dumps(record))  # noqa: S301
@@ -441,10 +460,14 @@ def test_what_a_shape_says_may_be_odd():
         ({"Records": None}, "the records of a response or an event are a list, not NoneType"),
         ({"Records": {}}, "the records of a response or an event are a list, not dict"),
         ({"SubscribeToShardEvent": None}, r"cannot deaggregate a mapping with \['SubscribeToShardEvent'\]"),
-        ({"Data": "aGk="}, "Data of a GetRecords record is bytes, not str"),
+        ({"Data": "aGk="}, "Data of a record of the API is bytes, not str"),
         ({"kinesis": {"data": 5}}, "data of a record in an event is base64 text or bytes, not int"),
         ({"kinesis": {}}, "data of a record in an event is base64 text or bytes, not NoneType"),
         ({"kinesis": "aGk="}, "kinesis of a record in an event is a mapping, not str"),
+        (
+            {"QueueRecords": [queue_record(b""), queue_record("aGk=")]},
+            r"record 1 \(record id 'f00d42'\): Data of a record of the API is bytes, not str",
+        ),
         (
             {"Records": [lambda_record(b""), {"kinesis": {"sequenceNumber": "49", "data": 5}}]},
             r"record 1 \(sequence number '49'\): data of a record in an event is base64 text or bytes, not int",

@@ -107,6 +107,14 @@ def test_parents_are_read_before_their_children(local_kinesis):
     assert found == {f"key-{i}": [data for key, data in sent if key == f"key-{i}"] for i in range(20)}
 
 
+def test_a_stream_by_its_arn(local_kinesis, faulty):
+    client, stream = stream_of(local_kinesis, 1, [b"by arn"])
+    arn = Boto3Transport(client, stream).describe().stream_arn
+    assert datas_of(read_stream(faulty.client(), arn, follow=False)) == [b"by arn"]
+    assert {request.get("StreamARN") for _, request in faulty.calls} == {arn}
+    assert {"ListShards", "GetShardIterator", "GetRecords"} <= {operation for operation, _ in faulty.calls}
+
+
 # --- what passes by itself ---
 
 DATAS = [str(i).encode() for i in range(5)]

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlsplit
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from faulty_kinesis import CUT, FaultyKinesis
 
 from shardpack import Boto3Transport, KinesisRecord, Limits, Shard, ShardMap, ShardMapError
+from shardpack.consume.stream.reader import read_stream
 from shardpack.transport import BrokenAnswerError, Failed, Stored
 from shardpack.transport.list_shards import list_all_shards
 
 END = 2**128
 ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/of-another"
+ID = "abcdefghij0123456789-x1y"
 
 
 @pytest.fixture(scope="module")
@@ -87,15 +91,18 @@ def test_the_shard_map_of_a_stream(client, stream):
     assert Boto3Transport(client, stream).list_shards() == ShardMap.uniform(4)
 
 
-def test_a_stream_by_its_arn(client, stream):
+@pytest.mark.parametrize("named", [lambda arn: {"stream_arn": arn}, lambda arn: {"stream_name": arn}])
+def test_a_stream_by_its_arn(client, stream, named):
     by_name = Boto3Transport(client, stream)
     arn = by_name.describe().stream_arn
     assert arn.startswith("arn:")
-    by_arn = Boto3Transport(client, stream_arn=arn)
+    by_arn = Boto3Transport(client, **named(arn))
     assert by_arn.list_shards() == by_name.list_shards()
     assert by_arn.describe() == by_name.describe()
     [outcome] = by_arn.put_records([record("by-arn", b"by arn")])
     assert b"by arn" in [found["Data"] for found in read_back(client, stream, outcome.shard_id)]
+    [read] = [read for read in read_stream(client, arn, follow=False) if read.shard.shard_id == outcome.shard_id]
+    assert b"by arn" in [found["Data"] for found in read.records]
 
 
 def test_what_a_stream_says_of_itself(client, stream):
@@ -301,23 +308,61 @@ def test_half_a_list_of_shards_is_no_map(stubbed):
         Boto3Transport(client, "s").list_shards()
 
 
-def test_an_arn_goes_into_every_call(stubbed):
+@pytest.mark.parametrize("stream_id", [None, ID])
+@pytest.mark.parametrize("named", [{"stream_arn": ARN}, {"stream_name": ARN}, {"stream_name": "of-another"}])
+def test_what_names_a_stream_goes_into_every_call(stubbed, named, stream_id):
     client, stubber = stubbed
+    stream = {"StreamName": "of-another"} if named == {"stream_name": "of-another"} else {"StreamARN": ARN}
+    beside_token = {} if stream_id is None else {"StreamId": stream_id}
+    stream |= beside_token
     stubber.add_response(
         "list_shards",
-        {"Shards": [described("a", 0, END - 1)]},
-        {"StreamARN": ARN, "ShardFilter": {"Type": "AT_LATEST"}},
+        {"Shards": [], "NextToken": "page-2"},
+        {**stream, "ShardFilter": {"Type": "AT_LATEST"}},
     )
-    stubber.add_response("describe_stream_summary", summary(), {"StreamARN": ARN})
+    stubber.add_response(
+        "list_shards", {"Shards": [described("a", 0, END - 1)]}, {"NextToken": "page-2", **beside_token}
+    )
+    stubber.add_response("describe_stream_summary", summary(), stream)
     stubber.add_response(
         "put_records",
         {"Records": [{"SequenceNumber": "5", "ShardId": "a"}]},
-        {"StreamARN": ARN, "Records": [{"Data": b"data", "PartitionKey": "k"}]},
+        {**stream, "Records": [{"Data": b"data", "PartitionKey": "k"}]},
     )
-    transport = Boto3Transport(client, stream_arn=ARN)
+    transport = Boto3Transport(client, **named, stream_id=stream_id)
     transport.list_shards()
     transport.describe()
     assert transport.put_records([record("k")]) == [Stored("a", "5")]
+
+
+@pytest.mark.parametrize(
+    ("stream", "host"),
+    [
+        ({"stream_name": "s"}, "kinesis.eu-west-1.amazonaws.com"),
+        ({"stream_name": ARN}, "123456789012.{}-kinesis.eu-west-1.amazonaws.com"),
+        ({"stream_arn": ARN, "stream_id": ID}, f"{ID[:20]}.{ID[21:]}.{{}}-kinesis.eu-west-1.amazonaws.com"),
+        ({"stream_name": "s", "stream_id": ID}, f"{ID[:20]}.{ID[21:]}.{{}}-kinesis.eu-west-1.amazonaws.com"),
+    ],
+)
+def test_botocores_rules_find_the_endpoint_of_every_call(stream, host):
+    client = boto3.client("kinesis", region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")  # noqa: S106
+    hosts = []
+
+    def not_sent(request, **_):
+        hosts.append(urlsplit(request.url).hostname)
+        raise ConnectionAbortedError
+
+    client.meta.events.register("before-send.kinesis", not_sent)
+    transport = Boto3Transport(client, **stream)
+    for call in transport.describe, transport.list_shards, lambda: transport.put_records([record("k")]):
+        with pytest.raises(ConnectionAbortedError):
+            call()
+    assert hosts == [host.format(plane) for plane in ("control", "control", "data")]
+
+
+def test_an_arn_that_is_none(client):
+    with pytest.raises(ValueError, match="stream_arn is an ARN, not 'telemetry'"):
+        Boto3Transport(client, stream_arn="telemetry")
 
 
 def summary(**more):

@@ -28,7 +28,7 @@ from shardpack.producer.entries import Fault
 from shardpack.producer.faults import call_error
 from shardpack.testing import FaultProxy, history
 from shardpack.testing.faults import Cut, Error, Latency, RefuseEntries, Reset
-from shardpack.transport import Stored
+from shardpack.transport import Stored, body
 from shardpack.transport.aiobotocore import AiobotocoreTransport
 from shardpack.transport.boto3 import Boto3Transport
 
@@ -95,19 +95,26 @@ def test_it_tells_what_the_transport_of_boto3_tells(local_kinesis, stream):
     assert stored == sorted((each.partition_key, each.data) for each in RECORDS * 2)
 
 
-def test_it_sends_what_the_client_would_send(local_kinesis, stream):
-    bodies = []
+def test_it_sends_what_the_client_would_send(monkeypatch, local_kinesis, stream):
+    requests, written, read = [], [], []
+    write, read_put_reply = body.Entries.write, body.read_put_reply
+    monkeypatch.setattr(body.Entries, "write", lambda *given: written.append(write(*given)) or written[-1])
+    monkeypatch.setattr(body, "read_put_reply", lambda *given: read.append(read_put_reply(*given)) or read[-1])
 
     async def main():
         async with aio_client(local_kinesis.endpoint_url) as client:
-            client.meta.events.register("before-send.kinesis.PutRecords", lambda request, **_: bodies.append(request))
+            client.meta.events.register("before-send.kinesis.PutRecords", lambda request, **_: requests.append(request))
             await client.put_records(StreamName=stream, Records=[each.to_boto3() for each in RECORDS])
-            await AiobotocoreTransport(client, stream).put_records(RECORDS)
+            assert len(await AiobotocoreTransport(client, stream).put_records(RECORDS)) == len(RECORDS)
 
     run(main())
-    theirs, ours = (json.loads(request.body) for request in bodies)
+    theirs, ours = (json.loads(request.body) for request in requests)
     assert ours == theirs
     assert [base64.b64decode(each["Data"]) for each in ours["Records"]] == [each.data for each in RECORDS]
+    assert written == [requests[1].body]
+    if version("aiobotocore") != "2.11.0":  # whose botocore has no event for it yet
+        assert len(read) == 1
+        assert read[0] is not None
 
 
 def test_what_is_cut_off_or_expires_on_its_way(local_kinesis, stream):

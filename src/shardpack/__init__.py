@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .consume import UserRecords, deaggregate, deaggregate_columns, iter_deaggregate
     from .consume.arrow import deaggregate_arrow
     from .consume.client import install, uninstall
+    from .consume.reading import RecordsReply, read_records, read_records_async
     from .errors import (
         BufferFullError,
         DeliveryError,
@@ -81,6 +82,7 @@ __all__ = [
     "Receipts",
     "RecordExpiredError",
     "RecordTooLargeError",
+    "RecordsReply",
     "SQLiteDeadLetters",
     "SettledRecord",
     "Shard",
@@ -100,6 +102,8 @@ __all__ = [
     "install",
     "iter_deaggregate",
     "pack",
+    "read_records",
+    "read_records_async",
     "redrive",
     "uninstall",
 ]
@@ -113,6 +117,7 @@ _MODULES = {
     ".consume": ("UserRecords", "deaggregate", "deaggregate_columns", "iter_deaggregate"),
     ".consume.arrow": ("deaggregate_arrow",),
     ".consume.client": ("install", "uninstall"),
+    ".consume.reading": ("RecordsReply", "read_records", "read_records_async"),
     ".errors": (
         "BufferFullError",
         "DeliveryError",

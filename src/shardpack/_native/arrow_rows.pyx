@@ -289,9 +289,9 @@ cdef class Buffers:
             if columns._contents[p].kind == SP_AGGREGATED:
                 view = columns._contents[p].walk.message
             else:
-                view = slice_of_bytes(record.data)
+                view = record.content
             buffers[2 + p], size_of[p] = view.data, <int64_t>view.size
-            self.kept.append(record.data)
+            self.kept.append(record.owner())
         buffers[2 + n] = size_of
         self.kept += [pointers, sizes]
         self.columns[DATA].rows.n_buffers = n + 3

@@ -102,9 +102,18 @@ cdef extern from "columns.h" nogil:
     size_t sp_where_size(const sp_filling *filling)
 
 
+# What many Kinesis records lie in, and what is known of each by its place there.
+cdef class SharedMemory:
+    cdef object source_of(self, ReceivedRecord record)
+    cdef object origin_of(self, ReceivedRecord record)
+
+
 cdef class ReceivedRecord:
-    cdef readonly bytes data
-    cdef readonly object source
+    cdef sp_slice content  # its data: in `_data`, or in `memory`
+    cdef bytes _data  # None until somebody asks, where it lies in memory
+    cdef SharedMemory memory  # or None
+    cdef Py_ssize_t place  # in it
+    cdef object _source  # the same
     cdef object shape  # reads the origin out of the source
     cdef object _origin
     cdef bint deaggregated  # a user record of an aggregated record already: data that looks like one is data
@@ -120,12 +129,16 @@ cdef class ReceivedRecord:
     cdef inline const sp_contents *contents(self) noexcept:
         return sp_contents_at(&self._contents)
 
+    cdef inline object owner(self):  # who keeps the content
+        return self._data if self.memory is None else self.memory
+
     cdef bint is_aggregated(self) noexcept
     cdef int keep(self, sp_contents *contents) except -1
     cdef str partition_key_at(self, Py_ssize_t i)
     cdef str explicit_hash_key_at(self, Py_ssize_t i)
 
 
+cdef ReceivedRecord record_in_memory(SharedMemory memory, Py_ssize_t place, sp_slice content)
 cdef tuple kinesis_records(list received)
 cdef sp_received *received_by_c(tuple held) except NULL
 cdef sp_contents *room_for_contents(size_t n) except NULL

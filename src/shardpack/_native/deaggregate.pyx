@@ -36,14 +36,28 @@ cdef dict WHAT_IS_WRONG = {
 }
 
 
+cdef class SharedMemory:
+    """What a Kinesis record may lie in. By itself it holds nothing."""
+
+    cdef object source_of(self, ReceivedRecord record):
+        raise NotImplementedError
+
+    cdef object origin_of(self, ReceivedRecord record):
+        raise NotImplementedError
+
+
 @cython.final
 @cython.no_gc_clear  # a cycle goes through the source, which is cleared; so that nothing is ever missing here
 cdef class ReceivedRecord:
-    """A Kinesis record as a consumer got it, and where in it the user records are: what those share."""
+    """A Kinesis record as a consumer got it, and where in it the user records are: what those share.
 
-    def __cinit__(self, data, shape=None, source=None, bint deaggregated=False, str explicit_hash_key=None):
-        self.data = data if type(data) is bytes else PyBytes_FromObject(data)
-        self.source = source
+    One whose data lies in memory with that of others keeps all of that.
+    """
+
+    def __cinit__(self, data=b"", shape=None, source=None, bint deaggregated=False, str explicit_hash_key=None):
+        self._data = data if type(data) is bytes else PyBytes_FromObject(data)
+        self.content = slice_of_bytes(self._data)
+        self._source = source
         self.shape = shape
         self.deaggregated = deaggregated
         self.explicit_hash_key = explicit_hash_key
@@ -55,11 +69,33 @@ cdef class ReceivedRecord:
             free(self._contents)
 
     @property
+    def data(self):
+        cdef bytes data
+        with cython.critical_section(self):
+            data = self._data
+            if data is None:
+                data = bytes_of_slice(self.content)
+                self._data = data
+        return data
+
+    @property
+    def source(self):
+        with cython.critical_section(self):
+            source = self._source
+        if source is None and self.memory is not None:
+            source = self.memory.source_of(self)
+            with cython.critical_section(self):  # as with the origin
+                if self._source is None:
+                    self._source = source
+                source = self._source
+        return source
+
+    @property
     def origin(self):
         with cython.critical_section(self):
             origin = self._origin
         if origin is None:
-            origin = self.shape(self.source)
+            origin = self.shape(self._source) if self.memory is None else self.memory.origin_of(self)
             with cython.critical_section(self):  # somebody else may have been first: all get the same
                 if self._origin is None:
                     self._origin = origin
@@ -147,8 +183,9 @@ cdef class UserRecord:
     back whole). Of the Kinesis record, as far as its shape carries it: ``sequence_number``,
     ``approximate_arrival_timestamp`` (an aware datetime), ``shard_id``, ``encryption_type``, ``record_id``
     (Firehose's), and ``source``, the record as it was given. Immutable; compares by value, ``source`` not among them.
-    Fields are made when they are asked for, from the Kinesis record, which a user record keeps alive. Pickled, it takes
-    its values along and leaves the Kinesis record behind: ``source`` is None then.
+    Fields are made when they are asked for, from the Kinesis record, which a user record keeps alive; of a response
+    that was read by ``read_records``, it keeps the data of all Kinesis records in there, which lie in one buffer (10 MB
+    at most, as GetRecords has it). Pickled, it takes its values along and leaves that behind: ``source`` is None then.
     """
 
     cdef ReceivedRecord _received
@@ -287,6 +324,14 @@ cdef inline UserRecord user_record_at(ReceivedRecord received, Py_ssize_t positi
 # --- what C reads, and what it found ---
 
 
+cdef ReceivedRecord record_in_memory(SharedMemory memory, Py_ssize_t place, sp_slice content):
+    """A Kinesis record whose data is not its own."""
+    cdef ReceivedRecord record = ReceivedRecord.__new__(ReceivedRecord)
+    record._data = None
+    record.content, record.memory, record.place = content, memory, place
+    return record
+
+
 cdef tuple kinesis_records(list received):
     """A list of Kinesis records as it is now. Others may change it while it is read; a tuple holds what is in it."""
     cdef tuple held = tuple(received)
@@ -304,7 +349,7 @@ cdef sp_received *received_by_c(tuple held) except NULL:
         raise MemoryError
     for i in range(n):
         record = <ReceivedRecord>held[i]
-        received[i].data = slice_of_bytes(record.data)
+        received[i].data = record.content
         received[i].deaggregated = record.deaggregated
         received[i].has_explicit_hash_key = record.explicit_hash_key is not None
     return received

@@ -10,6 +10,7 @@ import typer
 
 from .bench import bench
 from .demo import demo
+from .doctor import doctor
 from .inspect import inspect
 from .outcome import EXIT_CODES, Messages, exit_on_error
 from .put import put
@@ -49,7 +50,7 @@ def shardpack(
     """
 
 
-for command in (demo, put, tail, inspect, redrive, bench):
+for command in (demo, doctor, put, tail, inspect, redrive, bench):
     app.command(epilog=EXIT_CODES)(command)
 
 

@@ -1,4 +1,4 @@
-"""The options that say which Kinesis, and the boto3 client they make."""
+"""The arguments that say which stream of which Kinesis, and the boto3 client they make."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from botocore.config import Config
 
 from .outcome import BadInputError
 
+Stream = Annotated[
+    str, typer.Argument(metavar="STREAM", help="Name of the stream, or its ARN, which may be of another account.")
+]
 Region = Annotated[str | None, typer.Option("--region", metavar="NAME", help="AWS region.", rich_help_panel="AWS")]
 EndpointUrl = Annotated[
     str | None,

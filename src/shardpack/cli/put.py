@@ -20,7 +20,7 @@ from ..producer.producer import Producer
 from ..producer.stats import Stats
 from ..transport.boto3 import Boto3Transport
 from ..transport.transient import is_transient
-from .client import EndpointUrl, Profile, Region, make_client
+from .client import EndpointUrl, Profile, Region, Stream, make_client
 from .ndjson import BadLineError, KeyFields
 from .outcome import INTERRUPTED, BadInputError, exit_on_error, fail, finish_on_interrupt, tell
 from .prefix import Position, Prefix
@@ -40,18 +40,13 @@ SECONDS_AFTER_FAILURE = 5.0
 
 
 def put(  # noqa: PLR0917 (typer calls it)
-    stream: Annotated[
-        str,
-        typer.Argument(metavar="STREAM", help="Name of the stream; left out with --stream-arn.", show_default=False),
-    ],
+    stream: Stream,
     file: Annotated[
-        str | None,
+        str,
         typer.Argument(
-            metavar="FILE",
-            help="One JSON object a line; gzip, bzip2, xz and zstd are unpacked; - is stdin.",
-            show_default=False,
+            metavar="FILE", help="One JSON object a line; gzip, bzip2, xz and zstd are unpacked; - is stdin."
         ),
-    ] = None,
+    ],
     key: Annotated[
         str | None,
         typer.Option(
@@ -90,10 +85,6 @@ def put(  # noqa: PLR0917 (typer calls it)
     ] = 60,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but what went wrong.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as one JSON object.")] = False,
-    stream_arn: Annotated[
-        str | None,
-        typer.Option("--stream-arn", metavar="ARN", help="The stream, of another account too.", rich_help_panel="AWS"),
-    ] = None,
     region: Region = None,
     endpoint_url: EndpointUrl = None,
     profile: Profile = None,
@@ -112,20 +103,14 @@ def put(  # noqa: PLR0917 (typer calls it)
       shardpack put flights a.ndjson --key id --endpoint-url http://127.0.0.1:5070
     """
     with exit_on_error(), ExitStack() as opened:
-        if stream_arn is not None:
-            if file is not None:
-                raise BadInputError("give STREAM or --stream-arn, not both")
-            file = stream
-        elif file is None:
-            raise BadInputError("FILE is missing; - is stdin")
         if key is None and (default_key is not None or explicit_hash_key is not None):
             raise BadInputError("--default-key and --explicit-hash-key need --key")
         source = Source(file)
         opened.callback(source.close)
         client = make_client(region, endpoint_url, profile, calls_once=REQUESTS_IN_FLIGHT + 2)
-        transport = Boto3Transport(client, stream if stream_arn is None else None, stream_arn=stream_arn)
+        transport = Boto3Transport(client, stream)
         limits = _limits(transport)
-        state = None if resume is None else StateFile(resume, stream_arn or stream)
+        state = None if resume is None else StateFile(resume, stream)
         skipped = None if skip_bad is None else SkippedLines(skip_bad)
         if skipped is not None:
             opened.callback(skipped.close)

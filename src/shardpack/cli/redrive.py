@@ -56,7 +56,7 @@ FAULTS_OF_A_LETTER = INVALID | {MISPLACED, "ParamValidationError"}
 
 def redrive(  # noqa: PLR0917 (typer calls it)
     path: Annotated[str, typer.Argument(metavar="PATH", help="File of dead letters, as SQLiteDeadLetters writes it.")],
-    stream: Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream they go to.")],
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="The stream they go to, name or ARN.")],
     origin: Annotated[
         str | None,
         typer.Option(

@@ -15,7 +15,7 @@ from rich.text import Text
 from .._native.deaggregate import UserRecord
 from ..consume import deaggregate
 from ..consume.stream.reader import ShardRecords, read_stream
-from .client import EndpointUrl, Profile, Region, make_client
+from .client import EndpointUrl, Profile, Region, Stream, make_client
 from .outcome import BadInputError, exit_on_error, stderr, tell
 
 # what would end a line or steer a terminal, shown as \x..
@@ -23,7 +23,7 @@ _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 
 
 def tail(  # noqa: PLR0917 (typer calls it)
-    stream: Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.")],
+    stream: Stream,
     start: Annotated[
         str,
         typer.Option(

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from functools import wraps
 from operator import index
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
 
 from .._native.deaggregate import deaggregate_received
 from ..errors import abridged
-from .shapes import fields_of, names_of, received_of, sequence_number_of
+from .handling import check_handler, failures_of_list, first_failure
+from .shapes import fields_of, names_of, origin_of, received_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,13 +72,7 @@ def each_user_record(
 
     def decorate(handler: EachHandler) -> LambdaHandler:
         def handle(user_records: list[UserRecord], context: Any) -> int | None:
-            for i, user_record in enumerate(user_records):
-                try:
-                    _refuse_what_runs_later(handler(user_record, context))
-                except Exception:  # noqa: BLE001 - whatever it is, Lambda is to try again from here
-                    _log_failure(user_record)
-                    return i
-            return None
+            return first_failure(handler, user_records, _log_failure, context)
 
         return _lambda_handler(handler, handle, on_partial, resume_at)
 
@@ -121,24 +115,14 @@ def user_record_batches(
         def handle(user_records: list[UserRecord], context: Any) -> int | None:
             size = len(user_records) or 1 if max_records is None else index(max_records)
             for start in range(0, len(user_records), size):
-                batch = user_records[start : start + size]
-                try:
-                    failed = _first_failed(batch, handler(list(batch), context))
-                except Exception:  # noqa: BLE001 - whatever it is, Lambda is to try again from here
-                    _log_failure(batch[0], len(batch))
-                    return start
-                if failed is not None:
-                    _log_failure(batch[failed])
-                    return start + failed
+                failed = failures_of_list(handler, user_records[start : start + size], _log_failure, context)
+                if failed:
+                    return start + failed[0]
             return None
 
         return _lambda_handler(handler, handle, on_partial, resume_at)
 
     return decorate if handler is _NOT_GIVEN else decorate(handler)
-
-
-_RUNS_LATER = 0x20 | 0x80 | 0x200
-"""``inspect``'s CO_GENERATOR, CO_COROUTINE and CO_ASYNC_GENERATOR: it takes longer to load than all of this."""
 
 
 def _lambda_handler(
@@ -148,10 +132,7 @@ def _lambda_handler(
     resume_at: ResumeAt | None,
 ) -> LambdaHandler:
     """Make a Lambda handler; ``handle`` returns the place of the first user record that failed."""
-    if not callable(handler):
-        raise TypeError(f"a handler is a function that takes user records and the context, not {abridged(handler)}")
-    if getattr(getattr(handler, "__code__", None), "co_flags", 0) & _RUNS_LATER:
-        raise TypeError(f"{abridged(handler, 200)} is async or a generator: calling it handles nothing")
+    check_handler(handler, "user records and the context")
 
     @wraps(handler)
     def lambda_handler(event: Any, context: Any = None) -> Response:
@@ -181,19 +162,6 @@ def _lambda_handler(
     return lambda_handler
 
 
-def _refuse_what_runs_later(returned: Any) -> None:
-    """Refuse what a handler returns that has not run: one behind a lambda, ``partial`` or another decorator.
-
-    Its type tells, and not what can be asked of it: mocks and proxies have every attribute, and a cursor or a file that
-    was returned by the way has done its work.
-    """
-    kind = type(returned)
-    if hasattr(kind, "__await__") or issubclass(kind, (GeneratorType, AsyncGeneratorType)):
-        if issubclass(kind, (CoroutineType, GeneratorType)):
-            returned.close()  # else Python warns that nobody awaited it
-        raise TypeError(f"the handler returned {abridged(returned)}, which has handled nothing yet")
-
-
 def _user_records(event: Any) -> tuple[list[UserRecord], tuple[str, str] | None]:
     """Return the user records of an event as far as it can be read, and what follows: a sequence number, and why not.
 
@@ -205,7 +173,7 @@ def _user_records(event: Any) -> tuple[list[UserRecord], tuple[str, str] | None]
     try:
         received.extend(received_of(records))
     except (TypeError, ValueError) as error:
-        sequence_number = sequence_number_of(records[len(received)]) if isinstance(records, list) else None
+        sequence_number = origin_of(records[len(received)]).sequence_number if isinstance(records, list) else None
         if sequence_number is None:
             raise
         unreadable = sequence_number, str(error)
@@ -231,16 +199,6 @@ def _kinesis_records(event: Any) -> Any:
 _EXPECTED = "expected the event of a Kinesis event source mapping"
 
 
-def _first_failed(batch: list[UserRecord], failed: list[UserRecord] | None) -> int | None:
-    if failed is None:
-        return None
-    places = {id(record): place for place, record in enumerate(batch)}
-    try:
-        return min((places[id(record)] for record in failed), default=None)
-    except (KeyError, TypeError):
-        raise TypeError(f"expected None or the user records that failed, not {abridged(failed)}") from None
-
-
 def _call_on_partial(on_partial: OnPartial, record: UserRecord) -> None:
     try:
         on_partial(record)
@@ -251,7 +209,7 @@ def _call_on_partial(on_partial: OnPartial, record: UserRecord) -> None:
         logging.getLogger("shardpack.consume").exception("on_partial failed: the retry handles user records again")
 
 
-def _log_failure(record: UserRecord, count: int = 1) -> None:
+def _log_failure(record: UserRecord, count: int) -> None:
     """Log that so many user records from this one on failed, with the traceback if there is one."""
     _log(
         "failed to handle %d user records from %s/%d of %s: Lambda retries from this Kinesis record",

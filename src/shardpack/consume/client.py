@@ -1,20 +1,21 @@
 """boto3 and aiobotocore clients whose responses arrive deaggregated, so that existing consumer loops need no change.
 
-botocore tells its ``after-call`` handlers of every parsed response, and lets them change it. aiobotocore does as well,
+The body of a GetRecords response is read before botocore parses it, where it can be (see replies). Of everything else
+botocore tells its ``after-call`` handlers, once it is parsed, and lets them change it: bodies that were left to it, and
+event streams, whose events are parsed as they arrive, without an event of botocore's before. aiobotocore does the same,
 and takes handlers that are not async; its event streams are read with ``async for``.
 """
 
 from __future__ import annotations
 
-from ..errors import abridged
-from .deaggregation import deaggregate
+from .._native.reply import user_record_dictionaries
+from .replies import BEFORE_PARSE, CALL, events_of, take_records
+from .shapes import received_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from typing import Any
-
-    from .._native.deaggregate import UserRecord
 
 
 def install(client: Any) -> None:
@@ -31,36 +32,47 @@ def install(client: Any) -> None:
     Affects this client only; installing twice is installing once. Raises ``TypeError`` for another service's client,
     and for what is no client.
     """
-    for event, (handler, unique_id) in _handlers(client).items():
-        client.meta.events.register(event, handler, unique_id=unique_id)
+    events = events_of(client)
+    for event, (handler, unique_id) in _handlers().items():
+        events.register(event, handler, unique_id=unique_id)
 
 
 def uninstall(client: Any) -> None:
     """Undo ``install``; event streams that are open already go on as they began."""
-    for event, (handler, unique_id) in _handlers(client).items():
-        client.meta.events.unregister(event, handler, unique_id=unique_id)
+    events = events_of(client)
+    for event, (handler, unique_id) in _handlers().items():
+        events.unregister(event, handler, unique_id=unique_id)
 
 
-def _handlers(client: Any) -> dict[str, tuple[Any, str]]:
-    try:
-        service = client.meta.service_model.service_name
-        _ = client.meta.events
-    except AttributeError:
-        raise TypeError(
-            f"expected a Kinesis client, as boto3.client('kinesis') makes one, not {abridged(client)}; "
-            "of a resource it is resource.meta.client, and aiobotocore's is what `async with` gives"
-        ) from None
-    if service != "kinesis":
-        raise TypeError(f"expected a Kinesis client, not one of {abridged(service)}")
+def _handlers() -> dict[str, tuple[Any, str]]:
     return {
+        BEFORE_PARSE: (_deaggregate_body, "shardpack-get-records-body"),
         "after-call.kinesis.GetRecords": (_deaggregate_response, "shardpack-get-records"),
         "after-call.kinesis.SubscribeToShard": (_deaggregate_stream, "shardpack-subscribe-to-shard"),
     }
 
 
+class _UserRecordDictionaries(list["dict[str, Any]"]):
+    """The ``Records`` of a response that are user records already."""
+
+    __slots__ = ()
+
+
+def _deaggregate_body(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    if CALL.get() is None and "Records" not in customized_response_dict:
+        received = take_records(response_dict)
+        if received is not None:
+            customized_response_dict["Records"] = _UserRecordDictionaries(user_record_dictionaries(received))
+
+
 def _deaggregate_response(parsed: dict[str, Any], **_: Any) -> None:
-    if "Records" in parsed:  # an error response has none
-        parsed["Records"] = [_as_received(record) for record in deaggregate(parsed["Records"])]
+    if CALL.get() is not None or "Records" not in parsed:  # an error response has none
+        return
+    records = parsed["Records"]
+    if type(records) is _UserRecordDictionaries:
+        parsed["Records"] = list(records)
+    else:
+        parsed["Records"] = user_record_dictionaries(list(received_of(records)))
 
 
 def _deaggregate_stream(parsed: dict[str, Any], **_: Any) -> None:
@@ -68,21 +80,6 @@ def _deaggregate_stream(parsed: dict[str, Any], **_: Any) -> None:
         stream = parsed["EventStream"]
         is_async = hasattr(type(stream), "__aiter__")
         parsed["EventStream"] = _AsyncUserRecordEvents(stream) if is_async else _UserRecordEvents(stream)
-
-
-def _as_received(user_record: UserRecord) -> dict[str, Any]:
-    """Return a user record in the shape of the Kinesis record that it came in."""
-    record = dict(user_record.source)
-    record["Aggregated"] = user_record.aggregated
-    record["SubSequenceNumber"] = user_record.sub_sequence_number
-    if user_record.aggregated:
-        record["Data"] = user_record.data
-        record["PartitionKey"] = user_record.partition_key
-        if user_record.explicit_hash_key is not None:
-            record["ExplicitHashKey"] = user_record.explicit_hash_key
-    elif user_record.error is not None:
-        record["Error"] = str(user_record.error)
-    return record
 
 
 def _deaggregated(event: dict[str, Any]) -> dict[str, Any]:

@@ -32,13 +32,14 @@ class UserRecords(list[UserRecord]):
 def deaggregate(records: Any, *, hash_range: HashRange | None = None, strict: bool = False) -> UserRecords:
     """Take Kinesis records apart into the user records they hold.
 
-    ``records`` is what a consumer holds: a GetRecords response, the event of a Lambda function, of a Firehose or
-    Kinesis Analytics transformation or of SubscribeToShard, their records, one of these, Powertools' data classes and
-    models of them, amazon_kclpy's record objects, raw ``bytes`` (or another buffer of them), or an iterable of any of
-    these. In events, text is base64 and ``bytes`` are the data itself. Order is kept. A record counts as aggregated
-    only if magic, length, MD5 and a parse with all required fields hold; otherwise it comes back whole with
-    ``aggregated`` false. One that parses, but has an index outside its table or a bad explicit hash key, comes back
-    whole with ``error`` set, so that nothing is lost; ``strict`` raises that ``MalformedRecordError`` instead.
+    ``records`` is what a consumer holds: a response of GetRecords or ReceiveQueueRecords, the event of a Lambda
+    function, of a Firehose or Kinesis Analytics transformation or of SubscribeToShard, their records, one of these,
+    Powertools' data classes and models of them, amazon_kclpy's record objects, raw ``bytes`` (or another buffer of
+    them), or an iterable of any of these. In events, text is base64 and ``bytes`` are the data itself. Order is kept. A
+    record counts as aggregated only if magic, length, MD5 and a parse with all required fields hold; otherwise it comes
+    back whole with ``aggregated`` false. One that parses, but has an index outside its table or a bad explicit hash
+    key, comes back whole with ``error`` set, so that nothing is lost; ``strict`` raises that ``MalformedRecordError``
+    instead.
 
     ``hash_range``, a ``Shard`` or the first and last hash key of one, applies the KCL's rule: an aggregated record with
     any user record outside is left out whole (it was sent again, to the right shard). The result's ``left_out`` says
@@ -48,9 +49,9 @@ def deaggregate(records: Any, *, hash_range: HashRange | None = None, strict: bo
     record, and ``ValueError`` for a range that is none. Data is copied out of the input; thread-safe.
     """
     found = UserRecords()
-    limits = _first_and_last(hash_range)
+    limits = first_and_last(hash_range)
     found.left_out = deaggregate_received(list(received_records(records)), limits, strict, found)
-    _log_left_out(found.left_out, limits)
+    log_left_out(found.left_out, limits)
     return found
 
 
@@ -63,7 +64,7 @@ def iter_deaggregate(
     iterable, be it an event stream or a generator, an item is asked for when the user records of all before it were
     yielded. Whatever is raised comes after the user records of what is before it.
     """
-    limits = _first_and_last(hash_range)
+    limits = first_and_last(hash_range)
     if holds_several(records) and not isinstance(records, (list, tuple)):
         for place, item in enumerate(records):
             yield from _in_batches(received_records([item], place), limits, strict)
@@ -85,7 +86,7 @@ def _in_batches(
             break
         found: list[UserRecord] = []
         try:
-            _log_left_out(deaggregate_received(batch, hash_range, strict, found), hash_range)
+            log_left_out(deaggregate_received(batch, hash_range, strict, found), hash_range)
         except MalformedRecordError as error:
             failure = error  # of the two, this one is before the other
         yield from found
@@ -104,15 +105,22 @@ def deaggregate_columns(records: Any, *, hash_range: HashRange | None = None, st
 
 def read_columns(records: Any, hash_range: HashRange | None, strict: bool, viewed: bool) -> Columns:
     """Make the columns; where payloads are ``viewed`` they stay in their Kinesis records, and there is no ``data``."""
+    limits = first_and_last(hash_range)
+    return columns_of(list(received_records(records)), limits, strict, viewed)
+
+
+def columns_of(
+    received: list[ReceivedRecord], hash_range: tuple[int, int] | None, strict: bool, viewed: bool
+) -> Columns:
+    """Make the columns of Kinesis records that were found already."""
     from .._native.columns import columns_of_received  # noqa: PLC0415 - a function that starts cold rarely needs it
 
-    limits = _first_and_last(hash_range)
-    columns = columns_of_received(list(received_records(records)), limits, strict, viewed)
-    _log_left_out(columns.left_out, limits)
+    columns = columns_of_received(received, hash_range, strict, viewed)
+    log_left_out(columns.left_out, hash_range)
     return columns
 
 
-def _first_and_last(hash_range: HashRange | None) -> tuple[int, int] | None:
+def first_and_last(hash_range: HashRange | None) -> tuple[int, int] | None:
     """Return the hash keys between which user records count, of what tells them."""
     if hash_range is None or isinstance(hash_range, tuple):
         return hash_range
@@ -121,7 +129,7 @@ def _first_and_last(hash_range: HashRange | None) -> tuple[int, int] | None:
     raise TypeError(f"hash_range is a Shard, or the first and the last hash key of one, not {abridged(hash_range)}")
 
 
-def _log_left_out(left_out: int, hash_range: tuple[int, int] | None) -> None:
+def log_left_out(left_out: int, hash_range: tuple[int, int] | None) -> None:
     if left_out and hash_range is not None:
         import logging  # noqa: PLC0415 - a function that starts cold rarely needs it
 

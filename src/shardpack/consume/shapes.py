@@ -21,12 +21,16 @@ if TYPE_CHECKING:  # typing takes longer to load than all of this package: a fun
     from typing import Any
 
 EXPECTED = (
-    "expected Kinesis records as GetRecords, SubscribeToShard, Lambda, Firehose, Kinesis Analytics, Powertools or "
-    "amazon_kclpy give them (a response, an event, its records, or one of those), raw bytes, or an iterable of these"
+    "expected Kinesis records as GetRecords, SubscribeToShard, ReceiveQueueRecords, Lambda, Firehose, Kinesis "
+    "Analytics, Powertools or amazon_kclpy give them (a response, an event, its records, or one of those), raw bytes, "
+    "or an iterable of these"
 )
 
 ONE_RECORD = (str, bytes, bytearray, memoryview)
 """Iterables that are no collection of records; the text is none either, which an error says."""
+
+CONTAINERS = ("Records", "records", "QueueRecords")
+"""Where a response or an event has its Kinesis records."""
 
 SHOWN_NAMES = 8
 """Fields of a mapping that an error names."""
@@ -102,7 +106,7 @@ def received_records(records: Any, first: int = 0) -> Iterator[ReceivedRecord]:
     """Yield every Kinesis record in ``records``. Raises ``TypeError`` for a shape that is not known.
 
     That, and ``ValueError`` for base64 that is not, names the record: its place in its list, counted from ``first``
-    where ``records`` is one, and its sequence number.
+    where ``records`` is one, and its sequence number, or its record id where it has no other.
     """
     if holds_several(records):
         for place, item in enumerate(records, first):
@@ -144,16 +148,16 @@ def fields_of(thing: Any) -> Mapping[str, Any] | None:
     return {field.serialization_alias or field.alias or name: getattr(thing, name) for name, field in fields}
 
 
-def sequence_number_of(record: Any) -> str | None:
-    """Return the sequence number of a Kinesis record that could not be read, as far as its shape is known."""
+def origin_of(record: Any) -> Origin:
+    """Return what a Kinesis record that could not be read says of itself, as far as its shape is known."""
     fields = fields_of(record)
     for field, (_, origin) in SHAPES.items():
         if fields is not None and field in fields:
             try:
-                return origin(fields).sequence_number
+                return origin(fields)
             except Exception:  # noqa: BLE001 - what is wrong with it is told already
-                return None
-    return None
+                break
+    return Origin()
 
 
 def _is_model(thing: Any) -> bool:
@@ -180,7 +184,7 @@ def _records_of(item: Any, place: int | None = None) -> Iterator[ReceivedRecord]
     if fields is not None:
         if "SubscribeToShardEvent" in fields:
             fields = fields_of(fields["SubscribeToShardEvent"]) or {}
-        for container in ("Records", "records"):
+        for container in CONTAINERS:
             if container in fields:
                 yield from received_of(fields[container])
                 return
@@ -209,9 +213,11 @@ def _received(record: Any, place: int | None = None) -> ReceivedRecord:
 
 
 def _name(record: Any, place: int | None) -> str:
-    """Begin an error about a Kinesis record: where it is in its list, and its sequence number."""
-    number = sequence_number_of(record)
-    known = None if number is None else f"sequence number {abridged(number)}"
+    """Begin an error about a Kinesis record: where it is in its list, and its sequence number or record id."""
+    origin = origin_of(record)
+    known = None if origin.record_id is None else f"record id {abridged(origin.record_id)}"
+    if origin.sequence_number is not None:
+        known = f"sequence number {abridged(origin.sequence_number)}"
     if place is None:
         return "" if known is None else f"record with {known}: "
     return f"record {place}: " if known is None else f"record {place} ({known}): "
@@ -227,14 +233,14 @@ def _no_origin(_: None) -> Origin:
     return Origin()
 
 
-# --- GetRecords, SubscribeToShard ---
+# --- GetRecords, SubscribeToShard, ReceiveQueueRecords ---
 
 
 def _api_data(record: Mapping[str, Any]) -> Any:
     given = record["Data"]
     data = given if type(given) is bytes else _as_bytes(given)
     if data is None:
-        raise TypeError(f"Data of a GetRecords record is bytes, not {type(given).__name__}: {EXPECTED}")
+        raise TypeError(f"Data of a record of the API is bytes, not {type(given).__name__}: {EXPECTED}")
     return data
 
 
@@ -245,6 +251,7 @@ def _api_origin(record: Any) -> Origin:
         fields.get("SequenceNumber"),
         fields.get("ApproximateArrivalTimestamp"),
         encryption_type=fields.get("EncryptionType"),
+        record_id=fields.get("RecordId"),
         sub_sequence_number=_number(fields.get("SubSequenceNumber")),
     )
 

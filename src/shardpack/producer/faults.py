@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import InvalidRecordError
 from ..transport import THROTTLED
 from .entries import CallError, Fault
 
@@ -33,7 +34,7 @@ def call_error(error: BaseException) -> CallError:
     name = type(error).__name__
     if name in NOTHING_TO_SEND_WITH:
         return CallError(Fault.FATAL, name, str(error))
-    if name == "ParamValidationError":
+    if name == "ParamValidationError" or isinstance(error, InvalidRecordError):
         return CallError(Fault.INVALID, name, str(error))
     maybe_stored = name not in NEVER_SENT or _broke_later(error)
     return CallError(Fault.TRANSIENT, name, str(error) or name, maybe_stored=maybe_stored)

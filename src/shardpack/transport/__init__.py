@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from typing import Protocol, TypeGuard
 
+from .._native.put_reply import Stored as Stored
 from ..errors import ShardpackError
 from ..limits import Limits
 from ..records import KinesisRecord
@@ -31,14 +32,6 @@ class BrokenAnswerError(ShardpackError):
 
     def __init__(self, operation: str, missing: str) -> None:
         super().__init__(f"{operation}: the answer was cut off on its way: {missing} is missing")
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """The service has the Kinesis record."""
-
-    shard_id: str
-    sequence_number: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +100,3 @@ def is_async(transport: Transport | AsyncTransport) -> TypeGuard[AsyncTransport]
 def has_coroutines(client: object) -> bool:
     """Whether a client is aiobotocore's: who has it has entered it, as ``async with`` does."""
     return hasattr(type(client), "__aenter__")
-
-
-def stream_parameters(stream_name: str | None, stream_arn: str | None) -> dict[str, str]:
-    """Return what names the stream in a call."""
-    if (stream_name is None) == (stream_arn is None):
-        raise ValueError("give either stream_name or stream_arn")
-    names = {"StreamName": stream_name, "StreamARN": stream_arn}
-    return {name: given for name, given in names.items() if given is not None}

@@ -9,34 +9,52 @@ from typing import Any
 from ..errors import abridged
 from ..records import KinesisRecord
 from ..shards import ShardMap
-from . import Failed, Stored, StreamDescription, has_coroutines, stream_parameters
-from .answers import description_of, outcomes_of
-from .body import Entries, write_bodies_of
+from . import Failed, Stored, StreamDescription, has_coroutines
+from .answers import description_of
+from .body import Bodies, forget_call, outcomes_of
 from .list_shards import shard_pages
+from .naming import name_or_arn
 
 
 class AiobotocoreTransport:
     """Reach one stream through a Kinesis client of aiobotocore, in the event loop that the client was made in.
 
     ``client`` is what ``async with session.create_client("kinesis")`` gives; it has to stay open as long as this is
-    used. Give either ``stream_name`` or ``stream_arn``. Calls raise what those of ``Boto3Transport`` raise, and
-    ``CancelledError`` where their task was cancelled: whether entries are stored is not known then. Raises
-    ``TypeError`` for what is no such client.
+    used. Give either ``stream_name`` or ``stream_arn``, and a ``stream_id`` where ``Boto3Transport`` would want it.
+    Calls raise what those of ``Boto3Transport`` raise, and ``CancelledError`` where their task was cancelled: whether
+    entries are stored is not known then. Raises ``TypeError`` for what is no such client.
     """
 
-    def __init__(self, client: Any, stream_name: str | None = None, *, stream_arn: str | None = None) -> None:
+    def __init__(
+        self,
+        client: Any,
+        stream_name: str | None = None,
+        *,
+        stream_arn: str | None = None,
+        stream_id: str | None = None,
+    ) -> None:
         if not has_coroutines(client) or not hasattr(client, "meta"):
             raise TypeError(
                 "expected a Kinesis client of aiobotocore, as `async with session.create_client('kinesis')` gives it, "
                 f"not {abridged(client)}"
             )
-        self._stream = stream_parameters(stream_name, stream_arn)
+        self._stream = name_or_arn(stream_name, stream_arn, stream_id)
         self.client = client
-        write_bodies_of(client)
+        self._bodies = Bodies(client)
 
     async def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
         """Send one PutRecords request. Returns an outcome for each entry, by position."""
-        return outcomes_of(await self.client.put_records(Records=Entries(entries), **self._stream))
+        records = tuple(entries)
+        given = self._bodies.records_of(records)
+        try:
+            response = await self.client.put_records(Records=given, **self._stream)
+        except Exception as error:
+            if not self._bodies.is_not_called(given, error):
+                raise
+            response = await self.client.put_records(Records=self._bodies.records_of(records), **self._stream)
+        finally:
+            forget_call()
+        return outcomes_of(response, len(records))
 
     async def list_shards(self) -> ShardMap:
         """Return the open shards as they are now; follows every page."""

@@ -1,4 +1,4 @@
-"""What a client's responses say, whichever client it is: outcomes of PutRecords, a stream's description."""
+"""What a client's answers say, whichever client it is; `body.py` reads those of PutRecords."""
 
 from __future__ import annotations
 
@@ -6,19 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..limits import Limits
-from . import BrokenAnswerError, Failed, Stored, StreamDescription
-
-
-def outcomes_of(response: Mapping[str, Any]) -> list[Stored | Failed]:
-    """Return what PutRecords tells of each entry, by position; ``BrokenAnswerError`` if it was cut off."""
-    if "Records" not in response:
-        raise BrokenAnswerError("PutRecords", "Records")
-    return [
-        Failed(result["ErrorCode"], result.get("ErrorMessage", ""))
-        if result.get("ErrorCode")
-        else Stored(result["ShardId"], result["SequenceNumber"])
-        for result in response["Records"]
-    ]
+from . import BrokenAnswerError, StreamDescription
 
 
 def description_of(response: Mapping[str, Any]) -> StreamDescription:

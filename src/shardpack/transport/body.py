@@ -1,66 +1,256 @@
-"""Bodies of PutRecords, written at once: boto3's own way spends more on a body than all else that a producer does.
+"""Bodies of PutRecords, written natively, and their answers, read natively: boto3's own way costs most of a call.
 
-boto3 makes base64 of all data, text of that, JSON of the text, bytes of the JSON. Here data becomes base64 where it
-stays. A client's events, in the order in which boto3 calls them, are where the one body is put in place of the other:
-whoever listens to them is shown the parameters of the call as ever, and credentials, signing, retries stay boto3's.
+boto3 checks every entry, makes base64 of all data, text of that, JSON of the text, bytes of the JSON, and of an answer
+a dictionary an entry. A client's events are where one thing is put in place of the other, in this order:
+
+    before-parameter-build   who listens has been shown the entries: boto3 is given an array without any
+    before-call              that array, in the body that boto3 made, becomes the array of ours
+    request-created          a body without entries goes no further; whose answer comes next on this thread
+    before-parse             an answer that says of all entries that they were stored is read here
+
+Endpoints, credentials, signing, retries, errors, and every other member of an answer stay boto3's, and so do all other
+calls of the client. Where one of the events did not come, nothing was sent, or an array without entries: what is put is
+in the true body or in none. Nothing here imports boto3.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+import logging
+import re
+import threading
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from contextvars import ContextVar
 from typing import Any
 
-from pybase64 import b64encode
-
+from .._native.body import BodyWriter
+from .._native.put_reply import read_put_reply
+from ..errors import ShardpackError
 from ..records import KinesisRecord
+from . import BrokenAnswerError, Failed, Stored
 
-BODY = "shardpack_body"
-"""Where it is in the context of a call, from its parameters to its request."""
+logger = logging.getLogger("shardpack.transport")
 
-STAND_IN = [{"Data": b"", "PartitionKey": "-"}]
+ENTRIES = "shardpack_entries"
+"""Where they are in the context of a call, from its parameters to its request."""
+
+NO_RECORDS = re.compile(rb'"Records" ?: ?(\[\])')
+"""In JSON that has no other array. Quotes inside of a string have a backslash before them."""
 
 
-class Entries(list[dict[str, Any]]):
+class BodyNotWrittenError(ShardpackError):
+    """boto3 did not call who writes the body; nothing was sent."""
+
+
+class Shown(MutableSequence[dict[str, Any]]):
+    """A list of dictionaries that are made once somebody looks at one, and perhaps changes it."""
+
+    _dictionaries: list[dict[str, Any]] | None = None
+
+    @property
+    def was_seen(self) -> bool:
+        return self._dictionaries is not None
+
+    @abstractmethod
+    def _count(self) -> int: ...
+
+    @abstractmethod
+    def _make(self) -> Iterator[dict[str, Any]]: ...
+
+    def _seen(self) -> list[dict[str, Any]]:
+        if self._dictionaries is None:
+            self._dictionaries = list(self._make())
+        return self._dictionaries
+
+    def __len__(self) -> int:
+        return self._count() if self._dictionaries is None else len(self._dictionaries)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._seen()[index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._seen()[index] = value
+
+    def __delitem__(self, index: Any) -> None:
+        del self._seen()[index]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._seen())
+
+    def insert(self, index: int, value: dict[str, Any]) -> None:
+        self._seen().insert(index, value)
+
+    def __eq__(self, other: object) -> bool:
+        return self._seen() == (other._seen() if isinstance(other, Shown) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(self._seen())
+
+
+class Entries(Shown):
     """The ``Records`` of a call whose body is written here."""
 
-    def __init__(self, records: Iterable[KinesisRecord]) -> None:
-        super().__init__(record.to_boto3() for record in records)
+    def __init__(self, records: tuple[KinesisRecord, ...], writer: BodyWriter) -> None:
+        self.records = records
+        self._writer = writer
+        self.met = False
+        """boto3 came by with them."""
+        self.is_away = False
+        """It was given an array without any, and has no body with them yet."""
+
+    def _count(self) -> int:
+        return len(self.records)
+
+    def _make(self) -> Iterator[dict[str, Any]]:
+        return (record.to_boto3() for record in self.records)
+
+    def write(self, before: bytes, behind: bytes) -> bytes:
+        return self._writer.write(self.records, before, behind)
 
 
-def write_bodies_of(client: Any) -> None:
-    """Have the client send ``Entries`` with a body of ours. One that is not boto3's, or not by JSON, does as it did."""
+class Answered(Shown):
+    """The ``Records`` of an answer that says of all that they were stored."""
+
+    def __init__(self, outcomes: list[Stored]) -> None:
+        self.outcomes = outcomes
+
+    def _count(self) -> int:
+        return len(self.outcomes)
+
+    def _make(self) -> Iterator[dict[str, Any]]:
+        return ({"SequenceNumber": each.sequence_number, "ShardId": each.shard_id} for each in self.outcomes)
+
+
+class NoEntries(list[dict[str, Any]]):
+    """What boto3 writes in the place of entries: as many as none, and of a length that it lets pass.
+
+    Should it ever be sent, there is nothing in it that could be stored.
+    """
+
+    def __len__(self) -> int:
+        return 1
+
+
+class Bodies:
+    """The bodies of one transport's calls."""
+
+    def __init__(self, client: Any) -> None:
+        self._lock = threading.Lock()
+        self._are_written = write_bodies_of(client)
+        self._writer = BodyWriter()
+
+    def records_of(self, records: tuple[KinesisRecord, ...]) -> Entries | list[dict[str, Any]]:
+        """Return what a call of ``put_records`` is given as its ``Records``."""
+        if self._are_written and records:
+            return Entries(records, self._writer)
+        return [record.to_boto3() for record in records]
+
+    def is_not_called(self, entries: Entries | list[dict[str, Any]], error: Exception) -> bool:
+        """Whether a call failed, and sent nothing, because boto3's events are not as they were when this was written.
+
+        From then on, bodies are boto3's own, and that is logged once.
+        """
+        if not isinstance(entries, Entries):
+            return False
+        unknown = not entries.met and type(error).__name__ == "ParamValidationError"  # of what is no list
+        if not unknown and not isinstance(error, BodyNotWrittenError):
+            return False
+        with self._lock:
+            were_written, self._are_written = self._are_written, False
+        if were_written:
+            logger.warning("boto3 writes the bodies of PutRecords itself, slowly: its client does not raise the events")
+        return True
+
+
+def outcomes_of(response: Mapping[str, Any], count: int) -> list[Stored | Failed]:
+    """Return the outcome of each of ``count`` entries. Raises ``BrokenAnswerError`` for an answer that lacks one."""
+    results: Sequence[Any] | None = response.get("Records")
+    if results is None:
+        raise BrokenAnswerError("PutRecords", "Records")
+    if len(results) != count:
+        raise BrokenAnswerError("PutRecords", f"one outcome for each of {count} records (of {len(results)} it tells)")
+    if isinstance(results, Answered) and not results.was_seen:
+        return list(results.outcomes)
+    try:
+        return [
+            Failed(result["ErrorCode"], result.get("ErrorMessage", ""))
+            if result.get("ErrorCode")
+            else Stored(result["ShardId"], result["SequenceNumber"])
+            for result in results
+        ]
+    except KeyError as missing:
+        raise BrokenAnswerError("PutRecords", f"{missing.args[0]} of a record") from None
+
+
+# --- a client's events ---
+
+_answered: ContextVar[Entries | None] = ContextVar("shardpack_answered", default=None)
+"""Whose answer comes next. The event of an answer does not tell whose it is."""
+
+
+def write_bodies_of(client: Any) -> bool:
+    """Have the client send ``Entries`` with a body of ours, and say whether it can: it is boto3's, and speaks JSON."""
     meta: Any = getattr(client, "meta", None)
     model = getattr(meta, "service_model", None)
     protocol = getattr(model, "resolved_protocol", None) or getattr(model, "metadata", {}).get("protocol")
     if protocol != "json":
-        return
-    meta.events.register_last("before-parameter-build.kinesis.PutRecords", _take_records, unique_id="shardpack-records")
-    meta.events.register_first("before-call.kinesis.PutRecords", _put_body, unique_id="shardpack-body")
+        return False
+    events = meta.events
+    events.register_last("before-parameter-build.kinesis.PutRecords", _take_entries, unique_id="shardpack-entries")
+    events.register_first("before-call.kinesis.PutRecords", _put_body, unique_id="shardpack-body")
+    events.register_first("request-created.kinesis.PutRecords", _let_pass, unique_id="shardpack-request")
+    events.register_last("before-parse.kinesis.PutRecords", _read_answer, unique_id="shardpack-answer")
+    return True
 
 
-def body_of(entries: Iterable[dict[str, Any]], parameters: dict[str, Any]) -> bytes:
-    """Return the body of a PutRecords call: its entries, and its other parameters, which are text."""
-    parts = [b'{"Records": [']
-    for entry in entries:
-        explicit_hash_key = entry.get("ExplicitHashKey")
-        explicit = b"" if explicit_hash_key is None else b', "ExplicitHashKey": "%b"' % explicit_hash_key.encode()
-        key = json.dumps(entry["PartitionKey"]).encode()
-        parts += (b'{"Data": "', b64encode(entry["Data"]), b'", "PartitionKey": %b%b}' % (key, explicit), b", ")
-    parts[-1] = b"], "
-    parts.append(json.dumps(parameters)[1:].encode())
-    return b"".join(parts)
+def forget_call() -> None:
+    """A call ended: no answer is waited for."""
+    _answered.set(None)
 
 
-def _take_records(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+def _take_entries(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
     """Nobody else is to be shown the parameters any more: boto3 checks and serializes them now."""
     entries = params.get("Records")
-    if isinstance(entries, Entries) and entries:
-        context[BODY] = body_of(entries, {name: value for name, value in params.items() if name != "Records"})
-        params["Records"] = STAND_IN
+    if not isinstance(entries, Entries):
+        return
+    context[ENTRIES] = entries
+    entries.met = True
+    entries.is_away = not entries.was_seen  # who looked may have changed them: then they are sent as they are now
+    params["Records"] = NoEntries() if entries.is_away else list(entries)
 
 
 def _put_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-    body = context.pop(BODY, None)
-    if body is not None:
-        params["body"] = body
+    entries = context.get(ENTRIES)
+    if entries is None or not entries.is_away:
+        return
+    body = params.get("body")
+    if not isinstance(body, bytes):
+        return
+    places = list(NO_RECORDS.finditer(body))
+    if len(places) == 1:
+        start, end = places[0].span(1)
+        params["body"] = entries.write(body[:start], body[end:])
+        entries.is_away = False
+
+
+def _let_pass(request: Any, **_: Any) -> None:
+    entries = request.context.get(ENTRIES)
+    if entries is not None and entries.is_away:
+        raise BodyNotWrittenError("the body of a PutRecords call was not written")
+    _answered.set(entries)
+
+
+def _read_answer(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    entries = _answered.get()
+    if entries is None:
+        return
+    forget_call()
+    body = response_dict.get("body")
+    if not isinstance(body, bytes) or response_dict.get("status_code") != 200:
+        return
+    read = read_put_reply(body, len(entries))
+    if read is not None:
+        outcomes, response_dict["body"] = read
+        customized_response_dict["Records"] = Answered(outcomes)

@@ -9,10 +9,11 @@ from typing import Any
 
 from ..records import KinesisRecord
 from ..shards import ShardMap
-from . import Failed, Stored, StreamDescription, has_coroutines, stream_parameters
-from .answers import description_of, outcomes_of
-from .body import Entries, write_bodies_of
+from . import Failed, Stored, StreamDescription, has_coroutines
+from .answers import description_of
+from .body import Bodies, forget_call, outcomes_of
 from .list_shards import list_all_shards
+from .naming import name_or_arn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,21 +57,39 @@ class ClientSettings:
 class Boto3Transport:
     """Reach one stream through a boto3 Kinesis client.
 
-    Give either ``stream_name`` or ``stream_arn`` (which also reaches streams of other accounts). Safe from any thread,
-    as boto3 clients are. Calls raise ``botocore.exceptions.ClientError`` and its kin when a whole call fails,
-    ``BrokenAnswerError`` when the answer was cut off: whether entries are stored is not known then.
+    Give either ``stream_name`` or ``stream_arn``, which also reaches streams of other accounts; an ARN in place of the
+    name is taken for one. ``stream_id`` is for a stream that has an id: botocore sends its calls to an endpoint of its
+    own. Safe from any thread, as boto3 clients are. Calls raise ``botocore.exceptions.ClientError`` and its kin when a
+    whole call fails, ``BrokenAnswerError`` when the answer was cut off: whether entries are stored is not known then.
     """
 
-    def __init__(self, client: Any, stream_name: str | None = None, *, stream_arn: str | None = None) -> None:
+    def __init__(
+        self,
+        client: Any,
+        stream_name: str | None = None,
+        *,
+        stream_arn: str | None = None,
+        stream_id: str | None = None,
+    ) -> None:
         if has_coroutines(client):
             raise TypeError("the calls of aiobotocore's client are coroutines: AiobotocoreTransport and AsyncProducer")
-        self._stream = stream_parameters(stream_name, stream_arn)
+        self._stream = name_or_arn(stream_name, stream_arn, stream_id)
         self.client = client
-        write_bodies_of(client)
+        self._bodies = Bodies(client)
 
     def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
         """Send one PutRecords request. Returns an outcome for each entry, by position."""
-        return outcomes_of(self.client.put_records(Records=Entries(entries), **self._stream))
+        records = tuple(entries)
+        given = self._bodies.records_of(records)
+        try:
+            response = self.client.put_records(Records=given, **self._stream)
+        except Exception as error:
+            if not self._bodies.is_not_called(given, error):
+                raise
+            response = self.client.put_records(Records=self._bodies.records_of(records), **self._stream)
+        finally:
+            forget_call()
+        return outcomes_of(response, len(records))
 
     def list_shards(self) -> ShardMap:
         """Return the open shards as they are now; follows every page."""

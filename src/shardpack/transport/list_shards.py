@@ -21,8 +21,8 @@ def list_all_shards(
 ) -> list[dict[str, Any]]:
     """Return what ListShards tells of every shard, as boto3 gives it; each shard once, in the service's order.
 
-    ``client`` is a boto3 Kinesis client, ``stream`` what names the stream in its calls: ``{"StreamName": …}`` or
-    ``{"StreamARN": …}``. ``shard_filter`` is ListShards' own (``{"Type": "AT_LATEST"}``: the open shards alone).
+    ``client`` is a boto3 Kinesis client, ``stream`` what names the stream in its calls: see
+    ``stream_parameters``. ``shard_filter`` is ListShards' own (``{"Type": "AT_LATEST"}``: the open shards alone).
     A list whose page token expired is begun again. Errors of the client pass through; ``EndlessListError``
     for a service that gives the same page token again, whose list has no end; ``BrokenAnswerError`` for a page that
     was cut off.
@@ -75,5 +75,6 @@ def _follow_pages(stream: Mapping[str, str], shard_filter: Mapping[str, str] | N
         if token in tokens:
             raise EndlessListError(f"ListShards gave the page token {token!r:.100} twice: its list has no end")
         tokens.add(token)
-        # a page's token stands for the stream and the filter: the service refuses them beside it
-        request = {"NextToken": token}
+        # a page's token stands for the stream and the filter: the service refuses them beside it, but not the id, by
+        # which the page is asked for where the one before it was
+        request = {"NextToken": token} | {name: stream[name] for name in stream if name == "StreamId"}

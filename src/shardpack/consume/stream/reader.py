@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ...shards import Shard
 from ...transport import BrokenAnswerError
 from ...transport.list_shards import list_all_shards
+from ...transport.naming import beside_iterator, stream_parameters
 from ...transport.transient import error_code, is_transient, is_unreachable
 
 logger = logging.getLogger("shardpack.consume")
@@ -77,7 +78,7 @@ class _Reading:
 
 def read_stream(
     client: Any,
-    stream_name: str,
+    stream: str,
     start: datetime | str = "TRIM_HORIZON",
     *,
     follow: bool = True,
@@ -85,8 +86,9 @@ def read_stream(
 ) -> Iterator[ShardRecords]:
     """Yield what every shard holds and, with ``follow``, what comes; a shard's records in order.
 
-    ``start`` is ``"TRIM_HORIZON"``, ``"LATEST"`` or a time. The children of a split or merged shard are read once all
-    their parents are, so that the order of each key holds. Without ``follow`` it ends when every shard is caught up.
+    ``stream`` is its name or its ARN, which also reaches streams of other accounts. ``start`` is ``"TRIM_HORIZON"``,
+    ``"LATEST"`` or a time. The children of a split or merged shard are read once all their parents are, so that the
+    order of each key holds. Without ``follow`` it ends when every shard is caught up.
 
     Expired iterators are renewed where the reading stood. Calls that are throttled, that meet a fault of the service
     or a broken connection are made again, ever more slowly, until one has failed for ``give_up_after_s`` seconds in a
@@ -98,15 +100,17 @@ def read_stream(
         if isinstance(start, str)
         else {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": start}
     )
-    return iter(_StreamReader(client, stream_name, position, follow=follow, give_up_after_s=give_up_after_s))
+    return iter(_StreamReader(client, stream, position, follow=follow, give_up_after_s=give_up_after_s))
 
 
 class _StreamReader:
     def __init__(
-        self, client: Any, stream_name: str, position: dict[str, Any], *, follow: bool, give_up_after_s: float
+        self, client: Any, stream: str, position: dict[str, Any], *, follow: bool, give_up_after_s: float
     ) -> None:
         self._client = client
-        self._stream_name = stream_name
+        self._stream_name = stream
+        self._stream = stream_parameters(stream)
+        self._beside_iterator = beside_iterator(self._stream)
         self._position = position
         self._follow = follow
         self._give_up_after_s = give_up_after_s
@@ -163,7 +167,7 @@ class _StreamReader:
     def _list(self) -> None:
         """Begin to read the shards whose parents are read to the end."""
         try:
-            shards = list_all_shards(self._client, {"StreamName": self._stream_name})
+            shards = list_all_shards(self._client, self._stream)
         except (ClientError, BotoCoreError, BrokenAnswerError) as error:
             self._put_off(self._list_due, error)
             return
@@ -201,7 +205,7 @@ class _StreamReader:
         try:
             if reading.iterator is None:
                 reading.iterator = self._iterator(reading)
-            response = self._client.get_records(ShardIterator=reading.iterator)
+            response = self._client.get_records(ShardIterator=reading.iterator, **self._beside_iterator)
             if "Records" not in response:
                 raise BrokenAnswerError("GetRecords", "Records")  # noqa: TRY301 (put off as other errors are)
         except (ClientError, BotoCoreError, BrokenAnswerError) as error:
@@ -235,9 +239,7 @@ class _StreamReader:
                 "ShardIteratorType": "AFTER_SEQUENCE_NUMBER",
                 "StartingSequenceNumber": reading.last_sequence_number,
             }
-        response = self._client.get_shard_iterator(
-            StreamName=self._stream_name, ShardId=reading.shard.shard_id, **position
-        )
+        response = self._client.get_shard_iterator(ShardId=reading.shard.shard_id, **self._stream, **position)
         if "ShardIterator" not in response:
             raise BrokenAnswerError("GetShardIterator", "ShardIterator")
         if position["ShardIteratorType"] == "LATEST":

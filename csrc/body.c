@@ -1,0 +1,110 @@
+#include "body.h"
+
+#include "base64.h"
+
+#define DATA "{\"Data\":\""
+#define PARTITION_KEY "\",\"PartitionKey\":\""
+#define EXPLICIT_HASH_KEY "\",\"ExplicitHashKey\":\""
+#define END "\"}"
+
+enum { LITERALS = sizeof DATA + sizeof PARTITION_KEY + sizeof END - 3, ESCAPE = 6 /* \u001f */ };
+
+static int is_escaped(uint8_t byte) {
+    return byte < 0x20 || byte == '"' || byte == '\\';
+}
+
+/* Has one of eight bytes to be escaped? Bytes from 0x80 on have not. */
+static int have_escaped(uint64_t eight) {
+    const uint64_t ones = 0x0101010101010101, tops = 0x8080808080808080;
+    uint64_t quote = eight ^ ('"' * ones), backslash = eight ^ ('\\' * ones);
+    uint64_t below = eight - 0x20 * ones;
+
+    return (((below | (quote - ones) | (backslash - ones)) & ~eight) & tops) != 0;
+}
+
+/* How many bytes at the start of a text go as they are. */
+static size_t plain_size(sp_slice text) {
+    size_t i = 0;
+
+    while (text.size - i >= 8 && !have_escaped(sp_load64(text.data + i))) {
+        i += 8;
+    }
+    while (i < text.size && !is_escaped(text.data[i])) {
+        i++;
+    }
+    return i;
+}
+
+static size_t text_size(sp_slice text) {
+    size_t size = text.size;
+
+    for (size_t i = plain_size(text); i < text.size; i++) {
+        if (is_escaped(text.data[i])) {
+            size += text.data[i] < 0x20 ? ESCAPE - 1 : 1;
+        }
+    }
+    return size;
+}
+
+static uint8_t *write_text(uint8_t *out, sp_slice text) {
+    static const char digits[] = "0123456789abcdef";
+    size_t plain = plain_size(text);
+
+    sp_copy_short(out, (sp_slice){text.data, plain});
+    out += plain;
+    for (size_t i = plain; i < text.size; i++) {
+        uint8_t byte = text.data[i];
+
+        if (byte < 0x20) {
+            memcpy(out, "\\u00", 4);
+            out[4] = (uint8_t)digits[byte >> 4];
+            out[5] = (uint8_t)digits[byte & 15];
+            out += ESCAPE;
+            continue;
+        }
+        if (is_escaped(byte)) {
+            *out++ = '\\';
+        }
+        *out++ = byte;
+    }
+    return out;
+}
+
+#define PUT(literal) (memcpy(out, literal, sizeof literal - 1), out += sizeof literal - 1)
+
+size_t sp_body_size(const sp_put_record *records, size_t n) {
+    size_t size = n ? n + 1 : 2; /* brackets, and commas between */
+
+    for (size_t i = 0; i < n; i++) {
+        const sp_put_record *record = &records[i];
+
+        size += LITERALS + sp_base64_size(record->data.size) + text_size(record->partition_key);
+        if (record->explicit_hash_key.data) {
+            size += sizeof EXPLICIT_HASH_KEY - 1 + text_size(record->explicit_hash_key);
+        }
+    }
+    return size;
+}
+
+uint8_t *sp_body_write(const sp_put_record *records, size_t n, sp_to_base64 *to_base64, uint8_t *out) {
+    *out++ = '[';
+    for (size_t i = 0; i < n; i++) {
+        const sp_put_record *record = &records[i];
+
+        if (i) {
+            *out++ = ',';
+        }
+        PUT(DATA);
+        to_base64(record->data.data, record->data.size, out);
+        out += sp_base64_size(record->data.size);
+        PUT(PARTITION_KEY);
+        out = write_text(out, record->partition_key);
+        if (record->explicit_hash_key.data) {
+            PUT(EXPLICIT_HASH_KEY);
+            out = write_text(out, record->explicit_hash_key);
+        }
+        PUT(END);
+    }
+    *out++ = ']';
+    return out;
+}

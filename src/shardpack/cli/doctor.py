@@ -1,0 +1,61 @@
+"""shardpack doctor: what would fail of a stream."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from ..transport.diagnosis import Check, Diagnosis, diagnose
+from .client import EndpointUrl, Profile, Region, Stream, make_client
+from .inspect import visible
+from .outcome import FAILED, Stdout, exit_on_error, until_reader_leaves
+
+STYLES = {"ok": "green", "warning": "yellow", "fails": "bold red"}
+
+
+def doctor(
+    stream: Stream,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+    profile: Profile = None,
+) -> None:
+    """Tell what would fail before anything is put; writes nothing.
+
+    Looks at endpoint, credentials, clock, the stream's settings, and at what may
+    be done with it: PutRecords by a dry run, where the service knows that. A line
+    a check, and what to do. Exit code 1 means that nothing would be stored.
+
+    \b
+      shardpack doctor telemetry
+      shardpack doctor arn:aws:kinesis:eu-west-1:111122223333:stream/telemetry
+      shardpack doctor telemetry --json | jq '.checks[] | select(.verdict != "ok")'
+    """
+    with exit_on_error():
+        diagnosis = diagnose(make_client(region, endpoint_url, profile, calls_once=1), stream)
+        with until_reader_leaves():  # the exit code is the verdict all the same
+            if as_json:
+                found = {"stream": stream, "verdict": diagnosis.verdict, "checks": list(map(asdict, diagnosis.checks))}
+                sys.stdout.buffer.write(json.dumps(found).encode() + b"\n")
+                sys.stdout.buffer.flush()
+            else:
+                _show(diagnosis)
+        if diagnosis.verdict == "fails":
+            raise typer.Exit(FAILED)
+
+
+def _show(diagnosis: Diagnosis) -> None:
+    out = Stdout()
+    width = max(len(check.name) for check in diagnosis.checks)
+    for check in diagnosis.checks:
+        out.print(_line(check, width), soft_wrap=True)
+
+
+def _line(check: Check, width: int) -> Text:
+    found = " ".join(visible(f"{check.found} → {check.remedy}" if check.remedy else check.found).split())
+    return Text.assemble((f"{check.verdict:<9}", STYLES[check.verdict]), f"{check.name:<{width}}  {found}")
