@@ -57,13 +57,13 @@ chaos: .venv/built ## a million records through faults and reshardings, checked:
 	$(BIN)/python -m shardpack.testing.chaos --records $(or $(RECORDS),1000000) $(if $(SEED),--seed $(SEED)) \
 		--aggregate $(or $(AGGREGATE),250) $(if $(AUTO),--auto)
 
-bench: .venv/built build/bench/aiokpl ## measure everything beside the peers (15 minutes); write figures, tables and plots
+bench: build build/bench/aiokpl ## measure everything beside the peers (15 minutes); write figures, tables and plots
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0 # as a whole it would hold boto3 back
 	$(BIN)/pytest benchmarks --quiet --benchmark-quiet --benchmark-json build/bench/suite.json
 	$(BIN)/shardpack bench --json --seconds 105 > build/bench/headline.json
 	$(BIN)/python benchmarks/report.py build/bench/headline.json build/bench/suite.json
 
-bench-smoke: .venv/built build/bench/aiokpl ## run every benchmark once, on few records
+bench-smoke: build build/bench/aiokpl ## run every benchmark once, on few records
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0
 	$(BIN)/pytest benchmarks --quiet --benchmark-disable
 

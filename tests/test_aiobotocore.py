@@ -1,31 +1,22 @@
-"""What needs a real aiobotocore: `with_aiobotocore.py`, each run in a process with another version of it.
-
-It cannot be installed beside a boto3 of today, for it asks for the botocore of some weeks before; so `make build` puts
-it into folders of its own, the newest and the oldest that is taken.
-"""
+"""What needs a real aiobotocore: `with_aiobotocore.py`, each run in a process with another version of it."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from aiobotocore_packages import NEWEST, OLDEST, python_path
 
 TESTS = Path(__file__).with_name("with_aiobotocore.py")
-FOLDER = TESTS.parents[1] / "build" / "aiobotocore"
 
 
-@pytest.mark.parametrize("version", ["3.10.0", "2.11.0"])
+@pytest.mark.parametrize("version", [NEWEST, OLDEST])
 def test_with(version, command_environment):
-    packages = FOLDER / version
-    assert packages.exists(), f"make {packages.relative_to(Path.cwd())}"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore::DeprecationWarning", TESTS],
-        env=command_environment
-        | {"PYTHONPATH": os.pathsep.join([str(packages), *filter(None, [os.environ.get("PYTHONPATH")])])}
-        | {"AIOBOTOCORE_VERSION": version},
+        env=command_environment | {"PYTHONPATH": python_path(version), "AIOBOTOCORE_VERSION": version},
         capture_output=True,
         text=True,
         timeout=120,
