@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,29 @@ def test_calls_are_made_in_the_loop_and_no_more_than_may_be_in_flight():
     run(main())
     assert transport.most_under_way == 3
     assert sorted(values(transport)) == [*range(6)]
+
+
+def test_others_have_a_turn_of_the_loop_between_two_calls():
+    """The body of a call is written and hashed in one go."""
+    order, over = [], []
+
+    async def call(number):
+        order.append(number)
+
+    async def others():
+        while len(over) < 4:
+            order.append("others")
+            await asyncio.sleep(0)
+
+    async def main():
+        callers = TasksOfLoop(asyncio.get_running_loop(), over.append)
+        for number in range(4):
+            callers.submit(partial(call, number), print, print)
+        await others()
+
+    run(main())
+    assert [each for each in order if each != "others"] == [*range(4)]
+    assert all("others" in order[order.index(i) : order.index(i + 1)] for i in range(3))
 
 
 def test_what_is_a_loops_is_refused_by_others():

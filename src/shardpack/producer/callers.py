@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 from asyncio import AbstractEventLoop, CancelledError, Task
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -122,6 +123,7 @@ class TasksOfLoop:
         self._loop = loop
         self._tell = tell
         self._under_way: dict[_Call, None] = {}  # only the pump changes it: what it is told first of a call holds
+        self._to_begin: deque[_Call] = deque()  # the loop's
         self._ended = False
 
     def submit(self, call: Callable[[], Any], answered: Answered, failed: Failed) -> None:
@@ -130,7 +132,7 @@ class TasksOfLoop:
         self._under_way[each] = None
         try:
             if not self._ended:
-                self._loop.call_soon_threadsafe(self._begin, each)
+                self._loop.call_soon_threadsafe(self._take, each)
         except RuntimeError:  # it is closed
             self._ended = True
         if self._ended:
@@ -152,6 +154,18 @@ class TasksOfLoop:
         self._under_way.clear()
 
     # --- in the loop ---
+
+    def _take(self, each: _Call) -> None:
+        self._to_begin.append(each)
+        if len(self._to_begin) == 1:
+            self._loop.call_soon(self._begin_next)
+
+    def _begin_next(self) -> None:
+        """Begin one call in a turn of the loop: its body takes milliseconds, and others want their turn in between."""
+        each = self._to_begin.popleft()
+        if self._to_begin:
+            self._loop.call_soon(self._begin_next)
+        self._begin(each)
 
     def _begin(self, each: _Call) -> None:
         each.begun = True  # who has it ended looks at this after that, and here it is the other way round
