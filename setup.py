@@ -20,6 +20,7 @@ C_SOURCES = {
     "body": ["body.c"],
     "put_reply": ["put_reply.c"],
     "intake": [],
+    "arrow_in": ["arrow_in.c"],
     "heavy_hitters": ["heavy_hitters.c"],
     "router": ["bucket.c", "router.c"],
     "aggregate": [],

@@ -14,7 +14,7 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
-from bench_producer import measure_told, told  # noqa: F401 (a fixture)
+from conftest import told
 
 from shardpack.bench.producer_rows import SHARDS
 from shardpack.bench.producing import kinesis
@@ -52,7 +52,7 @@ def delivered(calls, record_size, records, runs):
 @pytest.mark.parametrize("figure", FIGURES)
 @pytest.mark.parametrize("record_size", [100, 1_000])
 @pytest.mark.parametrize("calls", CALLS)
-def bench_async(measure_told, smoke, calls, record_size, figure):  # noqa: F811
+def bench_async(measure_told, smoke, calls, record_size, figure):
     records = 50_000_000 // record_size // (100 if smoke else 1)
     runs = cycle(delivered(calls, record_size, records, 1 if smoke else 5))
     amount, unit = (1, "milliseconds") if figure == "late_seconds" else (records, "user records")

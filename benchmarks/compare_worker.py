@@ -21,10 +21,15 @@ LEFT_OUT = {
     "aggregate-busy-thread",
     "deaggregate-busy-thread",
     "producer",
+    "producer-1k",
     "producer-receipts",
     "producer-boto3",
     "producer-boto3-clock",
     "producer-far",
+    "put-records-large",
+    "put-records-many",
+    "get-records",
+    "get-records-arrow",
 }  # a second core, and who else uses it, decides
 
 

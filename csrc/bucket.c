@@ -99,6 +99,7 @@ sp_added sp_bucket_add(sp_bucket *bucket, const sp_user_record *record, const sp
     if (first) {
         bucket->first_hash_key = record->hash_key;
         bucket->first_key_size = (uint32_t)partition_key.size;
+        bucket->first_has_magic = sp_starts_with_magic(data);
     }
     return SP_ADDED;
 }
@@ -122,8 +123,7 @@ int sp_bucket_explicit_hash_key(const sp_bucket *bucket, size_t i, sp_hash_key *
 }
 
 int sp_bucket_is_aggregate(const sp_bucket *bucket) {
-    sp_slice first = {bucket->records->data, bucket->records->size};
-    return bucket->record_count > 1 || sp_starts_with_magic(first);
+    return bucket->record_count > 1 || bucket->first_has_magic;
 }
 
 static uint8_t *write_section(uint8_t *out, const sp_section *section) {

@@ -50,6 +50,7 @@ typedef struct {
     uint64_t first_token;
 
     uint32_t shard_index;
+    int first_has_magic; /* what the first payload starts with: looked at once, whoever writes to it later */
     sp_section explicit_hash_keys;
     sp_text_table explicit_hash_key_table;
     sp_hash_key first_hash_key; /* of the first user record: the sealed record's */

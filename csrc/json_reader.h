@@ -7,6 +7,7 @@
 #ifndef SP_JSON_READER_H
 #define SP_JSON_READER_H
 
+#include "json_text.h"
 #include "slice.h"
 #include "utf8.h"
 
@@ -87,6 +88,11 @@ static inline int sp_json_read_string(sp_cursor *in, sp_json_string *string) {
     string->is_escaped = 0;
     while (p != in->end && *p != '"') {
         size_t size;
+        uint64_t eight;
+        if (in->end - p >= 8 && (eight = sp_load64(p), !(eight & 0x8080808080808080) && sp_json_are_plain(eight))) {
+            p += 8;
+            continue;
+        }
         if (*p == '\\') {
             uint32_t character;
             size = sp_json_escape(p, in->end, &character);

@@ -3,9 +3,10 @@
     python fuzz/run.py --seconds 60 [target ...]
 
 ``invariants`` and ``protobuf`` are libFuzzer targets over csrc/deaggregate, ``upb`` an atheris target over the
-extensions, ``router`` a libFuzzer target over csrc/router and csrc/bucket; all under ASan and UBSan. The first three
-share a corpus of messages, build/fuzz/corpus, and ``router`` has one of programs, build/fuzz/programs, which a later
-run goes on with. Where a target fails, this ends with 1 and the input is kept in build/fuzz/findings.
+extensions, ``router`` a libFuzzer target over csrc/router and csrc/bucket, ``put_reply`` one over csrc/put_reply; all
+under ASan and UBSan. The first three share a corpus of messages, build/fuzz/corpus, ``router`` has one of programs,
+build/fuzz/programs, and ``put_reply`` one of answers, build/fuzz/put_replies, which a later run goes on with. Where a
+target fails, this ends with 1 and the input is kept in build/fuzz/findings.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ COVERAGE = ["-g", "-O0", "-fprofile-instr-generate", "-fcoverage-mapping"]
 WALK = ["csrc/deaggregate.c", "csrc/wire_record.c"]
 MANY = ["csrc/contents.c", "csrc/columns.c", "csrc/md5_portable.c"]
 ROUTER = ["csrc/router.c", "csrc/bucket.c", "csrc/shard_table.c", "csrc/md5_portable.c"]
+PUT_REPLY = ["fuzz/put_reply_invariants.c", "csrc/put_reply.c"]
 WATCH_MALLOC = ["-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free"]
 COVERED = {
     "messages": [*WALK, "csrc/contents.c", "csrc/columns.c", "csrc/varint.h", "csrc/hash_key.h"],
     "programs": ["csrc/router.c", "csrc/bucket.c", "csrc/text_table.h"],
+    "put_replies": ["csrc/put_reply.c"],
 }
 
 
@@ -121,6 +124,12 @@ def build_router() -> list[str | Path]:
     return [out]
 
 
+def build_put_reply() -> list[str | Path]:
+    out = BUILD / "put_reply"
+    run("clang", "-std=c11", *SANITIZE, *WARN, "-fsanitize=fuzzer", *PUT_REPLY, "-o", out)
+    return [out]
+
+
 def upb_environment() -> dict[str, str]:
     import atheris  # noqa: PLC0415 - the other targets go without
 
@@ -132,7 +141,13 @@ def upb_environment() -> dict[str, str]:
     }
 
 
-TARGETS = {"invariants": build_invariants, "protobuf": build_protobuf, "upb": build_upb, "router": build_router}
+TARGETS = {
+    "invariants": build_invariants,
+    "protobuf": build_protobuf,
+    "upb": build_upb,
+    "router": build_router,
+    "put_reply": build_put_reply,
+}
 
 
 # --- run ---
@@ -142,6 +157,8 @@ def inputs_of(name: str) -> list[str | Path]:
     """Options and directories of what a target begins with; new inputs go to the first directory."""
     if name == "router":
         return [BUILD / "programs"]
+    if name == "put_reply":
+        return ["-dict=fuzz/put_reply.dict", BUILD / "put_replies"]
     return ["-dict=fuzz/message.dict", BUILD / "corpus", BUILD / "seeds"]
 
 
@@ -197,7 +214,7 @@ def print_coverage(kind_of_input: str, sources: list[str], *inputs: Path) -> Non
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Fuzz the deaggregator and the router.")
+    parser = argparse.ArgumentParser(description="Fuzz the deaggregator, the router, and the reader of answers.")
     parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
     parser.add_argument("targets", nargs="*", metavar="target", help=f"{', '.join(TARGETS)}; default: all")
     arguments = parser.parse_args()
@@ -205,7 +222,7 @@ def main() -> None:
         parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
     names = arguments.targets or list(TARGETS)
     demand_needs()
-    for directory in ("corpus", "programs"):
+    for directory in ("corpus", "programs", "put_replies"):
         (BUILD / directory).mkdir(parents=True, exist_ok=True)
     write_seeds(BUILD / "seeds")
     commands = {name: TARGETS[name]() for name in names}
@@ -216,6 +233,7 @@ def main() -> None:
     programs = ["fuzz/router_invariants.c", "fuzz/failing_malloc.c", *ROUTER, *WATCH_MALLOC]
     print_coverage("messages", messages, BUILD / "corpus", BUILD / "seeds")
     print_coverage("programs", programs, BUILD / "programs")
+    print_coverage("put_replies", PUT_REPLY, BUILD / "put_replies")
 
 
 if __name__ == "__main__":

@@ -248,6 +248,7 @@ RESULTS = {
     "environment": {
         "cpu": "A CPU",
         "md5_kernel": "avx2",
+        "sha256": "OpenSSL 9, sha_ni",
         "compiler": None,
         "python": "CPython 3.99",
         "os": "Linux",
@@ -294,6 +295,7 @@ def test_sections_are_generated_in_place(report, section):
     assert report.replace_section(once, made) == once
     assert once == f"before\n{report.BEGIN}\n{made}\n{report.END}\nafter\n"
     assert "A CPU" in made
+    assert "SHA-256 of OpenSSL 9, sha_ni" in made
     assert "abc1234" in made
     assert "2025-01-02" in made
 

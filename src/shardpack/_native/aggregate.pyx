@@ -3,6 +3,7 @@
 cimport cython
 from libc.stdint cimport UINT32_MAX
 
+from .arrow_in cimport ArrowRows
 from .intake cimport Intake
 from .keys cimport demand_one_for_one, sequence_of
 from .router cimport Router
@@ -132,6 +133,33 @@ cdef class Aggregator:
         self._enter()
         try:
             self._intake.add_many(keys, values, explicit)
+            self._route_many()
+        finally:
+            give_flag(&self._busy)
+
+    def add_arrow(self, batch, *, key, data, explicit_hash_key=None):
+        """Take the rows of an Arrow record batch, table or stream as user records. All of them, or none.
+
+        ``batch`` is anything with ``__arrow_c_array__`` or ``__arrow_c_stream__``: of pyarrow, polars, DuckDB or
+        nanoarrow. A stream is read to its end before any row is taken; give what does not fit in memory batch by batch.
+        ``key``, ``data`` and ``explicit_hash_key`` are columns, by name or counted from 0. A partition key is a string
+        or its UTF-8; data bytes or a string, taken as its UTF-8: of any layout, large, viewed, of a fixed size, or in a
+        dictionary. An explicit hash key is an integer or a decimal string. With a null key, or
+        ``None`` for the column, a record fills the aggregated record of one shard after the other: its key is ``-``
+        then, and its explicit hash key the first one of the shard. A null explicit hash key means that the partition
+        key decides.
+
+        No row becomes an object. The column with the data stays where it is until all rows of its chunk are sealed;
+        all else is copied, and released at once. Whoever writes to it meanwhile changes what is sealed.
+        Raises what ``add`` raises, with the number of the row, counted through all chunks, and its column;
+        ``InvalidRecordError`` for null data; ``ValueError`` for a column that is not there, and for arrays that are
+        malformed as far as that can be seen: the interface tells no lengths of buffers. ``TypeError`` for columns of
+        other types; ``OSError`` for a stream that fails. In all cases nothing was taken.
+        """
+        cdef ArrowRows rows = ArrowRows(batch, key, data, explicit_hash_key)
+        self._enter()
+        try:
+            rows.take(self._intake)
             self._route_many()
         finally:
             give_flag(&self._busy)

@@ -4,6 +4,7 @@ from typing import Any, final
 from typing_extensions import disjoint_base
 
 from ..records import KinesisRecord
+from .arrow_in import ArrowRows
 from .heavy_hitters import HeavyHitters
 from .receipt import Block, Receipt
 from .router import Bucket
@@ -52,6 +53,7 @@ class Inbox:
         datas: Iterable[object],
         explicit_hash_keys: Iterable[int | str | None] | None = None,
     ) -> tuple[int, int, list[Block] | None] | None: ...
+    def put_arrow(self, rows: ArrowRows) -> tuple[int, int, list[Block] | None] | None: ...
     def gather(self) -> None: ...
     @property
     def keyless(self) -> int: ...

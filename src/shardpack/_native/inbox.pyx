@@ -6,6 +6,7 @@ from cpython.long cimport PyLong_CheckExact
 from cpython.object cimport PyObject
 from libc.stdint cimport UINT32_MAX, int64_t, uint64_t
 
+from .arrow_in cimport ArrowRows
 from .heavy_hitters cimport HeavyHitters
 from .intake cimport Intake
 from .keys cimport demand_one_for_one, is_plain_key, sequence_of
@@ -134,6 +135,17 @@ cdef class Inbox:
             demand_one_for_one(keys, explicit, "partition keys and explicit hash keys")
         checked.add_many(keys, values, explicit)
         taken = self.append(checked)
+        if taken is not None and self.asleep:
+            self.rouse()
+        return taken
+
+    def put_arrow(self, ArrowRows rows not None):
+        """Take all rows, or none. ``None`` where there is no room; the same rows may be given again then.
+
+        Else returns what ``put_many`` returns. ``buffered`` counts the data of an array until all of its rows are
+        settled. Raises as ``Aggregator.add_arrow``.
+        """
+        taken = self.append(rows.check(self.limit))
         if taken is not None and self.asleep:
             self.rouse()
         return taken

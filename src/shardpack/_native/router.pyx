@@ -2,7 +2,7 @@
 
 cimport cython
 from cpython cimport array
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -12,6 +12,8 @@ from libc.string cimport memcpy
 import os
 import array
 
+from .arrow_in cimport ArrowChunk
+from .intake cimport is_bytes
 from .keys cimport (
     NO_POSITION, PREFETCHED, SHORT_WORK, format_hash_key, prefetch_object, read_explicit_hash_key, sp_hash_key,
     sp_slice,
@@ -70,6 +72,13 @@ cdef void give_owners_back(const sp_bucket *bucket) noexcept:
         Py_DECREF(<object>bucket.records[i].owner)
 
 
+cdef bytes data_of(const sp_held_record *record):
+    """The data of a user record: the bytes object that was put, or a copy of what lies in an array of Arrow's."""
+    if is_bytes(record.data, record.owner):
+        return <bytes>record.owner
+    return PyBytes_FromStringAndSize(<const char *>record.data, <Py_ssize_t>record.size)
+
+
 cdef object kinesis_record(const sp_bucket *bucket, bytes data):
     cdef sp_slice key = sp_bucket_first_key(bucket)
     cdef str explicit_hash_key = None
@@ -110,6 +119,9 @@ cdef class Router:
 
         What does not fit in memory stays where it is.
         """
+        if intake.keyless and self.c.place_count == 0:  # they go to one shard after the other
+            if not sp_router_place(self.c, self.table.starts, self.table.table.count):
+                raise MemoryError
         while intake.count:
             self.work(intake, self.c.full.count if self.is_full() else 0)
         return 0
@@ -170,7 +182,7 @@ cdef class Router:
     cdef bytes output(self, const sp_bucket *bucket):
         if sp_bucket_is_aggregate(bucket):
             return self.outputs.take(<Py_ssize_t>sp_bucket_sealed_size(bucket))
-        return <bytes>bucket.records[0].owner  # raw: the very bytes
+        return data_of(&bucket.records[0])  # raw: the very bytes
 
     cdef bint seal_and_route(self, Intake intake, size_t sealing, uint8_t **outs) noexcept nogil:
         """False when memory ran out."""
@@ -290,7 +302,7 @@ cdef class Router:
 
 
 @cython.final
-@cython.no_gc  # it refers to bytes alone
+@cython.no_gc  # it refers to bytes and arrays of Arrow's alone
 cdef class Bucket:
     """User records of one shard that are to become one Kinesis record."""
 
@@ -337,6 +349,21 @@ cdef class Bucket:
             size += sp_bucket_partition_key(&self.c, i).size + self.c.records[i].size
         return size
 
+    def settled(self, bint again=False):
+        """Return how many bytes no longer wait once these user records have their outcome: each is settled once.
+
+        Those of an array of Arrow's wait until all of its rows are settled. ``again``: they have none after all, and
+        so many bytes wait again.
+        """
+        cdef size_t i, size = 0
+        for i in range(self.c.record_count):
+            size += sp_bucket_partition_key(&self.c, i).size
+            if is_bytes(self.c.records[i].data, self.c.records[i].owner):
+                size += self.c.records[i].size
+            else:
+                size += (<ArrowChunk>self.c.records[i].owner).settle(again)
+        return size
+
     def tokens(self):
         """Return the token of every user record, in order: an ``array("Q")``."""
         cdef size_t i
@@ -356,7 +383,7 @@ cdef class Bucket:
             explicit = None
             if sp_bucket_explicit_hash_key(&self.c, i, &given):
                 explicit = (<object>given.high << 64) | given.low
-            records.append((key.data[:key.size].decode(), <object>self.c.records[i].owner, explicit))
+            records.append((key.data[:key.size].decode(), data_of(&self.c.records[i]), explicit))
         return records
 
 
@@ -377,7 +404,7 @@ cdef list seal_buckets(list buckets, Outputs outputs):
             if sp_bucket_is_aggregate(&bucket.c):
                 data = outputs.take(<Py_ssize_t>sp_bucket_sealed_size(&bucket.c))
             else:
-                data = <bytes>bucket.c.records[0].owner
+                data = data_of(&bucket.c.records[0])
             size += <size_t>PyBytes_GET_SIZE(data)
             outs[i] = <uint8_t *>PyBytes_AS_STRING(data)
             datas.append(data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .. import Aggregator, KinesisRecord, deaggregate
@@ -52,6 +52,30 @@ def read(records: Any) -> None:
     for record in deaggregate(records):
         record.data  # noqa: B018 (made when asked for)
         record.partition_key  # noqa: B018
+
+
+def read_stream(client: Any) -> Callable[[str], list[Any]]:
+    """GetRecords of a shard iterator, to user records."""
+    from .. import read_records  # noqa: PLC0415 (older versions lack it)
+
+    return lambda shard_iterator: read_records(client, ShardIterator=shard_iterator).user_records()
+
+
+def read_arrow(client: Any) -> Callable[[str], Any]:
+    """GetRecords of a shard iterator, to a pyarrow record batch."""
+    from pyarrow import record_batch  # noqa: PLC0415 (not everybody has it)
+
+    from .. import read_records  # noqa: PLC0415 (older versions lack it)
+
+    return lambda shard_iterator: record_batch(read_records(client, ShardIterator=shard_iterator).arrow())
+
+
+def body() -> Callable[[Sequence[KinesisRecord]], bytes]:
+    """Write the body of a PutRecords request."""
+    from .._native.body import BodyWriter  # noqa: PLC0415 (older versions lack it)
+
+    writer = BodyWriter()
+    return lambda records: writer.write(tuple(records), b'{"Records":', b',"StreamName":"canned"}')
 
 
 def drop_in_deaggregate(data_format: str | None) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:

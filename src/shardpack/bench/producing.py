@@ -28,6 +28,7 @@ from .corpus import Corpus
 from .interleave import on_cores
 from .mock_broker import TOPIC, mock_broker
 from .peers import NotInstalledError
+from .row import prove
 
 BOTO3, CONFLUENT = "boto3", "confluent-kafka"
 BATCH = 500
@@ -38,9 +39,9 @@ atexit.register(_servers.close)
 
 
 @lru_cache
-def kinesis(*, shards: int = 8, latency_ms: float = 0, throttled: bool = False) -> str:
-    """Return the URL of a canned Kinesis, which runs as long as this process."""
-    return _servers.enter_context(canned_kinesis(shards=shards, latency_ms=latency_ms, throttled=throttled))
+def kinesis(**options: Any) -> str:
+    """Return the URL of a canned Kinesis, which runs as long as this process; ``canned_kinesis`` has the options."""
+    return _servers.enter_context(canned_kinesis(**options))
 
 
 @lru_cache
@@ -206,17 +207,55 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
+def put_requests(records: Sequence[KinesisRecord], url: str, times: int) -> Callable[[], Delivered]:
+    """Send one request so many times through our transport."""
+    from ..transport.boto3 import Boto3Transport  # noqa: PLC0415 (needs boto3)
+
+    transport = Boto3Transport(new_client(url), STREAM)
+
+    def run() -> Delivered:
+        clocks = _Clocks()
+        for _ in range(times):
+            outcomes = transport.put_records(records)
+        delivered = clocks.delivered(times)
+        prove(all(isinstance(each, Stored) for each in outcomes), "put_records")
+        return delivered
+
+    return run
+
+
 # --- peers ---
 
 
-def put_records_of_boto3(corpus: Corpus, url: str) -> Callable[[], Delivered]:
-    """Plain ``put_records`` of 500 user records a call, one after the other, as its documentation shows it."""
+def plain_client(url: str) -> Any:
+    """Make a client as boto3's documentation shows it, which calls a server here."""
     if importlib.util.find_spec("boto3") is None:
         raise NotInstalledError("pip install boto3")
     import boto3  # noqa: PLC0415
 
     with _credentials():
-        client: Any = boto3.client("kinesis", endpoint_url=url, region_name=REGION)
+        return boto3.client("kinesis", endpoint_url=url, region_name=REGION)
+
+
+def put_requests_of_boto3(records: Sequence[KinesisRecord], url: str, times: int) -> Callable[[], Delivered]:
+    """Send the same request so many times by plain ``put_records``."""
+    client = plain_client(url)
+    entries = [record.to_boto3() for record in records]
+
+    def run() -> Delivered:
+        clocks = _Clocks()
+        for _ in range(times):
+            response = client.put_records(StreamName=STREAM, Records=entries)
+        delivered = clocks.delivered(times)
+        prove(response["FailedRecordCount"] == 0 and len(response["Records"]) == len(entries), "put_records")
+        return delivered
+
+    return run
+
+
+def put_records_of_boto3(corpus: Corpus, url: str) -> Callable[[], Delivered]:
+    """Plain ``put_records`` of 500 user records a call, one after the other, as its documentation shows it."""
+    client = plain_client(url)
 
     def run() -> Delivered:
         stored = 0

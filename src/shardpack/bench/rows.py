@@ -22,6 +22,7 @@ from .peers import AIOKPL, AWS
 from .producer_rows import PRODUCER_ROWS
 from .received import MIB
 from .row import ALONE, BESIDE, FLOOR, OURS, CannotMeasureError, Contender, Row, Scale, prove
+from .wire_rows import WIRE_ROWS
 
 # --- MD5 ---
 
@@ -399,4 +400,5 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "drop-in-boto3": drop_in_boto3_row,
     "cold-start": cold_start_row,
     **PRODUCER_ROWS,
+    **WIRE_ROWS,
 }

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .._native.arrow_in import ArrowRows
 from .._native.inbox import Inbox
 from .._native.receipt import Receipt
 from ..errors import FlushTimeoutError, RecordTooLargeError
@@ -60,6 +61,21 @@ class AsyncProducer(BaseProducer):
         except RecordTooLargeError:
             await self._wait_for_limits()
             taken = await self._when_room(lambda inbox: inbox.put_many(keys, values, explicit))
+        return self._receipts(taken)
+
+    async def put_arrow(
+        self, batch: object, *, key: str | int | None, data: str | int, explicit_hash_key: str | int | None = None
+    ) -> Receipts | Any:
+        """Take the rows of an Arrow record batch, table or stream, all or none; as ``Producer.put_arrow``.
+
+        A stream is read at once, in the loop.
+        """
+        rows = ArrowRows(batch, key, data, explicit_hash_key)
+        try:
+            taken = await self._when_room(lambda inbox: inbox.put_arrow(rows))
+        except RecordTooLargeError:
+            await self._wait_for_limits()
+            taken = await self._when_room(lambda inbox: inbox.put_arrow(rows))
         return self._receipts(taken)
 
     async def flush(self, timeout: float | None = None) -> None:

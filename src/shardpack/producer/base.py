@@ -16,6 +16,7 @@ from .._native.inbox import Inbox
 from ..errors import EventLoopEndedError, ProducerClosedError
 from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
 from ..transport import AsyncTransport, Transport, has_coroutines, is_async
+from ..transport.naming import name_or_arn
 from .dead_letters import DeadLetterSink
 from .hot_shards import HotShard
 from .pump import Pump
@@ -239,10 +240,8 @@ def _check_stream(stream_name: object, stream_arn: object, client: object, trans
     if transport is not None:
         if client is not None:
             raise ValueError("a transport has its client: give one of them")
-    elif (stream_name is None) == (stream_arn is None):
-        raise ValueError("give either stream_name or stream_arn")
-    elif not isinstance(stream_arn if stream_name is None else stream_name, str):
-        raise TypeError("a stream's name or ARN is a str")
+    else:
+        name_or_arn(stream_name, stream_arn)
 
 
 def _check_number(name: str, given: float | None, least: float) -> None:

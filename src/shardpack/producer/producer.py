@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .._native.arrow_in import ArrowRows
 from .._native.inbox import Inbox, Inlet
 from ..errors import BufferFullError, FlushTimeoutError, RecordTooLargeError
 from .base import BaseProducer, many
@@ -57,6 +58,26 @@ class Producer(BaseProducer, Inlet):
         keys, values = many(partition_keys), many(datas)
         explicit = None if explicit_hash_keys is None else many(explicit_hash_keys)
         return self._receipts(self._when_room(lambda inbox: inbox.put_many(keys, values, explicit), timeout))
+
+    def put_arrow(
+        self,
+        batch: object,
+        *,
+        key: str | int | None,
+        data: str | int,
+        explicit_hash_key: str | int | None = None,
+        timeout: float | None = None,
+    ) -> Receipts | Any:
+        """Take the rows of an Arrow record batch, table or stream as user records, all or none; returns their receipts.
+
+        ``batch`` and its columns are as for ``Aggregator.add_arrow``; a row without a key is one of ``put(None, …)``.
+        A stream is read to its end first: give what does not fit in memory batch by batch. The column with the data is
+        kept, not copied, until all rows of its chunk have their outcome, and its rows count for ``max_buffered_bytes``
+        until then. What else is in its buffers, as of a column that was sliced, is kept with it and is not counted:
+        Arrow does not tell its size. Waits as ``put``; raises as ``put`` and ``Aggregator.add_arrow``.
+        """
+        rows = ArrowRows(batch, key, data, explicit_hash_key)
+        return self._receipts(self._when_room(lambda inbox: inbox.put_arrow(rows), timeout))
 
     def flush(self, timeout: float | None = None) -> None:
         """Return when every user record put before has its outcome, whatever it is.

@@ -130,7 +130,7 @@ class Settling:
                 self._unsettled = settlements[number:]
                 break
             user_size = bucket.user_size
-            size += user_size + self._inbox.around * len(bucket)
+            size += bucket.settled() + self._inbox.around * len(bucket)
             if outcome is not None:
                 settled.append(outcome)
             if self._on_settled is not None:
@@ -214,7 +214,7 @@ class Settling:
         held = {each.settlement.entry: each for each in self._held}
         self._held = []
         for each in map(held.pop, entries):
-            self._inbox.settled(-each.bucket.user_size - self._inbox.around * len(each.bucket))
+            self._inbox.settled(-each.bucket.settled(again=True) - self._inbox.around * len(each.bucket))
             self._meter.on_resumed(each.settlement)
             self._outstanding.add(each.settlement.entry)
             if each.outcome is not None and self._register is not None:

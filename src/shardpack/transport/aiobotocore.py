@@ -13,7 +13,7 @@ from . import Failed, Stored, StreamDescription, has_coroutines
 from .answers import description_of
 from .body import Bodies, forget_call, outcomes_of
 from .list_shards import shard_pages
-from .naming import name_or_arn
+from .naming import name_or_arn, stream_parameters
 
 
 class AiobotocoreTransport:
@@ -38,7 +38,7 @@ class AiobotocoreTransport:
                 "expected a Kinesis client of aiobotocore, as `async with session.create_client('kinesis')` gives it, "
                 f"not {abridged(client)}"
             )
-        self._stream = name_or_arn(stream_name, stream_arn, stream_id)
+        self._stream = stream_parameters(name_or_arn(stream_name, stream_arn), stream_id)
         self.client = client
         self._bodies = Bodies(client)
 

@@ -13,7 +13,7 @@ from . import Failed, Stored, StreamDescription, has_coroutines
 from .answers import description_of
 from .body import Bodies, forget_call, outcomes_of
 from .list_shards import list_all_shards
-from .naming import name_or_arn
+from .naming import name_or_arn, stream_parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class Boto3Transport:
     ) -> None:
         if has_coroutines(client):
             raise TypeError("the calls of aiobotocore's client are coroutines: AiobotocoreTransport and AsyncProducer")
-        self._stream = name_or_arn(stream_name, stream_arn, stream_id)
+        self._stream = stream_parameters(name_or_arn(stream_name, stream_arn), stream_id)
         self.client = client
         self._bodies = Bodies(client)
 
