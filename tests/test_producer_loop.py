@@ -407,3 +407,31 @@ in_order(transport, 200)
 print("all")
 """
     assert run_isolated(code) == "all\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_forked_loop_makes_no_call_of_the_parents():
+    code = """
+import asyncio, os, warnings
+from shardpack.producer.callers import TasksOfLoop
+warnings.simplefilter("ignore")  # that a loop is forked
+made = []
+
+async def call():
+    made.append(os.getpid())
+
+async def main():
+    callers = TasksOfLoop(asyncio.get_running_loop(), lambda what: None)
+    callers.submit(call, print, print)
+    pid = os.fork()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    if not pid:
+        os._exit(len(made))
+    assert os.waitpid(pid, 0)[1] == 0
+    assert made == [os.getpid()]
+    print("made once")
+
+asyncio.run(main())
+"""
+    assert run_isolated(code) == "made once\n"

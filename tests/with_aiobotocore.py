@@ -14,6 +14,7 @@ import socket
 import uuid
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -143,10 +144,8 @@ def endpoint_error(error):
     return EndpointConnectionError(endpoint_url="http://kinesis", error=error)
 
 
-def connector_error(kind, *more):
-    return kind(
-        aiohttp.client_reqrep.ConnectionKey("kinesis", 443, True, True, None, None, None), OSError(111, "no"), *more
-    )
+def connector_error(kind):
+    return kind(SimpleNamespace(host="kinesis", port=443, ssl=True, is_ssl=True), OSError(111, "refused"))
 
 
 @pytest.mark.parametrize(

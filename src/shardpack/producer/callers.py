@@ -4,6 +4,7 @@ coroutines. What is called, when, and how many at once, is the pump's alone.
 
 from __future__ import annotations
 
+import os
 import threading
 from asyncio import AbstractEventLoop, CancelledError, Task
 from collections import deque
@@ -125,6 +126,7 @@ class TasksOfLoop:
         self._under_way: dict[_Call, None] = {}  # only the pump changes it: what it is told first of a call holds
         self._to_begin: deque[_Call] = deque()  # the loop's
         self._ended = False
+        self._process = os.getpid()
 
     def submit(self, call: Callable[[], Any], answered: Answered, failed: Failed) -> None:
         """Make it a task, once the loop gets to it."""
@@ -169,7 +171,7 @@ class TasksOfLoop:
 
     def _begin(self, each: _Call) -> None:
         each.begun = True  # who has it ended looks at this after that, and here it is the other way round
-        if not self._ended:
+        if not self._ended and os.getpid() == self._process:  # a loop that was forked has the turns of the parent's
             each.task = self._loop.create_task(self._make(each), name="shardpack-call")
             each.task.add_done_callback(partial(self._done, each))
 
