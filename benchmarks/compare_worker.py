@@ -21,10 +21,16 @@ LEFT_OUT = {
     "aggregate-busy-thread",
     "deaggregate-busy-thread",
     "producer",
+    "producer-1k",
     "producer-receipts",
     "producer-boto3",
     "producer-boto3-clock",
     "producer-far",
+    "put-records-large",
+    "put-records-many",
+    "get-records",
+    "get-records-arrow",
+    "get-records-arrow-answered",
 }  # a second core, and who else uses it, decides
 
 

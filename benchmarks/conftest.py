@@ -65,6 +65,45 @@ def kernel(request):
     md5._set_kernel(before)
 
 
+class Told:
+    """A clock that goes by what runs say they took: seconds, or whatever else there is to tell."""
+
+    now = 0.0
+
+
+def told():
+    """What benchmarks that are told go by: ``pytestmark = pytest.mark.benchmark(timer=told)``."""
+    return Told.now
+
+
+@pytest.fixture
+def measure_told(measure):
+    """Measure a run by what it tells: a figure, whatever it is of."""
+
+    def measure_run(run, **where):
+        def tell():
+            Told.now += run()
+
+        measure(tell, **where)
+
+    return measure_run
+
+
+@pytest.fixture
+def measure_delivery(measure_told):
+    """Measure a run that delivers so much, by a figure of it."""
+
+    def measure_run(run, amount, figure="cpu_seconds", **where):
+        def tell():
+            delivered = run()
+            assert delivered.records == amount
+            return getattr(delivered, figure)
+
+        measure_told(tell, amount=amount, **where)
+
+    return measure_run
+
+
 @pytest.fixture
 def measure(benchmark):
     """Time ``run``, which moves ``amount`` of ``unit``: ``contender`` does it, ``at`` is where on the group's axis."""

@@ -119,6 +119,7 @@ def measured_on(about: Mapping[str, Any]) -> str:
     facts = [
         f"{about['cpu']}, one core (two threads: two)",
         f"MD5 kernel {about['md5_kernel']}",
+        *([f"SHA-256 of {about['sha256']}"] if about.get("sha256") else []),
         about["python"],
         *([about["compiler"]] if about["compiler"] else []),
         about["os"],
@@ -157,6 +158,8 @@ def rate_table(benchmarks: Iterable[Mapping[str, Any]]) -> tuple[str, list[str]]
         contenders.setdefault(benchmark["contender"], {})[benchmark["at"]], unit = {
             "bytes": (few_digits(rate / 1e9), "GB/s"),
             "starts": (few_digits(1e3 / rate), "milliseconds, the fastest; fewer is better"),
+            "requests": (few_digits(1e3 / rate), "milliseconds of processor time a request; fewer is better"),
+            "nanoseconds": (few_digits(1e9 / rate), "nanoseconds a user record; fewer is better"),
             "milliseconds": (few_digits(1e3 / rate), "milliseconds; fewer is better"),
             "multiples": (few_digits(1 / rate), "fewer is better"),
         }.get(benchmark["unit"], (millions(rate), f"million {benchmark['unit']} a second"))

@@ -1,6 +1,7 @@
 #include "body.h"
 
 #include "base64.h"
+#include "json_text.h"
 
 #define DATA "{\"Data\":\""
 #define PARTITION_KEY "\",\"PartitionKey\":\""
@@ -9,27 +10,14 @@
 
 enum { LITERALS = sizeof DATA + sizeof PARTITION_KEY + sizeof END - 3, ESCAPE = 6 /* \u001f */ };
 
-static int is_escaped(uint8_t byte) {
-    return byte < 0x20 || byte == '"' || byte == '\\';
-}
-
-/* Has one of eight bytes to be escaped? Bytes from 0x80 on have not. */
-static int have_escaped(uint64_t eight) {
-    const uint64_t ones = 0x0101010101010101, tops = 0x8080808080808080;
-    uint64_t quote = eight ^ ('"' * ones), backslash = eight ^ ('\\' * ones);
-    uint64_t below = eight - 0x20 * ones;
-
-    return (((below | (quote - ones) | (backslash - ones)) & ~eight) & tops) != 0;
-}
-
 /* How many bytes at the start of a text go as they are. */
 static size_t plain_size(sp_slice text) {
     size_t i = 0;
 
-    while (text.size - i >= 8 && !have_escaped(sp_load64(text.data + i))) {
+    while (text.size - i >= 8 && sp_json_are_plain(sp_load64(text.data + i))) {
         i += 8;
     }
-    while (i < text.size && !is_escaped(text.data[i])) {
+    while (i < text.size && sp_json_is_plain(text.data[i])) {
         i++;
     }
     return i;
@@ -39,7 +27,7 @@ static size_t text_size(sp_slice text) {
     size_t size = text.size;
 
     for (size_t i = plain_size(text); i < text.size; i++) {
-        if (is_escaped(text.data[i])) {
+        if (!sp_json_is_plain(text.data[i])) {
             size += text.data[i] < 0x20 ? ESCAPE - 1 : 1;
         }
     }
@@ -62,7 +50,7 @@ static uint8_t *write_text(uint8_t *out, sp_slice text) {
             out += ESCAPE;
             continue;
         }
-        if (is_escaped(byte)) {
+        if (!sp_json_is_plain(byte)) {
             *out++ = '\\';
         }
         *out++ = byte;

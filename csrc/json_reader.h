@@ -7,6 +7,7 @@
 #ifndef SP_JSON_READER_H
 #define SP_JSON_READER_H
 
+#include "json_text.h"
 #include "slice.h"
 #include "utf8.h"
 
@@ -87,6 +88,11 @@ static inline int sp_json_read_string(sp_cursor *in, sp_json_string *string) {
     string->is_escaped = 0;
     while (p != in->end && *p != '"') {
         size_t size;
+        uint64_t eight;
+        if (in->end - p >= 8 && (eight = sp_load64(p), !(eight & 0x8080808080808080) && sp_json_are_plain(eight))) {
+            p += 8;
+            continue;
+        }
         if (*p == '\\') {
             uint32_t character;
             size = sp_json_escape(p, in->end, &character);
@@ -100,17 +106,6 @@ static inline int sp_json_read_string(sp_cursor *in, sp_json_string *string) {
     if (p == in->end) return 0;
     string->text = (sp_slice){in->p, (size_t)(p - in->p)};
     in->p = p + 1;
-    return 1;
-}
-
-/* A string that the caller looks at closer: whatever is before the next quote, be it a backslash or no UTF-8. For long
- * ones of an alphabet without either, such as base64: two passes over them are one too many. */
-static inline int sp_json_read_to_quote(sp_cursor *in, sp_slice *text) {
-    if (!sp_json_take(in, '"') || in->p == in->end) return 0;
-    const uint8_t *quote = memchr(in->p, '"', (size_t)(in->end - in->p));
-    if (!quote) return 0;
-    *text = (sp_slice){in->p, (size_t)(quote - in->p)};
-    in->p = quote + 1;
     return 1;
 }
 

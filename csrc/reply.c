@@ -19,19 +19,45 @@ static sp_place *place_of(sp_place *member) {
     return member->offset == SIZE_MAX ? member : NULL;
 }
 
-static int read_data(sp_cursor *in, sp_base64_decode_fn *decode, sp_reply *reply, sp_place *place) {
-    sp_slice text;
-    if (!place || !sp_json_read_to_quote(in, &text)) return 0;
-    size_t size = decode(text.data, text.size, reply->memory + reply->size);
-    if (size == SIZE_MAX) return 0;
-    *place = (sp_place){reply->size, size};
-    reply->size += size;
-    return 1;
+/* Where to write up to `size` bytes more, or NULL without memory. */
+static uint8_t *room_for(sp_reply *reply, size_t size) {
+    if (size > reply->room - reply->size) {
+        void *grown = sp_grown(reply->memory, &reply->room, reply->size + size, 1, size);
+        if (!grown) return NULL;
+        reply->memory = grown;
+    }
+    return reply->memory + reply->size;
 }
 
-static void keep(sp_reply *reply, const sp_json_string *string, sp_place *place) {
-    uint8_t *out = reply->memory + reply->size;
+/* Text is looked for its end and decoded a piece at a time, while the nearest cache has it. */
+enum { PIECE = 16 * 1024 };
+
+static sp_reply_outcome read_data(sp_cursor *in, sp_base64_decode_fn *decode, sp_reply *reply, sp_place *place) {
+    if (!place || !sp_json_take(in, '"')) return SP_REPLY_FOREIGN;
+    size_t start = reply->size;
+    for (;;) {
+        size_t left = (size_t)(in->end - in->p), piece = left < PIECE ? left : PIECE;
+        const uint8_t *quote = piece ? memchr(in->p, '"', piece) : NULL;
+        if (!quote && left <= PIECE) return SP_REPLY_FOREIGN;
+        if (quote) piece = (size_t)(quote - in->p);
+        uint8_t *out = room_for(reply, piece / 4 * 3);
+        if (!out) return SP_REPLY_NO_MEMORY;
+        size_t size = decode(in->p, piece, out);
+        /* padding comes at the end only */
+        if (size == SIZE_MAX || (!quote && size != PIECE / 4 * 3)) return SP_REPLY_FOREIGN;
+        reply->size += size;
+        in->p += piece;
+        if (quote) break;
+    }
+    in->p++;
+    *place = (sp_place){start, reply->size - start};
+    return SP_REPLY_READ;
+}
+
+static sp_reply_outcome keep(sp_reply *reply, const sp_json_string *string, sp_place *place) {
     size_t size = string->text.size;
+    uint8_t *out = room_for(reply, size);
+    if (!out) return SP_REPLY_NO_MEMORY;
     if (string->is_escaped) {
         size = sp_json_unescape(string, out);
     } else if (size) {
@@ -39,13 +65,12 @@ static void keep(sp_reply *reply, const sp_json_string *string, sp_place *place)
     }
     *place = (sp_place){reply->size, size};
     reply->size += size;
+    return SP_REPLY_READ;
 }
 
-static int read_text(sp_cursor *in, sp_reply *reply, sp_place *place) {
+static sp_reply_outcome read_text(sp_cursor *in, sp_reply *reply, sp_place *place) {
     sp_json_string string;
-    if (!place || !sp_json_read_string(in, &string)) return 0;
-    keep(reply, &string, place);
-    return 1;
+    return place && sp_json_read_string(in, &string) ? keep(reply, &string, place) : SP_REPLY_FOREIGN;
 }
 
 /* Is a number, as JSON writes it, below 10^SP_MOST_SECOND_DIGITS, and not below 0? */
@@ -65,30 +90,36 @@ static int is_of_this_age(sp_slice number) {
     return digits + exponent <= SP_MOST_SECOND_DIGITS;
 }
 
-static int read_arrival(sp_cursor *in, sp_reply *reply, sp_place *place) {
+static sp_reply_outcome read_arrival(sp_cursor *in, sp_reply *reply, sp_place *place) {
     sp_json_string written = {0};
-    if (!place || !sp_json_read_number(in, &written.text) || !is_of_this_age(written.text)) return 0;
-    keep(reply, &written, place);
-    return 1;
+    if (!place || !sp_json_read_number(in, &written.text) || !is_of_this_age(written.text)) return SP_REPLY_FOREIGN;
+    return keep(reply, &written, place);
 }
 
-static int read_member(sp_cursor *in, sp_base64_decode_fn *decode, sp_reply *reply, sp_reply_record *record) {
+static sp_reply_outcome read_member(sp_cursor *in, sp_base64_decode_fn *decode, sp_reply *reply,
+                                    sp_reply_record *record) {
     sp_json_string name;
-    if (!sp_json_read_name(in, &name)) return 0;
+    if (!sp_json_read_name(in, &name)) return SP_REPLY_FOREIGN;
     if (name_is(&name, "Data")) return read_data(in, decode, reply, place_of(&record->data));
     if (name_is(&name, "PartitionKey")) return read_text(in, reply, place_of(&record->partition_key));
     if (name_is(&name, "SequenceNumber")) return read_text(in, reply, place_of(&record->sequence_number));
     if (name_is(&name, "EncryptionType")) return read_text(in, reply, place_of(&record->encryption_type));
-    return name_is(&name, "ApproximateArrivalTimestamp") && read_arrival(in, reply, place_of(&record->arrival));
+    if (!name_is(&name, "ApproximateArrivalTimestamp")) return SP_REPLY_FOREIGN;
+    return read_arrival(in, reply, place_of(&record->arrival));
 }
 
 /* --- the array, and what is around it --- */
 
-static int read_record(sp_cursor *in, sp_base64_decode_fn *decode, sp_reply *reply, sp_reply_record *record) {
+static sp_reply_outcome read_record(sp_cursor *in, sp_base64_decode_fn *decode, sp_reply *reply,
+                                    sp_reply_record *record) {
     *record = (sp_reply_record){NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE};
     int more = sp_json_take(in, '{') ? 1 : -1;
-    while (more > 0) more = read_member(in, decode, reply, record) ? sp_json_more(in, '}') : -1;
-    return more == 0 && record->data.offset != SIZE_MAX;
+    while (more > 0) {
+        sp_reply_outcome outcome = read_member(in, decode, reply, record);
+        if (outcome != SP_REPLY_READ) return outcome;
+        more = sp_json_more(in, '}');
+    }
+    return more == 0 && record->data.offset != SIZE_MAX ? SP_REPLY_READ : SP_REPLY_FOREIGN;
 }
 
 static sp_reply_outcome read_records(sp_cursor *in, sp_base64_decode_fn *decode, sp_reply *reply) {
@@ -102,7 +133,8 @@ static sp_reply_outcome read_records(sp_cursor *in, sp_base64_decode_fn *decode,
             reply->records = grown;
             reply->capacity = capacity;
         }
-        if (!read_record(in, decode, reply, &reply->records[reply->count])) return SP_REPLY_FOREIGN;
+        sp_reply_outcome outcome = read_record(in, decode, reply, &reply->records[reply->count]);
+        if (outcome != SP_REPLY_READ) return outcome;
         reply->count++;
         more = sp_json_more(in, ']');
     }
@@ -131,17 +163,13 @@ static sp_reply_outcome read_body(sp_slice body, sp_base64_decode_fn *decode, sp
 }
 
 sp_reply_outcome sp_reply_read(sp_slice body, sp_base64_decode_fn *decode, sp_reply *reply) {
-    *reply = (sp_reply){0};
-    if (body.size == 0) return SP_REPLY_FOREIGN;
-    /* Whatever is kept is shorter where it is kept. What is not touched of this costs nothing, and goes back. */
-    reply->memory = malloc(body.size);
-    if (!reply->memory) return SP_REPLY_NO_MEMORY;
-    sp_reply_outcome outcome = read_body(body, decode, reply);
-    if (outcome == SP_REPLY_READ) {
-        uint8_t *fitting = realloc(reply->memory, reply->size + 1);
-        if (fitting) reply->memory = fitting;
+    size_t needed = sp_reply_room(body.size);
+    if (reply->room < needed) {
+        free(reply->memory);
+        reply->memory = malloc(needed);
+        reply->room = reply->memory ? needed : 0;
     }
-    return outcome;
+    return reply->memory ? read_body(body, decode, reply) : SP_REPLY_NO_MEMORY;
 }
 
 void sp_reply_free(sp_reply *reply) {

@@ -9,8 +9,8 @@
  * time that is no plain number of this age. Members of a record may lack, all but its data. The rest of the body may be
  * any JSON, and has nothing to do with this.
  *
- * No read leaves the body, nothing recurses, and what is written is no longer than the body; for each record there is
- * an sp_reply_record.
+ * No read leaves the body, nothing recurses, and what is written is no longer than the body, and as a rule three
+ * quarters of it; for each record there is an sp_reply_record.
  */
 #ifndef SP_REPLY_H
 #define SP_REPLY_H
@@ -31,8 +31,8 @@ typedef struct {
 } sp_reply_record;
 
 typedef struct {
-    uint8_t *memory; /* malloc's, of `size` bytes and perhaps one more */
-    size_t size;
+    uint8_t *memory; /* malloc's */
+    size_t size, room;
     sp_reply_record *records;
     size_t count, capacity;
     size_t array_start, array_end; /* where in the body the array of records is, its brackets included */
@@ -44,7 +44,13 @@ typedef enum {
     SP_REPLY_NO_MEMORY,
 } sp_reply_outcome;
 
-/* Read a body. `reply` is the caller's to free, whatever the outcome. */
+/* Room that a body of this size needs, if its texts are not very long: what is decoded is shorter by a quarter. */
+static inline size_t sp_reply_room(size_t body_size) {
+    return body_size / 4 * 3 + 4;
+}
+
+/* Read a body. `reply` is zero before, but for `memory` and its `room` where there is some to be used again; and the
+ * caller's to free, whatever the outcome. */
 sp_reply_outcome sp_reply_read(sp_slice body, sp_base64_decode_fn *decode, sp_reply *reply);
 
 void sp_reply_free(sp_reply *reply);

@@ -15,6 +15,7 @@ class Shards:
     def __init__(self, count=4, fail=None, auto=False):
         self.shard_map, self.fail, self.auto = ShardMap.uniform(count), fail, auto
         self.stored = defaultdict(list)
+        self.limits = Limits()
         self.generation = 0
         self.requests = []
         self.gate = threading.Event()
@@ -41,7 +42,7 @@ class Shards:
         return self.shard_map
 
     def describe(self):
-        return StreamDescription("s", "arn", "ACTIVE", len(self.shard_map), Limits(), self.auto)
+        return StreamDescription("s", "arn", "ACTIVE", len(self.shard_map), self.limits, self.auto)
 
     def reshard(self, count):
         """Be a stream of so many shards, none of which was there before."""

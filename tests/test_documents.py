@@ -26,6 +26,10 @@ SECTIONS = [
 ]
 
 
+SAID = {("docs/producing.md", "CBOR"): "the service does not read CBOR"}
+"""What is logged of the local Kinesis."""
+
+
 @pytest.fixture(scope="module")
 def kinesis() -> Iterator[LocalKinesis]:
     with LocalKinesis() as kinesis:
@@ -53,7 +57,8 @@ def run(kinesis, command_environment, tmp_path):
 def test_it_runs(run, document, heading):
     done = run(document, heading)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    said = SAID.get((document, heading))
+    assert done.stderr == "" if said is None else done.stderr.startswith(said) and done.stderr.count("\n") == 1
 
 
 def test_the_first_example_is_a_whole_program(kinesis, run):

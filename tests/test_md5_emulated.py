@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
-import shutil
 import signal
 import subprocess
 from pathlib import Path
 
+import emulated
 import pytest
+from emulated import COMPILER, STRICT
 
 TESTS = Path(__file__).parent
 CSRC = TESTS.parent / "csrc"
-COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
-PACKAGES = "gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
-STRICT = ["-std=c11", "-O3", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
-PROCESSOR = "cortex-a53"
-"""ARMv8.0: nothing newer is asked for."""
 
 KERNELS = ["neon", "portable"]
 SIDE_BY_SIDE = 8
@@ -30,27 +25,14 @@ PLACES = 3
 
 @pytest.fixture(scope="module", autouse=True)
 def _tools():
-    """The cross compiler and the emulator: demanded where CI is set, as `make emulate` does."""
-    missing = [tool for tool in (COMPILER, EMULATOR) if shutil.which(tool) is None]
-    if missing:
-        reason = f"no {' and no '.join(missing)}; on Debian: apt-get install {PACKAGES}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    emulated.demand_tools()
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    """md5_emulated.c with the MD5 files of csrc, linked statically: the emulator needs no libraries."""
+    """md5_emulated.c with the MD5 files of csrc."""
     out = tmp_path_factory.mktemp("emulated") / "md5"
-    sources = [TESTS / "md5_emulated.c", *sorted(CSRC.glob("md5_*.c"))]
-    subprocess.run([COMPILER, *STRICT, "-static", f"-I{CSRC}", "-o", out, *sources], check=True)
-    return out
-
-
-def run(program, *arguments, stdin=b""):
-    command = [EMULATOR, "-cpu", PROCESSOR, program, *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=120, cwd=program.parent)
+    return emulated.build(out, [TESTS / "md5_emulated.c", *sorted(CSRC.glob("md5_*.c"))])
 
 
 def encode(messages):
@@ -62,7 +44,7 @@ def encode(messages):
 
 
 def check(program, batches):
-    done = run(program, stdin=b"".join(map(encode, batches)))
+    done = emulated.run(program, stdin=b"".join(map(encode, batches)))
     assert not done.stderr
     hashed = PLACES * sum(map(len, batches))
     assert done.stdout.decode().splitlines() == [KERNELS[0], *(f"{name} {hashed}" for name in KERNELS)]
@@ -102,7 +84,7 @@ def test_a_wrong_digest_is_found(program):
     messages = [bytes(size) for size in range(SIDE_BY_SIDE)]
     stdin = bytearray(encode(messages))
     stdin[-len(messages[-1]) - 1] ^= 1
-    done = run(program, stdin=bytes(stdin))
+    done = emulated.run(program, stdin=bytes(stdin))
     assert done.returncode == 1
     for kernel in KERNELS:
         assert done.stdout.decode().count(f"{kernel}: message 7 of 8, 7 bytes") == PLACES
@@ -111,4 +93,4 @@ def test_a_wrong_digest_is_found(program):
 
 @pytest.mark.parametrize("side", ["before", "behind"])
 def test_a_read_outside_the_memory_is_found(program, side):
-    assert run(program, side).returncode == -signal.SIGSEGV
+    assert emulated.run(program, side).returncode == -signal.SIGSEGV

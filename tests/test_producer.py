@@ -432,6 +432,16 @@ def test_an_idle_producer_sleeps():
         assert len(turns) <= 2
 
 
+@pytest.mark.parametrize("named", [lambda arn: {"stream_name": arn}, lambda arn: {"stream_arn": arn}])
+def test_a_stream_by_its_arn(local_kinesis, named):
+    client, stream = local_kinesis.client(), f"producer-{uuid.uuid4()}"
+    local_kinesis.create_stream(stream, 1)
+    arn = client.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]["StreamARN"]
+    with Producer(**named(arn), client=client, linger_ms=1) as producer:
+        producer.put("device-7", b"by arn")
+    assert [record.data for record in history.read_all(client, stream)[0].records] == [b"by arn"]
+
+
 def test_into_the_local_kinesis(local_kinesis):
     client, stream = local_kinesis.client(), f"producer-{uuid.uuid4()}"
     local_kinesis.create_stream(stream, 4)

@@ -13,6 +13,7 @@ from shardpack import AsyncProducer, Producer
     [
         ({}, ValueError, "either stream_name or stream_arn"),
         ({"stream_arn": "arn:aws:kinesis:eu-west-1:1:stream/s", "stream_name": "s"}, ValueError, "either"),
+        ({"stream_arn": "telemetry"}, ValueError, "stream_arn is an ARN, not 'telemetry'"),
         ({"stream_name": 7}, TypeError, "a stream's name or ARN is a str"),
         ({"transport": object(), "client": object()}, ValueError, "a transport has its client"),
         ({"linger_ms": -1}, ValueError, "linger_ms of -1 is below 0"),

@@ -6,9 +6,12 @@ botocore's stubs, which check both against the service's model: names, types, wh
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 from datetime import datetime, timezone
+from itertools import count
+from random import Random
 
 import boto3
 import pytest
@@ -78,6 +81,11 @@ class Queue:
 
 def make_client():
     return boto3.client("kinesis", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")  # noqa: S106
+
+
+pytestmark = pytest.mark.skipif(
+    "ReceiveQueueRecords" not in make_client().meta.service_model.operation_names, reason="this botocore has no queues"
+)
 
 
 @pytest.fixture
@@ -272,6 +280,98 @@ def test_what_is_no_record_of_a_queue_fails_alone(client, receive, way, monkeypa
     assert "record id 'record0'" in left.message
     assert "record0" in caplog.text
     assert asked == [[{"ReceiptHandle": "receipt-1"}]]
+
+
+class LikeTheService:
+    """A queue after its API reference: visible or in flight, a new receipt with each delivery; it fails at random.
+
+    Everything goes through botocore as it would be sent. A visibility timeout ends where nothing is visible.
+    """
+
+    def __init__(self, client, datas, rng):
+        self.rng = rng
+        self.visible = {f"record{i}": data for i, data in enumerate(datas)}
+        self.in_flight = {}
+        self.acknowledged = []
+        self.receipts = count()
+        client.meta.events.register("before-send.kinesis", self.answer)
+
+    def answer(self, request, **_):
+        operation = request.headers["X-Amz-Target"].decode().rpartition(".")[2]
+        answered = getattr(self, operation)(json.loads(request.body))
+
+        class Answer:
+            status_code, headers, content = 200, {}, json.dumps(answered).encode()
+
+        return Answer()
+
+    def ReceiveQueueRecords(self, asked):  # noqa: N802
+        if not self.visible:
+            self.visible = dict(self.in_flight.values())
+            self.in_flight.clear()
+        given = []
+        for record_id in self.rng.sample(sorted(self.visible), min(asked["Limit"], len(self.visible))):
+            receipt = f"receipt-{next(self.receipts)}"
+            self.in_flight[receipt] = record_id, self.visible.pop(record_id)
+            data = base64.b64encode(self.in_flight[receipt][1]).decode()
+            given.append(queue_record(0, data, ReceiptHandle=receipt, RecordId=record_id))
+            for name in "ApproximateArrivalTimestamp", "FirstReceiveTimestamp":
+                given[-1][name] = ARRIVED.timestamp()
+        return {"QueueRecords": given}
+
+    def AcknowledgeQueueRecords(self, asked):  # noqa: N802
+        return self._each(asked, lambda receipt: self.acknowledged.append(self.in_flight.pop(receipt)[0]))
+
+    def UpdateQueueRecordsVisibility(self, asked):  # noqa: N802
+        return self._each(asked, lambda receipt: self.visible.update([self.in_flight.pop(receipt)]))
+
+    def _each(self, asked, do):
+        answer = {"Successful": [], "Failed": []}
+        for entry in asked["Entries"]:
+            receipt = entry["ReceiptHandle"]
+            if receipt in self.in_flight and self.rng.random() < 0.7:
+                do(receipt)
+                answer["Successful"].append({"ReceiptHandle": receipt})
+            elif self.rng.random() < 0.8:
+                code = self.rng.choice(["ThrottlingException", "ResourceNotFoundException"])
+                answer["Failed"].append({"ReceiptHandle": receipt, "ErrorCode": code})
+        return answer
+
+
+@both
+@pytest.mark.parametrize("seed", range(10))
+def test_nothing_is_lost_until_the_queue_is_empty(client, receive, way, seed):
+    """Whatever fails: what is acknowledged was handled, all of it, before."""
+    rng = Random(seed)
+    datas = [rng.choice([KPL, SECOND, b"plain", MALFORMED]) for _ in range(25)]
+    service = LikeTheService(client, datas, rng)
+    handled = {f"record{i}": set() for i in range(len(datas))}
+    whole = {f"record{i}": set(range(len(deaggregate(data)))) for i, data in enumerate(datas)}
+
+    def handle(record):
+        if rng.random() < 0.02:
+            raise RuntimeError("poison")
+        handled[record.record_id].add(record.sub_sequence_number)
+
+    def each_of(records):
+        failed = []
+        for record in records:
+            try:
+                handle(record)
+            except RuntimeError:
+                failed.append(record)
+        return failed
+
+    calls = 0
+    while service.visible or service.in_flight:
+        before = len(service.acknowledged)
+        done = receive(client, ARN, handle if way == "each" else each_of, retry_after_s=rng.choice([None, 0]))
+        new = service.acknowledged[before:]
+        assert all(handled[record_id] == whole[record_id] for record_id in new)
+        assert len(new) >= done.acknowledged  # some are, though the answer did not say so
+        calls += 1
+        assert calls < 500
+    assert sorted(set(service.acknowledged)) == sorted(whole)
 
 
 # --- acknowledgements that fail ---

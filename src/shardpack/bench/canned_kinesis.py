@@ -1,33 +1,57 @@
 """A Kinesis that answers at once and keeps nothing, in a process of its own: what remains is the producer's time.
 
 It reads PutRecords as clients send it, finds the shard of each entry, and answers that it is stored there; or after a
-delay, or that it is throttled. It stops when whoever started it does.
+delay, or that it is throttled. Whoever calls GetRecords is given the same user records each time, aggregated. It stops
+when whoever started it does.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 
 from ..shards import ShardMap
+from .corpus import synthetic
+from .received import ARRIVED, KPL_AGGREGATE, kinesis_records
 from .server import served_elsewhere, until_parent_ends
 
 STREAM = "canned"
 ARN = f"arn:aws:kinesis:eu-central-1:000000000000:stream/{STREAM}"
 SEQUENCE_NUMBER = "49590338271490256608559692538361571095921575989136588898"  # as long as they are
+SHARD_ITERATOR = "A" * 224  # as long as they are
 HEAD_END = b"\r\n\r\n"
 LARGEST_BODY = 32 * 1024 * 1024
+LARGEST_JOINED = 1 << 20
+"""Bytes of an answer that goes out in one piece with its head."""
 
 
 @contextmanager
-def canned_kinesis(*, shards: int = 8, latency_ms: float = 0, throttled: bool = False) -> Iterator[str]:
-    """Run one, on another core than who is measured where there are two. Yields its URL."""
-    arguments = [f"--shards={shards}", f"--latency-ms={latency_ms}", *(["--throttled"] if throttled else [])]
+def canned_kinesis(
+    *,
+    shards: int = 8,
+    latency_ms: float = 0,
+    throttled: bool = False,
+    user_records: int = 0,
+    record_size: int = 100,
+) -> Iterator[str]:
+    """Run one, on another core than who is measured where there are two. Yields its URL.
+
+    GetRecords gives ``synthetic(user_records, record_size)``, in aggregated records as large as the KPL makes them.
+    """
+    arguments = [
+        f"--shards={shards}",
+        f"--latency-ms={latency_ms}",
+        f"--user-records={user_records}",
+        f"--record-size={record_size}",
+        *(["--throttled"] if throttled else []),
+    ]
     with served_elsewhere(__name__, *arguments) as port:
         yield f"http://127.0.0.1:{port}"
 
@@ -35,11 +59,20 @@ def canned_kinesis(*, shards: int = 8, latency_ms: float = 0, throttled: bool = 
 class CannedKinesis:
     """What is answered. Any number of connections ask for it, each on a thread."""
 
-    def __init__(self, shards: int, latency_ms: float, throttled: bool) -> None:
+    def __init__(
+        self,
+        shards: int = 8,
+        latency_ms: float = 0,
+        *,
+        throttled: bool = False,
+        user_records: int = 0,
+        record_size: int = 100,
+    ) -> None:
         self.shard_map = ShardMap.uniform(shards)
         self.latency = latency_ms / 1000
         self.throttled = b'{"ErrorCode":"ProvisionedThroughputExceededException","ErrorMessage":"Rate exceeded"}'
         self.is_throttled = throttled
+        self.user_records, self.record_size = user_records, record_size
         self.stored = [
             f'{{"SequenceNumber":"{SEQUENCE_NUMBER}","ShardId":"{shard.shard_id}"}}'.encode()
             for shard in self.shard_map
@@ -47,7 +80,9 @@ class CannedKinesis:
         self.answers = {"ListShards": self.list_shards(), "DescribeStreamSummary": self.describe_stream_summary()}
 
     def answer(self, operation: str, body: memoryview) -> bytes:
-        return self.put_records(body) if operation == "PutRecords" else self.answers[operation]
+        if operation == "PutRecords":
+            return self.put_records(body)
+        return self.get_records if operation == "GetRecords" else self.answers[operation]
 
     def put_records(self, body: memoryview) -> bytes:
         """Answer for each entry by its hash key. No string has a quotation mark in it, so by those they are found."""
@@ -70,6 +105,22 @@ class CannedKinesis:
         else:
             results, failed = [self.stored[shard] for shard in self.shard_map.assign(keys, explicit)], 0
         return b'{"FailedRecordCount":%d,"Records":[%b]}' % (failed, b",".join(results))
+
+    @cached_property
+    def get_records(self) -> bytes:
+        """The same each time, as the service writes it."""
+        sealed = kinesis_records(synthetic(self.user_records, self.record_size), KPL_AGGREGATE)
+        records = [
+            {
+                "ApproximateArrivalTimestamp": ARRIVED.timestamp(),
+                "Data": base64.b64encode(record.data).decode(),
+                "PartitionKey": record.partition_key,
+                "SequenceNumber": str(int(SEQUENCE_NUMBER) + i),
+            }
+            for i, record in enumerate(sealed)
+        ]
+        page = {"MillisBehindLatest": 0, "NextShardIterator": SHARD_ITERATOR, "Records": records}
+        return json.dumps(page, separators=(",", ":")).encode()
 
     def list_shards(self) -> bytes:
         shards = [
@@ -126,10 +177,13 @@ def serve_connection(kinesis: CannedKinesis, connection: socket.socket) -> None:
                 operation = headers["x-amz-target"].rpartition(".")[2]
                 body = kinesis.answer(operation, view[start:end])
             filled = 0
-            connection.sendall(
+            head = (
                 b"HTTP/1.1 200 OK\r\nx-amzn-RequestId: 1\r\nContent-Type: application/x-amz-json-1.1\r\n"
-                b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+                b"Content-Length: %d\r\n\r\n" % len(body)
             )
+            connection.sendall(head + body if len(body) < LARGEST_JOINED else head)
+            if len(body) >= LARGEST_JOINED:
+                connection.sendall(body)
 
 
 def main() -> None:
@@ -137,8 +191,9 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=8)
     parser.add_argument("--latency-ms", type=float, default=0)
     parser.add_argument("--throttled", action="store_true")
-    arguments = parser.parse_args()
-    kinesis = CannedKinesis(arguments.shards, arguments.latency_ms, arguments.throttled)
+    parser.add_argument("--user-records", type=int, default=0)
+    parser.add_argument("--record-size", type=int, default=100)
+    kinesis = CannedKinesis(**vars(parser.parse_args()))
     listening = socket.create_server(("127.0.0.1", 0), backlog=64)
 
     def accept() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -88,6 +90,7 @@ def environment() -> dict[str, Any]:
         "shardpack": version("shardpack"),
         "cpu": cpu_model(),
         "md5_kernel": md5._kernel(),  # noqa: SLF001 (the one in use, which has no public name)
+        "sha256": sha256(),
         "compiler": compiler(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "os": f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
@@ -103,6 +106,18 @@ def cpu_model() -> str:
     return found[1].strip() if found else platform.processor() or platform.machine()
 
 
+def sha256() -> str:
+    """Return whose SHA-256 hashlib has, which signatures are made with, and the instructions for it that there are."""
+    whose = ssl.OPENSSL_VERSION if hashlib.sha256.__module__ == "_hashlib" else platform.python_implementation()
+    try:
+        found = re.search(
+            r"^(?:flags|Features)\s*:.*\b(sha_ni|sha2)\b", Path("/proc/cpuinfo").read_text(), re.MULTILINE
+        )
+    except OSError:
+        return whose
+    return f"{whose}, {found[1] if found else 'no instructions for it'}"
+
+
 def compiler() -> str | None:
     """Return the compiler of the native code, which it left its name in, or None."""
     found = re.search(rb"(GCC): \([^)]*\) ([0-9.]+)|(clang) version ([0-9.]+)", Path(md5.__file__).read_bytes())
@@ -113,8 +128,8 @@ def compiler() -> str | None:
 
 
 def rate_text(rate: float, unit: str) -> str:
-    """Write a rate as people say it: 6.1 M user records/s, 7.9 GB/s; of starts, how long one takes."""
-    if unit == "starts":
+    """Write a rate as people say it: 6.1 M user records/s, 7.9 GB/s; of starts and requests, how long one takes."""
+    if unit in {"starts", "requests"}:
         return f"{few_digits(1e3 / rate)} ms"
     if unit == "bytes":
         return f"{few_digits(rate / 1e9)} GB/s"

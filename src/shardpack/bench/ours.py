@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .. import Aggregator, KinesisRecord, deaggregate
@@ -53,11 +53,56 @@ def add(aggregator: Aggregator, corpus: Corpus) -> list[KinesisRecord]:
     return aggregator.flush()
 
 
+def record_batch(corpus: Corpus) -> Any:
+    """Return a corpus as a record batch of pyarrow, of a string and a binary column."""
+    from pyarrow import RecordBatch, array, binary, string  # noqa: PLC0415 (not everybody has it)
+
+    columns = {"key": array(corpus.keys, string()), "data": array(corpus.datas, binary())}
+    return RecordBatch.from_pydict(columns)
+
+
+def add_arrow(aggregator: Any, batch: Any) -> list[KinesisRecord]:
+    """Aggregate the rows of a record batch."""
+    aggregator.add_arrow(batch, key="key", data="data")
+    sealed: list[KinesisRecord] = aggregator.flush()
+    return sealed
+
+
+def add_pylists(aggregator: Aggregator, batch: Any) -> list[KinesisRecord]:
+    """Aggregate the rows of a record batch without ``add_arrow``."""
+    aggregator.add_many(batch["key"].to_pylist(), batch["data"].to_pylist())
+    return aggregator.flush()
+
+
 def read(records: Any) -> None:
     """Deaggregate, and ask every user record for its data and partition key."""
     for record in deaggregate(records):
         record.data  # noqa: B018 (made when asked for)
         record.partition_key  # noqa: B018
+
+
+def read_stream(client: Any) -> Callable[[str], list[Any]]:
+    """GetRecords of a shard iterator, to user records."""
+    from .. import read_records  # noqa: PLC0415 (older versions lack it)
+
+    return lambda shard_iterator: read_records(client, ShardIterator=shard_iterator).user_records()
+
+
+def read_arrow(client: Any) -> Callable[[str], Any]:
+    """GetRecords of a shard iterator, to a pyarrow record batch."""
+    from pyarrow import record_batch  # noqa: PLC0415 (not everybody has it)
+
+    from .. import read_records  # noqa: PLC0415 (older versions lack it)
+
+    return lambda shard_iterator: record_batch(read_records(client, ShardIterator=shard_iterator).arrow())
+
+
+def body() -> Callable[[Sequence[KinesisRecord]], bytes]:
+    """Write the body of a PutRecords request."""
+    from .._native.body import BodyWriter  # noqa: PLC0415 (older versions lack it)
+
+    writer = BodyWriter()
+    return lambda records: writer.write(tuple(records), b'{"Records":', b',"StreamName":"canned"}')
 
 
 def drop_in_deaggregate(data_format: str | None) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:

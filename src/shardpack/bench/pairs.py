@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,6 +32,11 @@ def of_batch(batch: Any) -> list[tuple[str, bytes]]:
     """Pairs of what a pyarrow record batch holds, in order."""
     batch.validate(full=True)
     return list(zip(batch["partition_key"].to_pylist(), batch["data"].to_pylist(), strict=True))
+
+
+def in_body(body: bytes) -> list[tuple[str, bytes]]:
+    """Pairs of the entries of a PutRecords body, in order."""
+    return [(entry["PartitionKey"], base64.b64decode(entry["Data"])) for entry in json.loads(body)["Records"]]
 
 
 def in_kinesis_records(sealed: list[Any]) -> list[tuple[str | None, bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from . import producing
@@ -17,12 +18,12 @@ BUFFERED = 350_000
 """So many user records of 100 B fill a buffer of 64 MiB nearly."""
 
 
-def _corpus(scale: Scale, records: int) -> Corpus:
+def _corpus(scale: Scale, records: int, size: int = 100) -> Corpus:
     if importlib.util.find_spec("boto3") is None:
         raise CannotMeasureError("needs boto3: pip install boto3")
     if importlib.util.find_spec("shardpack.producer.producer") is None:
         raise CannotMeasureError("this version has no Producer")
-    return synthetic(scale(records), 100)
+    return synthetic(scale(records), size)
 
 
 def _contender(corpus: Corpus, make: Callable[[], Callable[[], Delivered]], *, by_clock: bool = False) -> Contender:
@@ -84,6 +85,25 @@ def receipts_row(scale: Scale) -> Row:
     )
 
 
+def large_row(scale: Scale) -> Row:
+    corpus = _corpus(scale, 50_000, 1_000)
+    ours = partial(producing.produce, corpus, put=producing.put_each, receipts=False)
+
+    def by_bytes(contender: Contender) -> Contender:
+        return replace(contender, amount=corpus.data_size)
+
+    return Row(
+        "… records of 1 KB",
+        "64 shards, bytes of data in a second of processor time",
+        "bytes",
+        corpus.data_size,
+        {
+            OURS: by_bytes(_contender(corpus, lambda: ours(kinesis(shards=SHARDS)))),
+            CONFLUENT: by_bytes(_confluent(corpus, callbacks=False)),
+        },
+    )
+
+
 def _confluent(corpus: Corpus, *, callbacks: bool) -> Contender:
     return _contender(corpus, lambda: producing.produce_to_broker(corpus, producing.broker(), callbacks=callbacks))
 
@@ -137,6 +157,7 @@ def far_row(scale: Scale) -> Row:
 PRODUCER_ROWS: dict[str, Callable[[Scale], Row]] = {
     "producer-put": put_row,
     "producer": delivered_row,
+    "producer-1k": large_row,
     "producer-receipts": receipts_row,
     "producer-boto3": boto3_row,
     "producer-boto3-clock": boto3_by_clock_row,

@@ -27,7 +27,10 @@ from .canned_kinesis import ARN, STREAM, canned_kinesis
 from .corpus import Corpus
 from .interleave import on_cores
 from .mock_broker import TOPIC, mock_broker
+from .ours import batches as cut
+from .ours import record_batch
 from .peers import NotInstalledError
+from .row import prove
 
 BOTO3, CONFLUENT = "boto3", "confluent-kafka"
 BATCH = 500
@@ -38,9 +41,9 @@ atexit.register(_servers.close)
 
 
 @lru_cache
-def kinesis(*, shards: int = 8, latency_ms: float = 0, throttled: bool = False) -> str:
-    """Return the URL of a canned Kinesis, which runs as long as this process."""
-    return _servers.enter_context(canned_kinesis(shards=shards, latency_ms=latency_ms, throttled=throttled))
+def kinesis(**options: Any) -> str:
+    """Return the URL of a canned Kinesis, which runs as long as this process; ``canned_kinesis`` has the options."""
+    return _servers.enter_context(canned_kinesis(**options))
 
 
 @lru_cache
@@ -145,6 +148,17 @@ def put_batches(producer: Any, corpus: Corpus) -> None:
         put_many(corpus.keys[i : i + BATCH], corpus.datas[i : i + BATCH])
 
 
+def put_arrow_batches(corpus: Corpus) -> Callable[[Any, Corpus], None]:
+    """Return what puts this corpus as record batches of pyarrow, which are there already."""
+    batches = [record_batch(Corpus(keys, datas)) for keys, datas in cut(corpus)]
+
+    def put(producer: Any, _: Corpus) -> None:
+        for batch in batches:
+            producer.put_arrow(batch, key="key", data="data")
+
+    return put
+
+
 def put_and_ask_each(producer: Any, corpus: Corpus) -> Callable[[], None]:
     """Keep every receipt, and ask each for its result when all is stored."""
     put = producer.put
@@ -206,17 +220,86 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
+def put_requests(records: Sequence[KinesisRecord], url: str, times: int) -> Callable[[], Delivered]:
+    """Send one request so many times through our transport."""
+    from ..transport.boto3 import Boto3Transport  # noqa: PLC0415 (needs boto3)
+
+    transport = Boto3Transport(new_client(url), STREAM)
+
+    def run() -> Delivered:
+        clocks = _Clocks()
+        for _ in range(times):
+            outcomes = transport.put_records(records)
+        delivered = clocks.delivered(times)
+        prove(all(isinstance(each, Stored) for each in outcomes), "put_records")
+        return delivered
+
+    return run
+
+
 # --- peers ---
 
 
-def put_records_of_boto3(corpus: Corpus, url: str) -> Callable[[], Delivered]:
-    """Plain ``put_records`` of 500 user records a call, one after the other, as its documentation shows it."""
+def plain_client(url: str) -> Any:
+    """Make a client as boto3's documentation shows it, which calls a server here."""
     if importlib.util.find_spec("boto3") is None:
         raise NotInstalledError("pip install boto3")
     import boto3  # noqa: PLC0415
 
     with _credentials():
-        client: Any = boto3.client("kinesis", endpoint_url=url, region_name=REGION)
+        return boto3.client("kinesis", endpoint_url=url, region_name=REGION)
+
+
+class _Body:
+    """What a response is read from."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self) -> list[bytes]:
+        return [self._body]
+
+
+def answer_itself(client: Any, shard_iterator: str) -> None:
+    """Have a client call GetRecords once, and answer itself the same from then on, without a socket."""
+    from botocore.awsrequest import AWSResponse  # noqa: PLC0415
+
+    answers: list[Any] = []
+
+    def keep(response_dict: dict[str, Any], **_: Any) -> None:
+        answers.append(response_dict)
+
+    def answer(request: Any, **_: Any) -> Any:
+        (kept,) = answers
+        return AWSResponse(request.url, kept["status_code"], kept["headers"], _Body(kept["body"]))
+
+    events = client.meta.events
+    events.register_first("before-parse.kinesis.GetRecords", keep)
+    client.get_records(ShardIterator=shard_iterator)
+    events.unregister("before-parse.kinesis.GetRecords", keep)
+    answers[:] = [dict(answers[0])]  # as it came: whoever reads it may change it
+    events.register("before-send.kinesis.GetRecords", answer)
+
+
+def put_requests_of_boto3(records: Sequence[KinesisRecord], url: str, times: int) -> Callable[[], Delivered]:
+    """Send the same request so many times by plain ``put_records``."""
+    client = plain_client(url)
+    entries = [record.to_boto3() for record in records]
+
+    def run() -> Delivered:
+        clocks = _Clocks()
+        for _ in range(times):
+            response = client.put_records(StreamName=STREAM, Records=entries)
+        delivered = clocks.delivered(times)
+        prove(response["FailedRecordCount"] == 0 and len(response["Records"]) == len(entries), "put_records")
+        return delivered
+
+    return run
+
+
+def put_records_of_boto3(corpus: Corpus, url: str) -> Callable[[], Delivered]:
+    """Plain ``put_records`` of 500 user records a call, one after the other, as its documentation shows it."""
+    client = plain_client(url)
 
     def run() -> Delivered:
         stored = 0

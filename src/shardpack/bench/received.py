@@ -15,6 +15,9 @@ MIB = 1 << 20
 KPL_AGGREGATE = 51_200
 """Bytes of an aggregated record as the KPL makes them unless it is told otherwise: its ``AggregationMaxSize``."""
 
+ARRIVED = datetime(2025, 1, 1, tzinfo=timezone.utc)
+"""When all of them did."""
+
 
 def kinesis_records(corpus: Corpus, max_bytes: int = MIB) -> list[KinesisRecord]:
     """Aggregate a corpus into Kinesis records of that size, for one shard."""
@@ -28,7 +31,7 @@ def get_records(sealed: list[KinesisRecord]) -> list[dict[str, Any]]:
             "SequenceNumber": str(i),
             "PartitionKey": record.partition_key,
             "Data": record.data,
-            "ApproximateArrivalTimestamp": datetime(2025, 1, 1, tzinfo=timezone.utc),
+            "ApproximateArrivalTimestamp": ARRIVED,
         }
         for i, record in enumerate(sealed)
     ]
@@ -43,7 +46,7 @@ def lambda_records(sealed: list[KinesisRecord]) -> list[dict[str, Any]]:
                 "partitionKey": record.partition_key,
                 "sequenceNumber": str(i),
                 "data": base64.b64encode(record.data).decode(),
-                "approximateArrivalTimestamp": 1735689600.0,
+                "approximateArrivalTimestamp": ARRIVED.timestamp(),
             },
             "eventSource": "aws:kinesis",
             "eventVersion": "1.0",

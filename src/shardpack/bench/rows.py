@@ -22,6 +22,7 @@ from .peers import AIOKPL, AWS
 from .producer_rows import PRODUCER_ROWS
 from .received import MIB
 from .row import ALONE, BESIDE, FLOOR, OURS, CannotMeasureError, Contender, Row, Scale, prove
+from .wire_rows import WIRE_ROWS
 
 # --- MD5 ---
 
@@ -99,6 +100,30 @@ def aggregate_flights_row(scale: Scale) -> Row:
 
 def aggregate_singly_row(scale: Scale) -> Row:
     return _aggregate_row("`add` + `flush`", synthetic(scale(100_000), 100), ours.add)
+
+
+def aggregate_arrow_row(scale: Scale) -> Row:
+    if not hasattr(Aggregator, "add_arrow"):
+        raise CannotMeasureError("this version has no add_arrow")
+    if importlib.util.find_spec("pyarrow") is None:
+        raise CannotMeasureError("needs pyarrow: pip install pyarrow")
+    corpus = synthetic(scale(100_000), 100)
+    batch = ours.record_batch(corpus)
+
+    def contender(call: Callable[[Aggregator, Any], list[Any]], given: Any) -> Contender:
+        return Contender(lambda: partial(call, Aggregator(ShardMap.uniform(8)), given), _holds(corpus))
+
+    return Row(
+        "`add_arrow` + `flush`",
+        "100 B, 8 shards, a record batch of pyarrow",
+        "user records",
+        len(corpus),
+        {
+            OURS: contender(ours.add_arrow, batch),
+            "add_many": contender(ours.add_many, corpus),
+            "to_pylist, add_many": contender(ours.add_pylists, batch),
+        },
+    )
 
 
 def many_shards_row(scale: Scale) -> Row:
@@ -382,6 +407,7 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "hash-keys": hash_keys_row,
     "md5": md5_row,
     "aggregate": aggregate_row,
+    "aggregate-arrow": aggregate_arrow_row,
     "threads": two_threads_row,
     "aggregate-busy-thread": aggregate_beside_busy_thread_row,
     "aggregate-singly": aggregate_singly_row,
@@ -399,4 +425,5 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "drop-in-boto3": drop_in_boto3_row,
     "cold-start": cold_start_row,
     **PRODUCER_ROWS,
+    **WIRE_ROWS,
 }

@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..bench.end_to_end import RECORD_SIZES, TITLES, Taken, measure_end_to_end
 from ..bench.headline import Finding, environment, measure, rate_text, ratio_text
-from ..bench.row import Scale
+from ..bench.row import CannotMeasureError, Scale
 from ..bench.rows import ROWS
-from .outcome import exit_on_error, stderr
+from .outcome import exit_on_error, fail, stderr
 
 
 def bench(
@@ -22,6 +23,9 @@ def bench(
     ] = 25,
     quick: Annotated[bool, typer.Option("--quick", help="A hundredth of the records: does it work?")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    end_to_end: Annotated[
+        bool, typer.Option("--end-to-end", help="Where the time goes: put until stored, GetRecords to user records.")
+    ] = False,
 ) -> None:
     """Measure shardpack on this machine, beside its peers.
 
@@ -31,12 +35,19 @@ def bench(
     A busy thread is another one of the same process, in a loop of plain Python;
     "alone" is ours without it.
 
+    With --end-to-end there are no peers, but what each stage takes of the
+    processor, in nanoseconds a user record, and its share of the whole.
+
     \b
       shardpack bench
       pip install aws_kinesis_agg six && shardpack bench --json
+      shardpack bench --end-to-end
     """
     with exit_on_error():
         console = Console(highlight=False)
+        if end_to_end:
+            _end_to_end(console, seconds, Scale(0.01 if quick else 1.0), as_json=as_json)
+            return
         findings: list[Finding] = []
         with stderr.status("Measuring") as status:
             for finding in measure(seconds, Scale(0.01 if quick else 1.0)):
@@ -51,6 +62,52 @@ def bench(
         if how := _how_to_install(findings):
             console.print(how)
         console.print(_about(), style="dim")
+
+
+def _end_to_end(console: Console, seconds: float, scale: Scale, *, as_json: bool) -> None:
+    found: list[Taken] = []
+    try:
+        with stderr.status("Measuring") as status:
+            for taken in measure_end_to_end(seconds, scale):
+                found.append(taken)
+                status.update(f"Measuring, {len(found)} of {len(TITLES) * len(RECORD_SIZES)}")
+    except CannotMeasureError as why:
+        fail(str(why))
+    if as_json:
+        typer.echo(
+            json.dumps({"environment": environment(), "end_to_end": [taken.to_json() for taken in found]}, indent=1)
+        )
+        return
+    for way, title in TITLES.items():
+        console.print(_stages(title, [taken for taken in found if taken.way == way]))
+        console.print()
+    console.print(_about(), style="dim")
+
+
+def _stages(title: str, sizes: list[Taken]) -> Table:
+    """Make a table of what each stage takes, a pair of columns for each size of user records."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column(title, no_wrap=True)
+    for taken in sizes:
+        table.add_column(f"{taken.record_size:,} B, ns", justify="right")
+        table.add_column("share", justify="right")
+    table.add_column("how it is known", style="dim")
+    for stages in zip(*(taken.stages for taken in sizes), strict=True):
+        cells = [
+            cell
+            for taken, stage in zip(sizes, stages, strict=True)
+            for cell in (f"{stage.nanoseconds:,.0f}", f"{taken.share(stage):.0%}")
+        ]
+        table.add_row(stages[0].name, *cells, stages[0].how)
+    whole = [cell for taken in sizes for cell in (f"{taken.nanoseconds:,.0f}", "")]
+    rates = [
+        cell
+        for taken in sizes
+        for cell in (rate_text(taken.records_per_cpu_second, ""), f"{taken.bytes_per_cpu_second / 1e6:,.0f} MB/s")
+    ]
+    table.add_row("everything", *whole, style="bold")
+    table.add_row("a second of processor time", *rates, style="bold")
+    return table
 
 
 def _table(findings: list[Finding]) -> Table:
@@ -84,6 +141,7 @@ def _about() -> str:
     about = environment()
     lines = [
         f"{about['cpu']}, one core · MD5 kernel {about['md5_kernel']} · {about['python']} · {about['os']}",
-        f"shardpack {about['shardpack']}" + "".join(f" · {peer} {v}" for peer, v in about["peers"].items()),
+        f"SHA-256 of {about['sha256']} · shardpack {about['shardpack']}"
+        + "".join(f" · {peer} {v}" for peer, v in about["peers"].items()),
     ]
     return "\n".join(lines)

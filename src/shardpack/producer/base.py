@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import weakref
@@ -15,6 +16,7 @@ from .._native.inbox import Inbox
 from ..errors import ProducerClosedError
 from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
 from ..transport import Transport
+from ..transport.naming import name_or_arn
 from .dead_letters import DeadLetterSink
 from .hot_shards import HotShard
 from .pump import Pump
@@ -24,6 +26,8 @@ from .stats import Stats
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from 3.11
+
+logger = logging.getLogger("shardpack.producer")
 
 
 class BaseProducer:
@@ -36,6 +40,7 @@ class BaseProducer:
         stream_arn: str | None = None,
         client: Any = None,
         transport: Transport | None = None,
+        wire: Literal["json", "cbor"] = "json",
         linger_ms: float = 100,
         max_aggregate_bytes: int = 256 * KIB,
         max_aggregate_records: int | None = None,
@@ -53,6 +58,7 @@ class BaseProducer:
         close_timeout_s: float = 30.0,
     ) -> None:
         _check_stream(stream_name, stream_arn, client, transport)
+        _check_choice("wire", wire, ("json", "cbor"))
         _check_number("linger_ms", linger_ms, 0)
         _check_whole("max_aggregate_bytes", max_aggregate_bytes, MAX_RECORD_BYTES)
         _check_whole("max_aggregate_records", max_aggregate_records, 2**32 - 1)
@@ -69,7 +75,7 @@ class BaseProducer:
             if forked and client is not None and hasattr(client, "close"):
                 client.close()  # its connections, which are the parent process's too; it makes others
             return Pump(
-                transport or _transport(stream_name, stream_arn, client, max_requests_in_flight),
+                transport or _transport(stream_name, stream_arn, client, max_requests_in_flight, wire),
                 stream=stream_arn or stream_name or "",
                 max_aggregate_bytes=max_aggregate_bytes,
                 max_aggregate_records=max_aggregate_records,
@@ -219,10 +225,8 @@ def _check_stream(stream_name: object, stream_arn: object, client: object, trans
     if transport is not None:
         if client is not None:
             raise ValueError("a transport has its client: give one of them")
-    elif (stream_name is None) == (stream_arn is None):
-        raise ValueError("give either stream_name or stream_arn")
-    elif not isinstance(stream_arn if stream_name is None else stream_name, str):
-        raise TypeError("a stream's name or ARN is a str")
+    else:
+        name_or_arn(stream_name, stream_arn)
 
 
 def _check_number(name: str, given: float | None, least: float) -> None:
@@ -246,14 +250,41 @@ def _check_choice(name: str, given: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is one of {', '.join(choices)}, not {given!r}")
 
 
-def _transport(stream_name: str | None, stream_arn: str | None, client: Any, requests_in_flight: int) -> Transport:
+def _transport(
+    stream_name: str | None,
+    stream_arn: str | None,
+    client: Any,
+    requests_in_flight: int,
+    wire: Literal["json", "cbor"] = "json",
+) -> Transport:
     from ..transport.boto3 import Boto3Transport, ClientSettings  # noqa: PLC0415 - a client library, where it is used
 
     if client is None:
         client = ClientSettings()
     if isinstance(client, ClientSettings):
         client = client.client(requests_in_flight + 2)
-    return Boto3Transport(client, stream_name, stream_arn=stream_arn)
+    else:
+        _look_at(client, requests_in_flight + 2)
+    return Boto3Transport(client, stream_name, stream_arn=stream_arn, wire=wire)
+
+
+def _look_at(client: Any, calls: int) -> None:
+    """Say what of a user's client does not suit so many calls at a time. It is left as it is."""
+    config = getattr(getattr(client, "meta", None), "config", None)
+    connections = getattr(config, "max_pool_connections", None)
+    if connections is not None and connections < calls:
+        logger.warning(
+            "the client keeps %d connections, where %d calls may be under way: give it max_pool_connections=%d, "
+            "or calls beyond them open one each",
+            connections,
+            calls,
+            calls,
+        )
+    if config is not None and (getattr(config, "retries", None) or {}).get("total_max_attempts") != 1:
+        logger.warning(
+            "the client makes calls again by itself, also where an answer was lost: the producer is not told of that "
+            "answer, and may report as not stored what is; give it retries={'total_max_attempts': 1}"
+        )
 
 
 _alive: weakref.WeakSet[BaseProducer] = weakref.WeakSet()

@@ -378,7 +378,14 @@ class Pump:
 
     def _on_error(self, scheduler: Scheduler, request: Request, error: CallError, now: float) -> None:
         self.meter.on_answer(request, [error.error_code] * len(request.entries), now)
+        most_bytes = scheduler.most_request_bytes
         scheduler.on_error(request, error, now)
+        if scheduler.most_request_bytes < most_bytes:
+            logger.warning(
+                "requests have %s bytes at most from here on: larger ones are refused: %s",
+                f"{scheduler.most_request_bytes:,}",
+                error.message,
+            )
 
     # --- shards ---
 

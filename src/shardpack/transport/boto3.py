@@ -5,7 +5,7 @@ from __future__ import annotations
 import encodings.idna  # noqa: F401 - else a first call does on its thread: in a process forked off meanwhile none ends
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import abridged
 from ..limits import Limits
@@ -14,7 +14,7 @@ from ..shards import ShardMap
 from . import BrokenAnswerError, Failed, Stored, StreamDescription
 from .body import Bodies, forget_call, outcomes_of
 from .list_shards import list_all_shards
-from .naming import stream_parameters
+from .naming import name_or_arn, stream_parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +60,10 @@ class Boto3Transport:
 
     Give either ``stream_name`` or ``stream_arn``, which also reaches streams of other accounts; an ARN in place of the
     name is taken for one. ``stream_id`` is for a stream that has an id: botocore sends its calls to an endpoint of its
-    own. Safe from any thread, as boto3 clients are. Calls raise ``botocore.exceptions.ClientError`` and its kin when a
-    whole call fails, ``BrokenAnswerError`` when the answer was cut off: whether entries are stored is not known then.
+    own. ``wire="cbor"`` sends PutRecords in CBOR, a quarter fewer bytes; a service that does not read it gets JSON from
+    the first refusal on. Safe from any thread, as boto3 clients are. Calls raise ``botocore.exceptions.ClientError``
+    and its kin when a whole call fails, ``BrokenAnswerError`` when the answer was cut off: whether entries are stored
+    is not known then.
     """
 
     def __init__(
@@ -71,15 +73,13 @@ class Boto3Transport:
         *,
         stream_arn: str | None = None,
         stream_id: str | None = None,
+        wire: Literal["json", "cbor"] = "json",
     ) -> None:
-        named = stream_arn if stream_name is None else stream_name
-        if named is None or (stream_name is not None and stream_arn is not None):
-            raise ValueError("give either stream_name or stream_arn")
-        if stream_arn is not None and not stream_arn.startswith("arn:"):
-            raise ValueError(f"stream_arn is an ARN, not {abridged(stream_arn)}")
+        if wire not in ("json", "cbor"):
+            raise ValueError(f"wire is one of json, cbor, not {abridged(wire)}")
+        self._stream = stream_parameters(name_or_arn(stream_name, stream_arn), stream_id)
         self.client = client
-        self._bodies = Bodies(client)
-        self._stream = stream_parameters(named, stream_id)
+        self._bodies = Bodies(client, in_cbor=wire == "cbor")
 
     def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
         """Send one PutRecords request. Returns an outcome for each entry, by position."""
@@ -88,7 +88,7 @@ class Boto3Transport:
         try:
             response = self.client.put_records(Records=given, **self._stream)
         except Exception as error:
-            if not self._bodies.is_not_called(given, error):
+            if not self._bodies.can_be_sent_again(given, error):
                 raise
             response = self.client.put_records(Records=self._bodies.records_of(records), **self._stream)
         finally:

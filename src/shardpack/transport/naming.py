@@ -4,6 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..errors import abridged
+
+
+def name_or_arn(stream_name: object, stream_arn: object) -> str:
+    """Return the one of both that is given; an ARN may be given as the name.
+
+    Raises ``ValueError`` unless it is one of them, and where ``stream_arn`` is none; ``TypeError`` for what is no text.
+    """
+    if (stream_name is None) == (stream_arn is None):
+        raise ValueError("give either stream_name or stream_arn")
+    given = stream_arn if stream_name is None else stream_name
+    if not isinstance(given, str):
+        raise TypeError("a stream's name or ARN is a str")
+    if stream_name is None and not given.startswith("arn:"):
+        raise ValueError(f"stream_arn is an ARN, not {abridged(given)}")
+    return given
+
 
 def stream_parameters(stream: str, stream_id: str | None = None) -> dict[str, str]:
     """Return what names a stream in a call of boto3: ``StreamARN`` for an ARN, ``StreamName`` for a name.
