@@ -16,12 +16,6 @@ def add_many(aggregator: Aggregator, corpus: Corpus) -> list[KinesisRecord]:
     return aggregator.flush()
 
 
-def add_arrow(aggregator: Aggregator, batch: Any) -> list[KinesisRecord]:
-    """Aggregate a record batch of the columns ``partition_key`` and ``data`` in one call."""
-    aggregator.add_arrow(batch, key="partition_key", data="data")
-    return aggregator.flush()
-
-
 def batches(corpus: Corpus, size: int = 10_000) -> list[tuple[list[str], list[bytes]]]:
     """Cut a corpus into what comes at a time."""
     return [(corpus.keys[i : i + size], corpus.datas[i : i + size]) for i in range(0, len(corpus), size)]
