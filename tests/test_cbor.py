@@ -20,7 +20,7 @@ from shardpack import Boto3Transport, KinesisRecord, Producer, deaggregate
 from shardpack._native.body import BodyWriter
 from shardpack._native.cbor_json import json_of_cbor
 from shardpack.testing import FaultProxy
-from shardpack.testing.faults import Cut, Error, RefuseEntries, Reset
+from shardpack.testing.faults import Cut, Error, RefuseEntries, Reset, Script
 from shardpack.transport import BrokenAnswerError, Failed, Stored
 from shardpack.transport.cbor import CONTENT_TYPE, before_records
 
@@ -245,21 +245,23 @@ def test_nothing_is_lost_in_cbor_where_calls_fail(raising, caplog):
     name = next(names)
     raising.create_stream(name, 3)
     faults = [
-        RefuseEntries(0.1),
-        Reset(probability=0.1, operations="PutRecords"),
-        Reset(probability=0.1, operations="PutRecords", when="after"),
-        Cut(probability=0.2, operations="PutRecords"),
-        Error(probability=0.2, operations="PutRecords"),
-        Error(probability=0.1, operations="PutRecords", code="LimitExceededException"),
+        RefuseEntries(positions=(0,)),
+        Reset(),
+        Reset(when="after"),
+        Cut(),
+        Error(),
+        Error(code="LimitExceededException"),
     ]
+    script = Script("PutRecords", [each for fault in faults for each in (None, fault)])
     with (
-        FaultProxy(raising.endpoint_url, seed=7, faults=faults) as proxy,
+        FaultProxy(raising.endpoint_url, seed=7, faults=[script]) as proxy,
         caplog.at_level(logging.WARNING, "shardpack"),
         Producer(name, client=proxy.client(), wire="cbor", linger_ms=0, max_aggregate_records=5) as producer,
     ):
         for i in range(400):
             producer.put(f"device-{i % 10}", b"%d" % i)
     assert len(proxy.injected) == len(faults)
+    assert not script.left
     assert producer.stats().user_records_stored == 400
     first = list(dict.fromkeys(int(each.data) for each in deaggregate(stored_in(raising.clients[0], name))))
     assert sorted(first) == list(range(400))
