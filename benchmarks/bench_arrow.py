@@ -1,4 +1,7 @@
-"""Kinesis records into Arrow: ours beside what it is made of, and beside the peer with and without pyarrow."""
+"""Kinesis records into Arrow: ours beside what it is made of, and beside the peer with and without pyarrow.
+
+And Arrow into Kinesis records: beside the same user records in lists.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from shardpack.bench import ours, pairs, peers, received
 
 COPIES = "deaggregate_arrow by record size, payloads copied and viewed where they came"
 GROUP = "deaggregate to Arrow by size of the aggregated records, user records of 100 B"
+FROM_ARROW = "aggregate from Arrow by record size"
 AGGREGATE_SIZES = {"1 MiB": 1 << 20, "50 KiB, the KPL's default": 50 << 10}
 
 
@@ -47,3 +51,20 @@ def bench_copies_by_record_size(measure, sized, zero_copy, record_size):
     run = partial(deaggregate_arrow, records, zero_copy=zero_copy)
     assert pairs.of_batch(pa.record_batch(run())) == corpus.pairs()
     measure(run, group=COPIES, contender="zero_copy" if zero_copy else "copied", at=record_size, amount=len(corpus))
+
+
+AGGREGATED = {
+    "add_arrow": (ours.record_batch, ours.add_arrow),
+    "add_many": (lambda corpus: corpus, ours.add_many),
+    "to_pylist, add_many": (ours.record_batch, ours.add_pylists),
+}
+
+
+@pytest.mark.parametrize("record_size", RECORD_SIZES)
+@pytest.mark.parametrize("contender", AGGREGATED)
+def bench_from_arrow_by_record_size(measure, sized, contender, record_size):
+    corpus = sized(record_size)
+    make, call = AGGREGATED[contender]
+    run = partial(call, Aggregator(ShardMap.uniform(8)), make(corpus))
+    assert pairs.in_kinesis_records(run()) == sorted(corpus.pairs())
+    measure(run, group=FROM_ARROW, contender=contender, at=record_size, amount=len(corpus))

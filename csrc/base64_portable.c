@@ -26,7 +26,7 @@ void sp_base64_encode_portable(const uint8_t *in, size_t n, uint8_t *out) {
         unsigned second = n == 2 ? in[1] : 0;
 
         out[0] = alphabet[in[0] >> 2];
-        out[1] = alphabet[(in[0] & 3) << 4 | second >> 4];
+        out[1] = alphabet[(in[0] & 3u) << 4 | second >> 4];
         out[2] = n == 2 ? alphabet[(second & 15) << 2] : '=';
         out[3] = '=';
     }

@@ -109,17 +109,6 @@ static inline int sp_json_read_string(sp_cursor *in, sp_json_string *string) {
     return 1;
 }
 
-/* A string that the caller looks at closer: whatever is before the next quote, be it a backslash or no UTF-8. For long
- * ones of an alphabet without either, such as base64: two passes over them are one too many. */
-static inline int sp_json_read_to_quote(sp_cursor *in, sp_slice *text) {
-    if (!sp_json_take(in, '"') || in->p == in->end) return 0;
-    const uint8_t *quote = memchr(in->p, '"', (size_t)(in->end - in->p));
-    if (!quote) return 0;
-    *text = (sp_slice){in->p, (size_t)(quote - in->p)};
-    in->p = quote + 1;
-    return 1;
-}
-
 static inline uint8_t *sp_json_write_character(uint8_t *out, uint32_t character) {
     if (character < 0x80) {
         *out++ = (uint8_t)character;

@@ -29,15 +29,28 @@ static uint8_t *room_for(sp_reply *reply, size_t size) {
     return reply->memory + reply->size;
 }
 
+/* Text is looked for its end and decoded a piece at a time, while the nearest cache has it. */
+enum { PIECE = 16 * 1024 };
+
 static sp_reply_outcome read_data(sp_cursor *in, sp_base64_decode_fn *decode, sp_reply *reply, sp_place *place) {
-    sp_slice text;
-    if (!place || !sp_json_read_to_quote(in, &text)) return SP_REPLY_FOREIGN;
-    uint8_t *out = room_for(reply, text.size / 4 * 3);
-    if (!out) return SP_REPLY_NO_MEMORY;
-    size_t size = decode(text.data, text.size, out);
-    if (size == SIZE_MAX) return SP_REPLY_FOREIGN;
-    *place = (sp_place){reply->size, size};
-    reply->size += size;
+    if (!place || !sp_json_take(in, '"')) return SP_REPLY_FOREIGN;
+    size_t start = reply->size;
+    for (;;) {
+        size_t left = (size_t)(in->end - in->p), piece = left < PIECE ? left : PIECE;
+        const uint8_t *quote = piece ? memchr(in->p, '"', piece) : NULL;
+        if (!quote && left <= PIECE) return SP_REPLY_FOREIGN;
+        if (quote) piece = (size_t)(quote - in->p);
+        uint8_t *out = room_for(reply, piece / 4 * 3);
+        if (!out) return SP_REPLY_NO_MEMORY;
+        size_t size = decode(in->p, piece, out);
+        /* padding comes at the end only */
+        if (size == SIZE_MAX || (!quote && size != PIECE / 4 * 3)) return SP_REPLY_FOREIGN;
+        reply->size += size;
+        in->p += piece;
+        if (quote) break;
+    }
+    in->p++;
+    *place = (sp_place){start, reply->size - start};
     return SP_REPLY_READ;
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from base64 import b64encode
@@ -188,6 +189,17 @@ def test_entries_are_a_list_to_who_listens(answered, event):
     on(client, event, change)
     Boto3Transport(client, "s").put_records(RECORDS)
     assert [entry["PartitionKey"] for entry in sent(bodies[0])] == ["e", "a", "d"]
+
+
+def test_who_copies_parameters_has_plain_ones(answered):
+    client, bodies = answered
+    copies = []
+    on(client, "before-parameter-build", lambda params, **_: copies.extend([copy.copy(params), copy.deepcopy(params)]))
+    on(client, "provide-client-params", lambda params, **_: copy.deepcopy(params))  # which is what is sent
+    assert Boto3Transport(client, "s").put_records(RECORDS) == STORED
+    assert [type(each["Records"]) for each in copies] == [list, list]
+    assert copies == [{"StreamName": "s", "Records": [each.to_boto3() for each in RECORDS]}] * 2
+    assert sent(bodies[0]) == in_json(RECORDS)
 
 
 def test_who_puts_others_in_their_place(answered):

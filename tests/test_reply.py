@@ -8,17 +8,16 @@ import json
 import pickle
 from datetime import datetime, timezone
 
-import botocore.session
 import pyarrow as pa
 import pytest
 import wire
 from answers import NUMBER, body_of, record
-from botocore.parsers import create_parser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from in_threads import in_threads
+from reply_agreement import agree, parsed, response, taken
 
-from shardpack import MalformedRecordError, deaggregate
+from shardpack import MalformedRecordError
 from shardpack._native import base64 as kernels
 from shardpack._native.arrow import batch_of_columns
 from shardpack._native.columns import columns_of_received
@@ -28,8 +27,6 @@ from shardpack.consume.shapes import received_records
 
 pytestmark = pytest.mark.native
 
-SHAPE = botocore.session.Session().get_service_model("kinesis").operation_model("GetRecords").output_shape
-PARSER = create_parser("json")
 AGGREGATED = wire.aggregate([("a", b"one", None), ("b", b"two", None), ("a", b"", 7)])
 MALFORMED = wire.frame(wire.content(1, b"a") + wire.record(1, b"d"))
 
@@ -40,51 +37,6 @@ def kernel(request):
     kernels._set_kernel(request.param)
     yield request.param
     kernels._set_kernel(before)
-
-
-def response(body, status=200):
-    return {"body": body, "status_code": status, "headers": {}}
-
-
-def parsed(body):
-    """What botocore makes of a body, and the text of the exception where it fails."""
-    try:
-        return PARSER.parse(response(body), SHAPE)
-    except Exception as error:  # noqa: BLE001 - whatever it is
-        return f"{type(error).__name__}: {error}"
-
-
-def members_of(parsed_response):
-    """Dictionaries in their order, and times with their zone, which equality does not look at."""
-    return repr(parsed_response)
-
-
-def taken(body):
-    """The Kinesis records taken out of a body, and what botocore makes of the rest; None where it is left alone."""
-    one = response(body)
-    received = take_records(one)
-    if received is None:
-        assert one == response(body)
-        return None
-    return received, parsed(one["body"])
-
-
-def demand_the_same(body):
-    """Read a body, if it is one of those that are. Returns whether it was."""
-    found = taken(body)
-    if found is None:
-        return False
-    received, rest = found
-    whole = parsed(body)
-    assert isinstance(whole, dict), whole
-    assert rest["Records"] == []
-    assert members_of([one.source for one in received]) == members_of(whole["Records"])
-    assert members_of(whole | {"Records": []}) == members_of(rest)
-    ours: list = []
-    deaggregate_received(received, None, False, ours)
-    assert ours == deaggregate(whole["Records"])
-    assert [one.source for one in ours] == [one.source for one in deaggregate(whole["Records"])]
-    return True
 
 
 # --- what the service writes ---
@@ -125,7 +77,7 @@ WRITTEN = {
 @pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("name", WRITTEN)
 def test_what_the_service_writes_is_read(name):
-    assert demand_the_same(WRITTEN[name])
+    assert agree(WRITTEN[name])
 
 
 def test_times_are_botocores():
@@ -236,7 +188,7 @@ def test_garbled_bodies_mean_what_botocore_says(name, garbling, cut):
     for anywhere, length, put in garbling:
         place = anywhere % (len(body) + 1)
         body = body[:place] + put + body[place + length :]
-    demand_the_same(body if cut is None else body[: max(0, len(body) - cut)])
+    agree(body if cut is None else body[: max(0, len(body) - cut)])
 
 
 JSON = st.recursive(
@@ -264,10 +216,10 @@ RECORD = st.fixed_dictionaries(
 @settings(max_examples=300, deadline=None)
 def test_bodies_made_up_mean_what_botocore_says(records, others, is_ascii, odd):
     body = json.dumps({"Records": records, **others}, ensure_ascii=is_ascii).encode("utf-8", "surrogatepass")
-    demand_the_same(body)
+    agree(body)
     if records:
         records[-1] |= odd
-        demand_the_same(json.dumps({"Records": records}, ensure_ascii=is_ascii).encode("utf-8", "surrogatepass"))
+        agree(json.dumps({"Records": records}, ensure_ascii=is_ascii).encode("utf-8", "surrogatepass"))
 
 
 # --- what holds what ---

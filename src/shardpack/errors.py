@@ -16,7 +16,12 @@ class ShardpackError(Exception):
 
 
 class InvalidRecordError(ShardpackError, ValueError):
-    """A user record was refused; nothing of the call that brought it was taken."""
+    """A user record was refused; nothing of the call that brought it was taken.
+
+    ``row`` is which one, where rows of Arrow were given, counted from 0 through all chunks.
+    """
+
+    row: int | None = None
 
 
 class InvalidPartitionKeyError(InvalidRecordError):

@@ -265,7 +265,7 @@ cdef class ArrowRows:
             chunk.c.has_explicit_hash_key = True
         null = sp_arrow_first_null(whole)
         if null < whole.length:
-            raise InvalidRecordError(f"row {before + null} is null")
+            raise refusal(InvalidRecordError, before + null, f"row {before + null}, which is null")
         return 0
 
     cdef int open_column(
@@ -351,25 +351,27 @@ cdef class ArrowRows:
         if chunk.c.has_key:
             sp_arrow_value(&chunk.c.key, row, &key)
         if fault == SP_ROWS_NO_DATA:
-            raise InvalidRecordError(f"{where}data is null")
+            raise refusal(InvalidRecordError, number, f"{where}data is null")
         if fault == SP_ROWS_BAD_KEY:
             try:
                 encode_partition_key(key.data[:key.size], NO_POSITION)
             except InvalidPartitionKeyError as error:
-                raise InvalidPartitionKeyError(f"{where}{error}") from None
+                raise refusal(InvalidPartitionKeyError, number, f"{where}{error}") from None
         if fault == SP_ROWS_TOO_LARGE:
             sp_arrow_value(&chunk.c.data, row, &data)
             try:
                 self.check_size(chunk, row, key, data, intake)
             except RecordTooLargeError as error:
-                raise RecordTooLargeError(f"{where}{error}") from None
+                raise refusal(RecordTooLargeError, number, f"{where}{error}") from None
         if fault == SP_ROWS_BAD_EXPLICIT_HASH_KEY:
             if key.data == NULL:
-                raise InvalidPartitionKeyError(f"{where}an explicit hash key needs a partition key beside it, not null")
+                raise refusal(
+                    InvalidPartitionKeyError, number,
+                    f"{where}an explicit hash key needs a partition key beside it, not null")
             try:
                 read_explicit_hash_key(self.explicit_of(chunk, row), &hash_key, NO_POSITION)
             except InvalidHashKeyError as error:
-                raise InvalidHashKeyError(f"{where}{error}") from None
+                raise refusal(InvalidHashKeyError, number, f"{where}{error}") from None
         raise ValueError(f"{where}the Arrow array is malformed: an offset, a view or an index points nowhere")
 
     cdef object explicit_of(self, ArrowChunk chunk, int64_t row):
@@ -393,6 +395,13 @@ cdef class ArrowRows:
         if key.data == NULL:
             return intake.check_keyless_size(data, NO_POSITION)
         return intake.check_size(key, data, given, NO_POSITION)
+
+
+cdef object refusal(kind, int64_t row, str message):
+    """The error about a row."""
+    error = kind(message)
+    error.row = row
+    return error
 
 
 cdef tuple capsules_of(source):

@@ -31,6 +31,7 @@ cdef extern from "body_cbor.h" nogil:
 
 cdef enum:
     BYTES_A_NANOSECOND = 4  # of a body, about: from memory to memory
+    KEPT_BYTES = 1 << 25  # of bodies that are used again, for each transport
 
 
 cdef bytes take_data(object data, Py_ssize_t position):
@@ -56,7 +57,7 @@ cdef class BodyWriter:
     cdef readonly bint cbor
 
     def __cinit__(self, bint cbor=False):
-        self.outputs, self.cbor = Outputs(), cbor
+        self.outputs, self.cbor = Outputs(KEPT_BYTES), cbor
 
     def write(self, tuple records not None, bytes before not None, bytes behind not None):
         """Return ``before``, the array of the records, and ``behind`` as one bytes object.

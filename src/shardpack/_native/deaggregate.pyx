@@ -54,7 +54,7 @@ cdef class ReceivedRecord:
     One whose data lies in memory with that of others keeps all of that.
     """
 
-    def __cinit__(self, data=b"", shape=None, source=None, bint deaggregated=False, str explicit_hash_key=None):
+    def __cinit__(self, data, shape=None, source=None, bint deaggregated=False, str explicit_hash_key=None):
         self._data = data if type(data) is bytes else PyBytes_FromObject(data)
         self.content = slice_of_bytes(self._data)
         self._source = source
@@ -326,7 +326,7 @@ cdef inline UserRecord user_record_at(ReceivedRecord received, Py_ssize_t positi
 
 cdef ReceivedRecord record_in_memory(SharedMemory memory, Py_ssize_t place, sp_slice content):
     """A Kinesis record whose data is not its own."""
-    cdef ReceivedRecord record = ReceivedRecord.__new__(ReceivedRecord)
+    cdef ReceivedRecord record = ReceivedRecord.__new__(ReceivedRecord, b"")
     record._data = None
     record.content, record.memory, record.place = content, memory, place
     return record

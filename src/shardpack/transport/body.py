@@ -89,6 +89,9 @@ class Shown(MutableSequence[dict[str, Any]]):
     def __repr__(self) -> str:
         return repr(self._seen())
 
+    def __reduce__(self) -> tuple[type[list[Any]], tuple[list[dict[str, Any]]]]:
+        return list, (self._seen(),)  # copies are plain lists
+
 
 class Entries(Shown):
     """The ``Records`` of a call whose body is written here."""
