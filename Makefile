@@ -7,6 +7,7 @@ NATIVE := $(wildcard csrc/*.c csrc/*.h src/shardpack/_native/*.pyx src/shardpack
 
 OLDEST := $(shell sed -n 's/.*"boto3>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 OLDEST_TESTS := cbor client connections diagnosis faults large_records producer put_records queue stream_reader transport
+AIOBOTOCORE := build/aiobotocore/3.10.0 build/aiobotocore/2.11.0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test oldest lint format sanitize emulate fuzz simulate chaos bench bench-smoke bench-compare build clean
@@ -17,7 +18,7 @@ help: ## list the targets
 demo: $(or $(wildcard .venv/built),.venv/demo) ## send flight events through an embedded local Kinesis, read them back, prove nothing is missing
 	$(BIN)/shardpack demo
 
-test: .venv/built build/kinesis-local/built ## run the whole test suite
+test: build build/kinesis-local/built ## run the whole test suite
 	$(BIN)/pytest
 
 oldest: build/oldest/built ## what talks to AWS, with the oldest boto3 that is supported
@@ -61,13 +62,13 @@ chaos: .venv/built ## a million records through faults and reshardings, checked:
 	$(BIN)/python -m shardpack.testing.chaos --records $(or $(RECORDS),1000000) $(if $(SEED),--seed $(SEED)) \
 		--aggregate $(or $(AGGREGATE),250) $(if $(AUTO),--auto)
 
-bench: .venv/built build/bench/aiokpl ## measure everything beside the peers (15 minutes); write figures, tables and plots
+bench: build build/bench/aiokpl ## measure everything beside the peers (15 minutes); write figures, tables and plots
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0 # as a whole it would hold boto3 back
 	$(BIN)/pytest benchmarks --quiet --benchmark-quiet --benchmark-json build/bench/suite.json
 	$(BIN)/shardpack bench --json --seconds 130 > build/bench/headline.json
 	$(BIN)/python benchmarks/report.py build/bench/headline.json build/bench/suite.json
 
-bench-smoke: .venv/built build/bench/aiokpl ## run every benchmark once, on few records
+bench-smoke: build build/bench/aiokpl ## run every benchmark once, on few records
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0
 	$(BIN)/pytest benchmarks --quiet --benchmark-disable
 
@@ -78,7 +79,10 @@ build/bench/aiokpl: # its producer, which cannot be where our boto3 is
 bench-compare: .venv/built ## is the working tree slower than BASE=rev by more than TOLERANCE=0.10?
 	$(BIN)/python benchmarks/compare.py $(BASE) --tolerance $(or $(TOLERANCE),0.10) --pairs $(or $(PAIRS),9)
 
-build: .venv/built ## compile the extensions
+build: .venv/built $(AIOBOTOCORE) ## compile the extensions, install what the tests need
+
+build/aiobotocore/%: | .venv/bin/python # which asks for an older botocore than ours; the newest, and the oldest that is taken
+	$(BIN)/python -m pip install --quiet --no-warn-conflicts --target $@ aiobotocore==$* boto3
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

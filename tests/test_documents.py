@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiobotocore_packages import NEWEST, python_path
 from documents import REPOSITORY, TOP, broken_links, sections
 
 from shardpack import Producer
@@ -40,10 +41,13 @@ def kinesis() -> Iterator[LocalKinesis]:
 @pytest.fixture
 def run(kinesis, command_environment, tmp_path):
     def run(document, heading):
+        needs_aiobotocore = any("aiobotocore" in source for _, source in sections(document)[heading])
         return subprocess.run(
             [sys.executable, "-W", "error", RUNNER, document, heading],
             cwd=tmp_path,
-            env=command_environment | {"AWS_ENDPOINT_URL_KINESIS": kinesis.endpoint_url},
+            env=command_environment
+            | {"AWS_ENDPOINT_URL_KINESIS": kinesis.endpoint_url}
+            | ({"PYTHONPATH": python_path(NEWEST)} if needs_aiobotocore else {}),
             capture_output=True,
             text=True,
             timeout=120,

@@ -97,6 +97,10 @@ class ProducerClosedError(ShardpackError):
     """A producer that was closed takes no more records."""
 
 
+class EventLoopEndedError(ShardpackError, RuntimeError):
+    """The event loop that makes a producer's calls has ended, or is another process's: nothing can be sent any more."""
+
+
 def abridged(value: object, most: int = 80) -> str:
     """Return what an error shows of a value: its repr, but no more than ``most`` characters or bytes of what it holds.
 

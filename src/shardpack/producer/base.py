@@ -7,15 +7,16 @@ import logging
 import os
 import threading
 import weakref
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._native.inbox import Inbox
-from ..errors import ProducerClosedError
+from ..errors import EventLoopEndedError, ProducerClosedError
 from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
-from ..transport import Transport
+from ..transport import AsyncTransport, Transport, has_coroutines, is_async
 from ..transport.naming import name_or_arn
 from .dead_letters import DeadLetterSink
 from .hot_shards import HotShard
@@ -33,13 +34,16 @@ logger = logging.getLogger("shardpack.producer")
 class BaseProducer:
     """One stream, the options of its delivery (`Producer` tells them), and what can be asked of it meanwhile."""
 
+    _awaits = False  # whether it is an event loop's
+    _loop: AbstractEventLoop | None = None  # in which it has begun
+
     def __init__(
         self,
         stream_name: str | None = None,
         *,
         stream_arn: str | None = None,
         client: Any = None,
-        transport: Transport | None = None,
+        transport: Transport | AsyncTransport | None = None,
         wire: Literal["json", "cbor"] = "json",
         linger_ms: float = 100,
         max_aggregate_bytes: int = 256 * KIB,
@@ -59,6 +63,9 @@ class BaseProducer:
     ) -> None:
         _check_stream(stream_name, stream_arn, client, transport)
         _check_choice("wire", wire, ("json", "cbor"))
+        is_loops = has_coroutines(client) or (transport is not None and is_async(transport))
+        if is_loops and not self._awaits:
+            raise TypeError("a client or transport whose calls are coroutines is for AsyncProducer")
         _check_number("linger_ms", linger_ms, 0)
         _check_whole("max_aggregate_bytes", max_aggregate_bytes, MAX_RECORD_BYTES)
         _check_whole("max_aggregate_records", max_aggregate_records, 2**32 - 1)
@@ -72,10 +79,16 @@ class BaseProducer:
         _check_number("close_timeout_s", close_timeout_s, 0)
 
         def begin(*, forked: bool) -> Pump:
+            if forked and is_loops:
+                raise EventLoopEndedError(
+                    "the event loop that makes the calls is the parent process's: "
+                    "make a client and a producer of this process's own"
+                )
             if forked and client is not None and hasattr(client, "close"):
                 client.close()  # its connections, which are the parent process's too; it makes others
             return Pump(
                 transport or _transport(stream_name, stream_arn, client, max_requests_in_flight, wire),
+                loop=self._loop,
                 stream=stream_arn or stream_name or "",
                 max_aggregate_bytes=max_aggregate_bytes,
                 max_aggregate_records=max_aggregate_records,
@@ -205,8 +218,15 @@ class BaseProducer:
 
     def _stop(self) -> None:
         self._refuse()
-        if self._pump is not None:
-            self._pump.stop(self._close_timeout)
+        pump = self._pump
+        if pump is None:
+            return
+        pump.stop(self._close_timeout)
+        if pump.loop_ended:
+            raise EventLoopEndedError(
+                "the event loop that makes the calls has ended, or does not run: what was not stored before is given "
+                "up. Close the producer in that loop"
+            )
 
     def _forget(self) -> None:
         """Be as if nothing had been put: what was put is the parent process's to deliver."""
@@ -256,7 +276,11 @@ def _transport(
     client: Any,
     requests_in_flight: int,
     wire: Literal["json", "cbor"] = "json",
-) -> Transport:
+) -> Transport | AsyncTransport:
+    if has_coroutines(client):
+        from ..transport.aiobotocore import AiobotocoreTransport  # noqa: PLC0415
+
+        return AiobotocoreTransport(client, stream_name, stream_arn=stream_arn, wire=wire)
     from ..transport.boto3 import Boto3Transport, ClientSettings  # noqa: PLC0415 - a client library, where it is used
 
     if client is None:

@@ -43,7 +43,21 @@ def call_error(error: BaseException) -> CallError:
         return CallError(Fault.FATAL, name, str(error))
     if name == "ParamValidationError" or isinstance(error, InvalidRecordError):
         return CallError(Fault.INVALID, name, str(error))
-    return CallError(Fault.TRANSIENT, name, str(error), maybe_stored=name not in NEVER_SENT)
+    maybe_stored = name not in NEVER_SENT or _broke_later(error)
+    return CallError(Fault.TRANSIENT, name, str(error) or name, maybe_stored=maybe_stored)
+
+
+def _broke_later(error: BaseException) -> bool:
+    """Whether a connection that could not be made, as it says, had been made and broke.
+
+    aiobotocore tells of both by ``EndpointConnectionError``, and with httpx of all timeouts but one by
+    ``ConnectTimeoutError``. What has happened is in them.
+    """
+    cause = (getattr(error, "kwargs", None) or {}).get("error")  # as botocore's errors have it
+    kinds = {kind.__name__ for kind in type(cause).__mro__}
+    if "ClientConnectionError" in kinds:  # aiohttp's
+        return not kinds & {"ClientConnectorError", "ConnectionTimeoutError", "ServerTimeoutError"}
+    return "WriteTimeout" in kinds  # httpx's
 
 
 def _answered(response: dict[str, object], message: str) -> CallError:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import abridged
-from ..limits import Limits
 from ..records import KinesisRecord
 from ..shards import ShardMap
-from . import BrokenAnswerError, Failed, Stored, StreamDescription
+from . import Failed, Stored, StreamDescription, has_coroutines
+from .answers import description_of
 from .body import Bodies, forget_call, outcomes_of
 from .list_shards import list_all_shards
 from .naming import name_or_arn, stream_parameters
@@ -77,6 +77,8 @@ class Boto3Transport:
     ) -> None:
         if wire not in ("json", "cbor"):
             raise ValueError(f"wire is one of json, cbor, not {abridged(wire)}")
+        if has_coroutines(client):
+            raise TypeError("the calls of aiobotocore's client are coroutines: AiobotocoreTransport and AsyncProducer")
         self._stream = stream_parameters(name_or_arn(stream_name, stream_arn), stream_id)
         self.client = client
         self._bodies = Bodies(client, in_cbor=wire == "cbor")
@@ -101,15 +103,4 @@ class Boto3Transport:
 
     def describe(self) -> StreamDescription:
         """Return the stream's limits and state, from DescribeStreamSummary."""
-        response = self.client.describe_stream_summary(**self._stream)
-        if "StreamDescriptionSummary" not in response:
-            raise BrokenAnswerError("DescribeStreamSummary", "StreamDescriptionSummary")
-        summary = response["StreamDescriptionSummary"]
-        return StreamDescription(
-            stream_name=summary["StreamName"],
-            stream_arn=summary["StreamARN"],
-            status=summary["StreamStatus"],
-            open_shard_count=summary["OpenShardCount"],
-            limits=Limits.for_stream(summary),
-            auto_distribution=summary.get("RecordDistributionStrategy") == "AUTO",
-        )
+        return description_of(self.client.describe_stream_summary(**self._stream))
