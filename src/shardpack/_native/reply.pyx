@@ -57,8 +57,8 @@ cdef extern from *:
 
     /* Have the C library expect that blocks as large as bodies come and go. glibc gives the end of its heap back to the
      * system as soon as twice the largest block that was ever unmapped is free there: between two responses of 10 MB
-     * that is nearly always, and then each costs 6,000 page faults, as much time as all the rest. What was unmapped once
-     * is what it goes by; others take no notice. Nothing is touched, so nothing but address space is taken. */
+     * that is nearly always, and then each costs 6,000 page faults, as much time as all the rest. What was unmapped
+     * once is what it goes by; others take no notice. Nothing is touched, so nothing but address space is taken. */
     static void sp_expect_large_blocks(size_t size) {
         static int told;
         if (!__atomic_exchange_n(&told, 1, __ATOMIC_RELAXED)) {
