@@ -19,6 +19,8 @@ from other_kinesis import ministack
 from shardpack import Boto3Transport, KinesisRecord, Producer, deaggregate
 from shardpack._native.body import BodyWriter
 from shardpack._native.cbor_json import json_of_cbor
+from shardpack.testing import FaultProxy
+from shardpack.testing.faults import Cut, Error, RefuseEntries, Reset, Script
 from shardpack.transport import BrokenAnswerError, Failed, Stored
 from shardpack.transport.cbor import CONTENT_TYPE, before_records
 
@@ -236,6 +238,37 @@ def test_a_producer_of_cbor(raising):
     assert {request.headers["Content-Type"] for request in sent} == {CONTENT_TYPE.encode()}
     found = [int(each.data) for each in deaggregate(stored_in(client, name))]
     assert sorted(found) == list(range(3000))
+
+
+def test_nothing_is_lost_in_cbor_where_calls_fail(raising, caplog):
+    """Errors of the proxy are JSON: they do not mean that CBOR is not read."""
+    name = next(names)
+    raising.create_stream(name, 3)
+    faults = [
+        RefuseEntries(positions=(0,)),
+        Reset(),
+        Reset(when="after"),
+        Cut(),
+        Error(),
+        Error(code="LimitExceededException"),
+    ]
+    script = Script("PutRecords", [each for fault in faults for each in (None, fault)])
+    with (
+        FaultProxy(raising.endpoint_url, seed=7, faults=[script]) as proxy,
+        caplog.at_level(logging.WARNING, "shardpack"),
+        Producer(name, client=proxy.client(), wire="cbor", linger_ms=0, max_aggregate_records=5) as producer,
+    ):
+        for i in range(400):
+            producer.put(f"device-{i % 10}", b"%d" % i)
+    assert len(proxy.injected) == len(faults)
+    assert not script.left
+    assert producer.stats().user_records_stored == 400
+    first = list(dict.fromkeys(int(each.data) for each in deaggregate(stored_in(raising.clients[0], name))))
+    assert sorted(first) == list(range(400))
+    for device in range(10):
+        of_device = [number for number in first if number % 10 == device]
+        assert of_device == sorted(of_device), "in the order of its key"
+    assert not caplog.records
 
 
 def test_a_service_that_does_not_read_it_gets_json(local_kinesis, caplog):
