@@ -133,7 +133,8 @@ cdef class Intake:
             else:
                 memset(&self.has_explicit_hash_key[i], 0, <size_t>n)
         if n:
-            memcpy(self.keys.data + self.keys.size, other.keys.data, other.keys.size)
+            if other.keys.size:  # all may be keyless
+                memcpy(self.keys.data + self.keys.size, other.keys.data, other.keys.size)
             memcpy(&self.keys.sizes[i], other.keys.sizes, <size_t>n * sizeof(uint16_t))
             memcpy(&self.data_sizes[i], other.data_sizes, <size_t>n * sizeof(uint32_t))
             memcpy(&self.datas[i], other.datas, <size_t>n * sizeof(uint8_t *))

@@ -224,7 +224,8 @@ cdef class KeyBytes:
         self.count -= count
         self.size -= size
         if self.count:
-            memmove(self.data, self.data + size, self.size)
+            if self.size:
+                memmove(self.data, self.data + size, self.size)
             memmove(self.sizes, &self.sizes[count], <size_t>self.count * sizeof(uint16_t))
 
     cdef void drop(self) noexcept:
