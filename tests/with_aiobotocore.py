@@ -97,6 +97,22 @@ def test_it_tells_what_the_transport_of_boto3_tells(local_kinesis, stream):
     assert stored == sorted((each.partition_key, each.data) for each in RECORDS * 2)
 
 
+def test_where_cbor_is_not_read_all_is_stored_in_json(local_kinesis, stream, caplog):
+    """The oldest cannot read answers in CBOR, so it does not begin with it; the newest is refused once."""
+
+    async def main():
+        async with aio_client(local_kinesis.endpoint_url) as client:
+            transport = AiobotocoreTransport(client, stream, wire="cbor")
+            for _ in range(2):
+                outcomes = await transport.put_records(RECORDS)
+                assert all(isinstance(outcome, Stored) for outcome in outcomes)
+
+    run(main())
+    shards = history.read_all(local_kinesis.client(), stream)
+    assert sum(len(shard.records) for shard in shards) == 2 * len(RECORDS)
+    assert ["CBOR" in each.message for each in caplog.records] == [True]
+
+
 def test_it_sends_what_the_client_would_send(monkeypatch, local_kinesis, stream):
     requests, written, read = [], [], []
     write, read_put_reply = body.Entries.write, body.read_put_reply
