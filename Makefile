@@ -18,7 +18,7 @@ help: ## list the targets
 demo: $(or $(wildcard .venv/built),.venv/demo) ## send flight events through an embedded local Kinesis, read them back, prove nothing is missing
 	$(BIN)/shardpack demo
 
-test: build build/kinesis-local/built ## run the whole test suite
+test: build ## run the whole test suite
 	$(BIN)/pytest
 
 oldest: build/oldest/built ## what talks to AWS, with the oldest boto3 that is supported
@@ -79,7 +79,7 @@ build/bench/aiokpl: # its producer, which cannot be where our boto3 is
 bench-compare: .venv/built ## is the working tree slower than BASE=rev by more than TOLERANCE=0.10?
 	$(BIN)/python benchmarks/compare.py $(BASE) --tolerance $(or $(TOLERANCE),0.10) --pairs $(or $(PAIRS),9)
 
-build: .venv/built $(AIOBOTOCORE) ## compile the extensions, install what the tests need
+build: .venv/built $(AIOBOTOCORE) build/kinesis-local/built ## compile the extensions, install what the tests need
 
 build/aiobotocore/%: | .venv/bin/python # which asks for an older botocore than ours; the newest, and the oldest that is taken
 	$(BIN)/python -m pip install --quiet --no-warn-conflicts --target $@ aiobotocore==$* boto3

@@ -5,6 +5,7 @@ And Arrow into Kinesis records: beside the same user records in lists.
 
 from __future__ import annotations
 
+import random
 from functools import partial
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from conftest import RECORD_SIZES
 
 from shardpack import Aggregator, ShardMap, deaggregate_arrow, deaggregate_columns
 from shardpack.bench import ours, pairs, peers, received
+from shardpack.bench.corpus import Corpus
 
 COPIES = "deaggregate_arrow by record size, payloads copied and viewed where they came"
 GROUP = "deaggregate to Arrow by size of the aggregated records, user records of 100 B"
@@ -53,9 +55,29 @@ def bench_copies_by_record_size(measure, sized, zero_copy, record_size):
     measure(run, group=COPIES, contender="zero_copy" if zero_copy else "copied", at=record_size, amount=len(corpus))
 
 
+def scattered(corpus):
+    """The same, but no two items of a list lie side by side, as in programs that have run for a while."""
+    order = list(range(len(corpus)))
+    random.Random(7).shuffle(order)
+    return Corpus([corpus.keys[i] for i in order], [corpus.datas[i] for i in order])
+
+
+def dictionary_batch(corpus):
+    return pa.record_batch({"key": pa.array(corpus.keys).dictionary_encode(), "data": pa.array(corpus.datas)})
+
+
+def view_batch(corpus):
+    return pa.record_batch(
+        {"key": pa.array(corpus.keys, pa.string_view()), "data": pa.array(corpus.datas, pa.binary_view())}
+    )
+
+
 AGGREGATED = {
     "add_arrow": (ours.record_batch, ours.add_arrow),
+    "add_arrow, dictionary of keys": (dictionary_batch, ours.add_arrow),
+    "add_arrow, views": (view_batch, ours.add_arrow),
     "add_many": (lambda corpus: corpus, ours.add_many),
+    "add_many, lists scattered over the heap": (scattered, ours.add_many),
     "to_pylist, add_many": (ours.record_batch, ours.add_pylists),
 }
 

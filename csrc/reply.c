@@ -163,13 +163,9 @@ static sp_reply_outcome read_body(sp_slice body, sp_base64_decode_fn *decode, sp
 }
 
 sp_reply_outcome sp_reply_read(sp_slice body, sp_base64_decode_fn *decode, sp_reply *reply) {
-    size_t needed = sp_reply_room(body.size);
-    if (reply->room < needed) {
-        free(reply->memory);
-        reply->memory = malloc(needed);
-        reply->room = reply->memory ? needed : 0;
-    }
-    return reply->memory ? read_body(body, decode, reply) : SP_REPLY_NO_MEMORY;
+    *reply = (sp_reply){0};
+    /* What is decoded is shorter by a quarter; room for long texts is made when they are there. */
+    return room_for(reply, body.size / 4 * 3 + 1) ? read_body(body, decode, reply) : SP_REPLY_NO_MEMORY;
 }
 
 void sp_reply_free(sp_reply *reply) {

@@ -44,13 +44,7 @@ typedef enum {
     SP_REPLY_NO_MEMORY,
 } sp_reply_outcome;
 
-/* Room that a body of this size needs, if its texts are not very long: what is decoded is shorter by a quarter. */
-static inline size_t sp_reply_room(size_t body_size) {
-    return body_size / 4 * 3 + 4;
-}
-
-/* Read a body. `reply` is zero before, but for `memory` and its `room` where there is some to be used again; and the
- * caller's to free, whatever the outcome. */
+/* Read a body. `reply` is the caller's to free, whatever the outcome. */
 sp_reply_outcome sp_reply_read(sp_slice body, sp_base64_decode_fn *decode, sp_reply *reply);
 
 void sp_reply_free(sp_reply *reply);

@@ -1,8 +1,8 @@
 /* libFuzzer target: what csrc/reply promises, whatever a proxy made of a body.
  *
  * The input is a body, in an allocation of exactly its size. Where it is read, everything that was found lies behind
- * one another in the memory, and all of the body is JSON; read again into that memory it is the same, and with an empty
- * array in the place of the one that was read nothing is found any more, and the rest is JSON still.
+ * one another in the memory, and all of the body is JSON; with an empty array in the place of the one that was read,
+ * nothing is found any more, and the rest is JSON still.
  */
 #include <stdlib.h>
 
@@ -67,7 +67,7 @@ static void check_rest(sp_slice body, const sp_reply *reply) {
     memcpy(rest, body.data, reply->array_start);
     memcpy(rest + reply->array_start, "[]", 2);
     memcpy(rest + reply->array_start + 2, body.data + reply->array_end, behind);
-    sp_reply again = {0};
+    sp_reply again;
     demand(is_json((sp_slice){rest, size}));
     demand(sp_reply_read((sp_slice){rest, size}, sp_base64_decode_portable, &again) == SP_REPLY_READ);
     demand(again.count == 0 && again.size == 0 && again.array_start == reply->array_start);
@@ -80,19 +80,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     demand(copy != NULL);
     if (size) memcpy(copy, data, size);
     sp_slice body = {copy, size};
-    sp_reply reply = {0};
+    sp_reply reply;
     sp_reply_outcome outcome = sp_reply_read(body, sp_base64_decode_portable, &reply);
     demand(outcome != SP_REPLY_NO_MEMORY);
     if (outcome == SP_REPLY_READ) {
         check(body, &reply);
         check_rest(body, &reply);
-        sp_reply again = {.memory = malloc(reply.room), .room = reply.room};
-        demand(again.memory != NULL);
-        memset(again.memory, 0x5a, again.room);
-        demand(sp_reply_read(body, sp_base64_decode_portable, &again) == SP_REPLY_READ);
-        demand(again.size == reply.size && again.count == reply.count && again.room == reply.room);
-        demand(reply.size == 0 || memcmp(again.memory, reply.memory, reply.size) == 0);
-        sp_reply_free(&again);
     }
     sp_reply_free(&reply);
     free(copy);

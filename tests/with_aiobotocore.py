@@ -31,6 +31,7 @@ from shardpack.producer.faults import call_error
 from shardpack.testing import FaultProxy, history
 from shardpack.testing.faults import Cut, Error, Latency, RefuseEntries, Reset
 from shardpack.transport import Stored, body
+from shardpack.transport import aiobotocore as aiobotocore_transport
 from shardpack.transport.aiobotocore import AiobotocoreTransport
 from shardpack.transport.boto3 import Boto3Transport
 
@@ -114,10 +115,10 @@ def test_where_cbor_is_not_read_all_is_stored_in_json(local_kinesis, stream, cap
 
 
 def test_it_sends_what_the_client_would_send(monkeypatch, local_kinesis, stream):
-    requests, written, read = [], [], []
-    write, read_put_reply = body.Entries.write, body.read_put_reply
-    monkeypatch.setattr(body.Entries, "write", lambda *given: written.append(write(*given)) or written[-1])
-    monkeypatch.setattr(body, "read_put_reply", lambda *given: read.append(read_put_reply(*given)) or read[-1])
+    requests, responses, given = [], [], []
+    outcomes_of, records_of = body.outcomes_of, body.Bodies.records_of
+    monkeypatch.setattr(body.Bodies, "records_of", lambda *of: given.append(records_of(*of)) or given[-1])
+    monkeypatch.setattr(aiobotocore_transport, "outcomes_of", lambda *of: responses.append(of[0]) or outcomes_of(*of))
 
     async def main():
         async with aio_client(local_kinesis.endpoint_url) as client:
@@ -129,10 +130,29 @@ def test_it_sends_what_the_client_would_send(monkeypatch, local_kinesis, stream)
     theirs, ours = (json.loads(request.body) for request in requests)
     assert ours == theirs
     assert [base64.b64decode(each["Data"]) for each in ours["Records"]] == [each.data for each in RECORDS]
-    assert written == [requests[1].body]
+    (entries,) = given
+    assert (entries.met, entries.was_seen, entries.is_away) == (True, False, False)  # it was written here
     if version("aiobotocore") != OLDEST:  # whose botocore has no event for it yet
-        assert len(read) == 1
-        assert read[0] is not None
+        assert isinstance(responses[0]["Records"], body.Answered)
+
+
+def test_a_service_that_does_not_read_cbor_gets_json(local_kinesis, stream, caplog):
+    types = []
+
+    async def main():
+        async with aio_client(local_kinesis.endpoint_url) as client:
+            client.meta.events.register(
+                "before-send.kinesis.PutRecords", lambda request, **_: types.append(request.headers["Content-Type"])
+            )
+            transport = AiobotocoreTransport(client, stream, wire="cbor")
+            for _ in range(2):
+                assert all(isinstance(outcome, Stored) for outcome in await transport.put_records(RECORDS))
+
+    run(main())
+    assert types == [b"application/x-amz-cbor-1.1"] + [b"application/x-amz-json-1.1"] * 2
+    assert [each.message[:31] for each in caplog.records] == ["the service does not read CBOR:"]
+    shards = history.read_all(local_kinesis.client(), stream)
+    assert sum(len(shard.records) for shard in shards) == 2 * len(RECORDS)
 
 
 def test_what_is_cut_off_or_expires_on_its_way(local_kinesis, stream):
@@ -247,9 +267,9 @@ def test_nothing_is_lost_nor_out_of_order_whatever_fails(local_kinesis, stream):
     async def cancel():
         chance = random.Random(1)
         while True:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.002)
             calls = [task for task in asyncio.all_tasks() if task.get_name() == "shardpack-call"]
-            if calls and chance.random() < 0.1:
+            if calls and (not cancelled or chance.random() < 0.02):
                 cancelled.append(chance.choice(calls).cancel())
 
     async def main(proxy):

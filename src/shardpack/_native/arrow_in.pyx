@@ -113,11 +113,9 @@ cdef class ArrowRows:
     """
 
     def __init__(self, source, key, data, explicit_hash_key=None):
-        schema, array, stream = capsules_of(source)
-        cdef ArrowSchema read_here
         cdef ArrowArrayStream *its
         cdef ArrowArrayStream moved
-        cdef int code
+        schema, array, stream = capsules_of(source)
         self.chunks = []
         if stream is None:
             self.read_schema(
@@ -129,18 +127,9 @@ cdef class ArrowRows:
             raise ValueError("the Arrow stream was read before")
         moved = its[0]
         its.release = NULL
-        memset(&read_here, 0, sizeof(read_here))
         try:
-            with nogil:  # it may wait for other threads, which may need the GIL
-                code = moved.get_schema(&moved, &read_here)
-            if code:
-                read_here.release = NULL
-                raise failed(&moved, code, 0)
-            self.read_schema(&read_here, key, data, explicit_hash_key)
-            self.read_stream(&moved)
+            self.read_stream(&moved, key, data, explicit_hash_key)
         finally:
-            if read_here.release != NULL:
-                read_here.release(&read_here)
             moved.release(&moved)
 
     # --- columns ---
@@ -211,29 +200,44 @@ cdef class ArrowRows:
             raise ValueError("the Arrow array was released before")
         return self.add_chunk(its)
 
-    cdef int read_stream(self, ArrowArrayStream *stream) except -1:
+    cdef int read_stream(self, ArrowArrayStream *stream, key, data, explicit_hash_key) except -1:
+        """Read the schema and all arrays, in as few turns without the GIL as there are dozens of them.
+
+        A stream may wait for other threads, which may need the GIL: so it goes, however short that is.
+        """
+        cdef ArrowSchema schema
         cdef ArrowArray[CHUNKS_A_TURN] arrays
         cdef int code = 0, n, i
-        cdef bint ended = False
+        cdef bint has_schema = False, begun = False, ended = False
+        memset(&schema, 0, sizeof(schema))
         while not ended:
             PyErr_CheckSignals()
-            with nogil:  # it may wait for other threads, which may need the GIL
-                n = 0
-                while n < CHUNKS_A_TURN:
+            n = 0
+            with nogil:
+                if not begun:
+                    code = stream.get_schema(stream, &schema)
+                    has_schema = code == 0
+                while code == 0 and n < CHUNKS_A_TURN:
                     arrays[n].release = NULL
                     code = stream.get_next(stream, &arrays[n])
-                    ended = code != 0 or arrays[n].release == NULL
-                    if ended:
+                    ended = arrays[n].release == NULL
+                    if code or ended:
                         break
                     n += 1
             try:
+                if not begun and has_schema:
+                    self.read_schema(&schema, key, data, explicit_hash_key)
+                begun = True
                 for i in range(n):
                     self.add_chunk(&arrays[i])
+                if code:
+                    raise failed(stream, code, self.count)
             finally:
                 for i in range(n):
                     release(&arrays[i])
-            if code:
-                raise failed(stream, code, self.count)
+                if has_schema and schema.release != NULL:
+                    schema.release(&schema)
+                schema.release = NULL
         return 0
 
     cdef int add_chunk(self, ArrowArray *whole) except -1:

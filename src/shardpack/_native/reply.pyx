@@ -23,9 +23,8 @@ from .slices cimport bytes_of_slice, slice_of_bytes
 
 cdef enum:
     BODY_BYTES_A_NANOSECOND = 4  # at least, base64 and all
-    # What is worth keeping, and the most that lies about: responses have 10 MB at most.
-    LEAST_SPARE = 64 * 1024
-    MOST_SPARE = 16 * 1024 * 1024
+    LARGE_BODY = 1024 * 1024
+    LARGEST_BLOCK = 31 * 1024 * 1024  # glibc goes by blocks of up to 32 MiB
 
 
 cdef extern from "reply.h" nogil:
@@ -38,8 +37,6 @@ cdef extern from "reply.h" nogil:
         sp_place encryption_type
         sp_place arrival
     ctypedef struct sp_reply:
-        uint8_t *memory
-        size_t room
         sp_reply_record *records
         size_t count
         size_t array_start
@@ -50,7 +47,6 @@ cdef extern from "reply.h" nogil:
         SP_REPLY_NO_MEMORY
     ctypedef size_t sp_base64_decode_fn(const uint8_t *text, size_t n, uint8_t *out) noexcept nogil
     sp_reply_outcome sp_reply_read(sp_slice body, sp_base64_decode_fn *decode, sp_reply *reply)
-    size_t sp_reply_room(size_t body_size)
     void sp_reply_free(sp_reply *reply)
     sp_slice sp_reply_slice(const sp_reply *reply, sp_place place)
 
@@ -59,48 +55,19 @@ cdef extern from *:
     """
     #include <stdlib.h>
 
-    /* Memory of a reply that is gone, for the next one: a fresh megabyte costs several times its filling in page faults.
-     * One piece of it, which threads take in turns. */
-    typedef struct {
-        uint8_t *memory;
-        size_t room;
-    } sp_spare;
-    static sp_spare *kept_spare;
-
-    static void sp_spare_free(sp_spare *spare) {
-        if (spare) free(spare->memory);
-        free(spare);
-    }
-
-    static void sp_spare_keep(sp_spare *spare) {
-        sp_spare_free(__atomic_exchange_n(&kept_spare, spare, __ATOMIC_ACQ_REL));
-    }
-
-    static void sp_spare_give(uint8_t *memory, size_t room, size_t least, size_t most) {
-        sp_spare *spare = room >= least && room <= most ? malloc(sizeof(sp_spare)) : NULL;
-        if (spare) {
-            *spare = (sp_spare){memory, room};
-            sp_spare_keep(spare);
-        } else {
-            free(memory);
+    /* Have the C library expect that blocks as large as bodies come and go. glibc gives the end of its heap back to the
+     * system as soon as twice the largest block that was ever unmapped is free there: between two responses of 10 MB
+     * that is nearly always, and then each costs 6,000 page faults, as much time as all the rest. What was unmapped
+     * once is what it goes by; others take no notice. Nothing is touched, so nothing but address space is taken. */
+    static void sp_expect_large_blocks(size_t size) {
+        static int told;
+        if (!__atomic_exchange_n(&told, 1, __ATOMIC_RELAXED)) {
+            void *volatile block = malloc(size);
+            free(block);
         }
-    }
-
-    /* One that has the room needed, and is not so large that a reply would keep much more than it has. */
-    static uint8_t *sp_spare_take(size_t needed, size_t *room) {
-        sp_spare *spare = __atomic_exchange_n(&kept_spare, NULL, __ATOMIC_ACQ_REL);
-        if (spare && spare->room >= needed && spare->room / 2 <= needed) {
-            uint8_t *memory = spare->memory;
-            *room = spare->room;
-            free(spare);
-            return memory;
-        }
-        if (spare) sp_spare_keep(spare);
-        return NULL;
     }
     """
-    void sp_spare_give(uint8_t *memory, size_t room, size_t least, size_t most) noexcept nogil
-    uint8_t *sp_spare_take(size_t needed, size_t *room) noexcept nogil
+    void sp_expect_large_blocks(size_t size) noexcept nogil
 
 
 @cython.final
@@ -113,8 +80,6 @@ cdef class Reply(SharedMemory):
     cdef object moment_of
 
     def __dealloc__(self):
-        sp_spare_give(self.reply.memory, self.reply.room, LEAST_SPARE, MOST_SPARE)
-        self.reply.memory = NULL
         sp_reply_free(&self.reply)
 
     cdef object text_at(self, sp_place place):
@@ -163,7 +128,8 @@ def records_of_body(bytes body not None, make_origin, moment_of):
     cdef list received
     cdef size_t i
     reply.make_origin, reply.moment_of = make_origin, moment_of
-    reply.reply.memory = sp_spare_take(sp_reply_room(text.size), &reply.reply.room)
+    if text.size >= LARGE_BODY:
+        sp_expect_large_blocks(LARGEST_BLOCK)
     if text.size // BODY_BYTES_A_NANOSECOND >= SHORT_WORK:
         with nogil:
             outcome = sp_reply_read(text, base64_decode, &reply.reply)
