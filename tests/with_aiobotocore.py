@@ -98,22 +98,6 @@ def test_it_tells_what_the_transport_of_boto3_tells(local_kinesis, stream):
     assert stored == sorted((each.partition_key, each.data) for each in RECORDS * 2)
 
 
-def test_where_cbor_is_not_read_all_is_stored_in_json(local_kinesis, stream, caplog):
-    """The oldest cannot read answers in CBOR, so it does not begin with it; the newest is refused once."""
-
-    async def main():
-        async with aio_client(local_kinesis.endpoint_url) as client:
-            transport = AiobotocoreTransport(client, stream, wire="cbor")
-            for _ in range(2):
-                outcomes = await transport.put_records(RECORDS)
-                assert all(isinstance(outcome, Stored) for outcome in outcomes)
-
-    run(main())
-    shards = history.read_all(local_kinesis.client(), stream)
-    assert sum(len(shard.records) for shard in shards) == 2 * len(RECORDS)
-    assert ["CBOR" in each.message for each in caplog.records] == [True]
-
-
 def test_it_sends_what_the_client_would_send(monkeypatch, local_kinesis, stream):
     requests, responses, given = [], [], []
     outcomes_of, records_of = body.outcomes_of, body.Bodies.records_of
@@ -149,8 +133,9 @@ def test_a_service_that_does_not_read_cbor_gets_json(local_kinesis, stream, capl
                 assert all(isinstance(outcome, Stored) for outcome in await transport.put_records(RECORDS))
 
     run(main())
-    assert types == [b"application/x-amz-cbor-1.1"] + [b"application/x-amz-json-1.1"] * 2
-    assert [each.message[:31] for each in caplog.records] == ["the service does not read CBOR:"]
+    refused = [] if version("aiobotocore") == OLDEST else [b"application/x-amz-cbor-1.1"]  # it could not read answers
+    assert types == refused + [b"application/x-amz-json-1.1"] * 2
+    assert ["CBOR" in each.message for each in caplog.records] == [True]
     shards = history.read_all(local_kinesis.client(), stream)
     assert sum(len(shard.records) for shard in shards) == 2 * len(RECORDS)
 
