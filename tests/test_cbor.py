@@ -385,6 +385,19 @@ def test_however_it_is_refused_the_call_is_made_in_json(answering, status, code)
     assert Boto3Transport(client, "s", wire="cbor").put_records([record("a")]) == [Stored("a", "5")]
 
 
+@pytest.mark.parametrize("version", ["1.34.162", "1.35.15"])
+def test_a_botocore_that_could_not_read_answers_speaks_json(local_kinesis, monkeypatch, caplog, version):
+    """It would take an answer in CBOR for none, and what was stored would be sent again."""
+    monkeypatch.setattr("botocore.__version__", version)
+    name, client = next(names), local_kinesis.client()
+    local_kinesis.create_stream(name, 1)
+    sent, _ = watched(client)
+    with caplog.at_level(logging.WARNING, "shardpack"):
+        Boto3Transport(client, name, wire="cbor").put_records([record("k")])
+    assert [request.headers["Content-Type"] for request in sent] == [b"application/x-amz-json-1.1"]
+    assert ["CBOR takes a client of botocore" in each.message for each in caplog.records] == [True]
+
+
 def test_there_is_no_third_wire(local_kinesis):
     with pytest.raises(ValueError, match="wire is one of json, cbor, not 'xml'"):
         Boto3Transport(local_kinesis.client(), "s", wire="xml")

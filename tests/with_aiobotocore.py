@@ -133,8 +133,9 @@ def test_a_service_that_does_not_read_cbor_gets_json(local_kinesis, stream, capl
                 assert all(isinstance(outcome, Stored) for outcome in await transport.put_records(RECORDS))
 
     run(main())
-    assert types == [b"application/x-amz-cbor-1.1"] + [b"application/x-amz-json-1.1"] * 2
-    assert [each.message[:31] for each in caplog.records] == ["the service does not read CBOR:"]
+    refused = [] if version("aiobotocore") == OLDEST else [b"application/x-amz-cbor-1.1"]  # it could not read answers
+    assert types == refused + [b"application/x-amz-json-1.1"] * 2
+    assert ["CBOR" in each.message for each in caplog.records] == [True]
     shards = history.read_all(local_kinesis.client(), stream)
     assert sum(len(shard.records) for shard in shards) == 2 * len(RECORDS)
 

@@ -280,6 +280,7 @@ def _transport(
     if has_coroutines(client):
         from ..transport.aiobotocore import AiobotocoreTransport  # noqa: PLC0415
 
+        _look_at(client, requests_in_flight)
         return AiobotocoreTransport(client, stream_name, stream_arn=stream_arn, wire=wire)
     from ..transport.boto3 import Boto3Transport, ClientSettings  # noqa: PLC0415 - a client library, where it is used
 
@@ -299,7 +300,7 @@ def _look_at(client: Any, calls: int) -> None:
     if connections is not None and connections < calls:
         logger.warning(
             "the client keeps %d connections, where %d calls may be under way: give it max_pool_connections=%d, "
-            "or calls beyond them open one each",
+            "or calls beyond them wait, or open one each",
             connections,
             calls,
             calls,

@@ -111,16 +111,19 @@ class Entries(Shown):
     def _make(self) -> Iterator[dict[str, Any]]:
         return (record.to_boto3() for record in self.records)
 
+    def write(self, before: bytes, behind: bytes) -> bytes:
+        return self._writer.write(self.records, before, behind)
+
     def put_into(self, request: dict[str, Any], start: int, end: int) -> None:
         """Write the body of a request anew, that has an array without entries from ``start`` to ``end``."""
         body = request["body"]
         if not self._writer.cbor:
-            request["body"] = self._writer.write(self.records, body[:start], body[end:])
+            request["body"] = self.write(body[:start], body[end:])
         else:
             before = cbor.before_records({name: each for name, each in json.loads(body).items() if name != "Records"})
             if before is None:
                 return
-            request["body"] = self._writer.write(self.records, before, b"")
+            request["body"] = self.write(before, b"")
             request["headers"]["Content-Type"] = cbor.CONTENT_TYPE
             self.went_in_cbor = True
         self.is_away = False
@@ -155,7 +158,10 @@ class Bodies:
     def __init__(self, client: Any, *, in_cbor: bool = False) -> None:
         self._lock = threading.Lock()
         self._are_written = write_bodies_of(client)
-        self._writer = BodyWriter(in_cbor)
+        is_read = in_cbor and self._are_written and cbor.can_be_read()
+        if in_cbor and not is_read:
+            logger.warning("bodies of PutRecords are JSON: CBOR takes a client of botocore 1.35.16 or newer")
+        self._writer = BodyWriter(is_read)
 
     def records_of(self, records: tuple[KinesisRecord, ...]) -> Entries | list[dict[str, Any]]:
         """Return what a call of ``put_records`` is given as its ``Records``."""

@@ -8,6 +8,7 @@ Source: aws-sdk-java-v2, `AwsCborProtocolFactory` and the customization of Kines
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,13 @@ def before_records(parameters: Mapping[str, Any]) -> bytes | None:
         else:
             return None
     return b"".join((*parts, _text("Records")))
+
+
+def can_be_read() -> bool:
+    """Whether botocore raises the event of an answer, in which one in CBOR becomes one in JSON: from 1.35.16 on."""
+    import botocore  # noqa: PLC0415 - whose client is there already
+
+    return tuple(map(int, re.findall(r"\d+", botocore.__version__)[:3])) >= (1, 35, 16)
 
 
 def as_json(response: dict[str, Any]) -> None:
