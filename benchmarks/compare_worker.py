@@ -30,6 +30,7 @@ LEFT_OUT = {
     "put-records-many",
     "get-records",
     "get-records-arrow",
+    "get-records-arrow-answered",
 }  # a second core, and who else uses it, decides
 
 

@@ -4,11 +4,11 @@
 
 ``invariants`` and ``protobuf`` are libFuzzer targets over csrc/deaggregate, ``upb`` an atheris target over the
 extensions, ``router`` a libFuzzer target over csrc/router and csrc/bucket, ``put_reply`` one over csrc/put_reply,
-``reply`` one over csrc/reply, and ``botocore`` an atheris target over what reads bodies with that; all under ASan and
-UBSan. The first three share a corpus of messages, build/fuzz/corpus, ``router`` has one of programs,
-build/fuzz/programs, ``put_reply`` one of answers, build/fuzz/put_replies, and the last two one of bodies,
-build/fuzz/replies, which a later run goes on with. Where a target fails, this ends with 1 and the input is kept in
-build/fuzz/findings.
+``reply`` one over csrc/reply, ``botocore`` an atheris target over what reads bodies with that, and ``cbor_json`` one
+over csrc/cbor_json; all under ASan and UBSan. The first three share a corpus of messages, build/fuzz/corpus, ``router``
+has one of programs, build/fuzz/programs; build/fuzz/put_replies, build/fuzz/cbor_answers and build/fuzz/replies (of
+``reply`` and ``botocore``) are of answers. A later run goes on with them. Where a target fails, this ends with 1 and
+the input is kept in build/fuzz/findings.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ MANY = ["csrc/contents.c", "csrc/columns.c", "csrc/md5_portable.c"]
 ROUTER = ["csrc/router.c", "csrc/bucket.c", "csrc/shard_table.c", "csrc/md5_portable.c"]
 PUT_REPLY = ["fuzz/put_reply_invariants.c", "csrc/put_reply.c"]
 REPLY = ["fuzz/reply_invariants.c", "csrc/reply.c", "csrc/base64_portable.c"]
+CBOR_JSON = ["fuzz/cbor_json_invariants.c", "csrc/cbor_json.c"]
 WATCH_MALLOC = ["-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free"]
 COVERED = {
     "messages": [*WALK, "csrc/contents.c", "csrc/columns.c", "csrc/varint.h", "csrc/hash_key.h"],
     "programs": ["csrc/router.c", "csrc/bucket.c", "csrc/text_table.h"],
     "put_replies": ["csrc/put_reply.c"],
     "replies": ["csrc/reply.c", "csrc/json_reader.h"],
+    "cbor_answers": ["csrc/cbor_json.c"],
 }
 
 
@@ -144,6 +146,12 @@ def build_botocore() -> list[str | Path]:
     return [*build_upb()[:1], "fuzz/reply_botocore.py"]
 
 
+def build_cbor_json() -> list[str | Path]:
+    out = BUILD / "cbor_json"
+    run("clang", "-std=c11", *SANITIZE, *WARN, "-fsanitize=fuzzer", *CBOR_JSON, "-o", out)
+    return [out]
+
+
 def atheris_environment() -> dict[str, str]:
     import atheris  # noqa: PLC0415 - the other targets go without
 
@@ -163,6 +171,7 @@ TARGETS = {
     "put_reply": build_put_reply,
     "reply": build_reply,
     "botocore": build_botocore,
+    "cbor_json": build_cbor_json,
 }
 
 
@@ -177,6 +186,8 @@ def inputs_of(name: str) -> list[str | Path]:
         return ["-dict=fuzz/put_reply.dict", BUILD / "put_replies"]
     if name in {"reply", "botocore"}:
         return ["-dict=fuzz/reply.dict", BUILD / "replies"]
+    if name == "cbor_json":
+        return [BUILD / "cbor_answers"]
     return ["-dict=fuzz/message.dict", BUILD / "corpus", BUILD / "seeds"]
 
 
@@ -240,7 +251,7 @@ def main() -> None:
         parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
     names = arguments.targets or list(TARGETS)
     demand_needs()
-    for directory in ("corpus", "programs", "put_replies", "replies"):
+    for directory in ("corpus", "programs", "put_replies", "replies", "cbor_answers"):
         (BUILD / directory).mkdir(parents=True, exist_ok=True)
     write_seeds(BUILD / "seeds")
     commands = {name: TARGETS[name]() for name in names}
@@ -253,6 +264,7 @@ def main() -> None:
     print_coverage("programs", programs, BUILD / "programs")
     print_coverage("put_replies", PUT_REPLY, BUILD / "put_replies")
     print_coverage("replies", REPLY, BUILD / "replies")
+    print_coverage("cbor_answers", CBOR_JSON, BUILD / "cbor_answers")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import failing_allocations
+import other_kinesis
 import pytest
 
 from shardpack.testing.local_kinesis import LocalKinesis
@@ -88,3 +89,10 @@ def shardpack(local_kinesis: LocalKinesis, command_environment: dict[str, str]) 
 def failing(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A library that stands before malloc (`failing_allocations`)."""
     return failing_allocations.build(tmp_path_factory.mktemp("failing"))
+
+
+@pytest.fixture(scope="session")
+def raising(tmp_path_factory: pytest.TempPathFactory) -> Iterator[other_kinesis.Server]:
+    """A Kinesis whose streams may have their record limit raised, and that speaks CBOR."""
+    with other_kinesis.kinesis_local(tmp_path_factory.mktemp("kinesis-local")) as server:
+        yield server

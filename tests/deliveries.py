@@ -15,6 +15,7 @@ TIMEOUT = CallError(Fault.TRANSIENT, "ReadTimeout", "no reply", maybe_stored=Tru
 EXPIRED_TOKEN = CallError(Fault.TRANSIENT, "ExpiredToken", "expired")
 SLOW_DOWN = CallError(Fault.THROTTLED, "LimitExceededException", "slow down")
 INVALID = CallError(Fault.INVALID, "ValidationException", "refused")
+TOO_LARGE = CallError(Fault.TOO_LARGE, "InvalidArgumentException", "Records size exceeds 5 MB limit")
 NO_STREAM = CallError(Fault.NO_STREAM, "ResourceNotFoundException", "no such stream")
 DENIED = CallError(Fault.FATAL, "AccessDeniedException", "not yours")
 

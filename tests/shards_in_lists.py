@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import defaultdict
 
@@ -15,6 +16,7 @@ class Shards:
     def __init__(self, count=4, fail=None, auto=False):
         self.shard_map, self.fail, self.auto = ShardMap.uniform(count), fail, auto
         self.stored = defaultdict(list)
+        self.limits = Limits()
         self.generation = 0
         self.requests = []
         self.gate = threading.Event()
@@ -41,7 +43,7 @@ class Shards:
         return self.shard_map
 
     def describe(self):
-        return StreamDescription("s", "arn", "ACTIVE", len(self.shard_map), Limits(), self.auto)
+        return StreamDescription("s", "arn", "ACTIVE", len(self.shard_map), self.limits, self.auto)
 
     def reshard(self, count):
         """Be a stream of so many shards, none of which was there before."""
@@ -64,6 +66,38 @@ class Shards:
             for entry in entries
             for record in deaggregate({"Data": entry.data, "PartitionKey": entry.partition_key})
         ]
+
+
+class ShardsOfLoop(Shards):
+    """The same of an event loop; ``loops`` are those that calls were made in."""
+
+    def __init__(self, count=4, fail=None, auto=False):
+        super().__init__(count, fail, auto)
+        self.loops = set()
+        self.under_way = self.most_under_way = 0
+
+    async def put_records(self, entries):
+        self.loops.add(asyncio.get_running_loop())
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await asyncio.sleep(0)
+            await until(self.gate.is_set)
+            return super().put_records(entries)
+        finally:
+            self.under_way -= 1
+
+    async def list_shards(self):
+        return super().list_shards()
+
+    async def describe(self):
+        return super().describe()
+
+
+async def until(holds):
+    """Return when it does, whoever sees to that: another thread too."""
+    while not holds():  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
 
 
 def in_order(transport, n):

@@ -52,8 +52,10 @@ def refused(source, error, says, *, key="k", data="d", explicit_hash_key=None):
     """Nothing is taken, and everything is released once."""
     made = aggregator()
     made.add("key", b"before")
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=says) as caught:
         made.add_arrow(source, key=key, data=data, explicit_hash_key=explicit_hash_key)
+    if isinstance(caught.value, InvalidRecordError):
+        assert str(caught.value).startswith(f"row {caught.value.row}, ")
     assert made.flush() == from_lists(["key"], [b"before"])
     del made
     gc.collect()
@@ -217,7 +219,7 @@ def test_null_data_is_named_by_its_row():
     refused(source, InvalidRecordError, "row 8, column 'd': data is null")
     refused(OneArray(batch(texts(["k"], name="k"), nulls(1, name="d"))), InvalidRecordError, "row 0, column 'd'")
     source = OneArray(batch(texts(["k"] * 9, name="k"), texts([b""] * 9, name="d"), validity=b"\x7f\x01"))
-    refused(source, InvalidRecordError, "row 7 is null")
+    refused(source, InvalidRecordError, "row 7, which is null")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import nanoarrow
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardpack import Aggregator, ShardMap
@@ -58,6 +58,7 @@ def column(values, kind):
     return pa.array([each.encode() if isinstance(each, str) else each for each in values], kind)
 
 
+@settings(max_examples=150, deadline=None)
 @given(rows, text_types, binary_types, st.sampled_from(HASH_KEYS), st.data())
 def test_pyarrow(rows, key_type, data_type, hash_key_type, data):
     """Columns of all types, cut into chunks, which are slices with nulls around them."""
@@ -90,6 +91,7 @@ def test_pyarrow(rows, key_type, data_type, hash_key_type, data):
     assert from_arrow(reader, **columns) == expected
 
 
+@settings(max_examples=80, deadline=None)
 @given(rows, st.sampled_from([pl.String, pl.Categorical]), st.integers(1, 20), st.integers(0, 30))
 def test_polars(rows, key_type, size, start):
     keys, datas, explicit = map(list, zip(*rows, strict=True))

@@ -227,6 +227,7 @@ def test_figures_have_the_digits_they_deserve():
     assert rate_text(75_123_456, "keys") == "75 M/s"
     assert rate_text(11.4e9, "bytes") == "11 GB/s"
     assert rate_text(40, "starts") == "25 ms"
+    assert rate_text(400, "requests") == "2.5 ms"
     finding = Finding("aggregate", "t", "d", "keys", 1, "peer", 2.0, 1.0, Ratio(31.7, 9.04, 108.2), 3)
     assert ratio_text(finding) == "32× (9.0 to 108)"  # noqa: RUF001
     floor = Finding("floor", "t", "d", "bytes", 1, "memcpy + MD5", 2.0, 1.0, Ratio(0.314, 0.3, 0.35), 3)
@@ -262,6 +263,8 @@ RESULTS = {
         {"group": "md5", "contender": "avx2", "at": 10, "amount": 1e9, "unit": "bytes", "min": 0.5},
         {"group": "md5", "contender": "avx2", "at": 1000, "amount": 1e9, "unit": "bytes", "min": 0.25},
         {"group": "latency", "contender": "w", "at": 1, "amount": 1, "unit": "milliseconds", "min": 0.0071},
+        {"group": "requests", "contender": "w", "at": "5", "amount": 5, "unit": "requests", "min": 0.02},
+        {"group": "stages", "contender": "sign", "at": 100, "amount": 1, "unit": "nanoseconds", "min": 107e-9},
         {"group": "memory", "contender": "w", "at": 1, "amount": 1, "unit": "multiples", "min": 1.3},
         {"group": "cold start", "contender": "bare Python", "at": 1, "amount": 1, "unit": "starts", "min": 0.025},
         *(
@@ -310,6 +313,13 @@ def test_latency_is_told_in_milliseconds_and_memory_as_a_multiple(report):
     lines = report.docs_section(RESULTS).splitlines()
     assert lines[lines.index("**Latency**, milliseconds; fewer is better") + 4] == "| w | 7.1 |"
     assert lines[lines.index("**Memory**, fewer is better") + 4] == "| w | 1.3 |"
+
+
+def test_requests_are_told_in_milliseconds_and_stages_in_nanoseconds(report):
+    lines = report.docs_section(RESULTS).splitlines()
+    of_requests = lines.index("**Requests**, milliseconds of processor time a request; fewer is better")
+    assert lines[of_requests + 4] == "| w | 4.0 |"
+    assert lines[lines.index("**Stages**, nanoseconds a user record; fewer is better") + 4] == "| sign | 107 |"
 
 
 def test_calls_beside_a_busy_thread_are_told_in_their_time_alone_and_beside_their_peers(report):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import random
 import sys
 import threading
+import tracemalloc
 from types import SimpleNamespace
 
 import pytest
@@ -123,6 +125,18 @@ def test_memory_is_used_again_for_another_size():
         body = writer.write((record(data=data),), b"", b"")
         assert hash(body) == hash(bytes(body)), "of what it holds now"
         assert base64.b64decode(json.loads(body)[0]["Data"]) == data
+
+
+def test_little_is_kept_for_the_next():
+    writer = BodyWriter()
+    gc.collect()
+    tracemalloc.start()
+    bodies = [writer.write((record(data=bytes(6_000_000)),), b"", b"") for _ in range(10)]
+    assert tracemalloc.get_traced_memory()[0] > sum(map(len, bodies))
+    del bodies
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 2**25 + 100_000
 
 
 def test_many_threads_write_at_once():

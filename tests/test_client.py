@@ -14,8 +14,8 @@ from answers import answer, body_of
 from answers import record as written
 from botocore.eventstream import EventStream
 from botocore.exceptions import ClientError
-from enhanced_fan_out import ministack
 from lambda_events import VECTORS, aggregated
+from other_kinesis import ministack
 
 from shardpack import Aggregator, Boto3Transport, deaggregate, install, pack, uninstall
 from shardpack.testing.local_kinesis import session_of_defaults, wait_until_active
@@ -191,8 +191,8 @@ def test_a_resource_is_no_client():
 
 @pytest.fixture(scope="module")
 def fan_out(tmp_path_factory):
-    with ministack(tmp_path_factory.mktemp("ministack")) as make:
-        yield make
+    with ministack(tmp_path_factory.mktemp("ministack")) as server:
+        yield server
 
 
 names = count()
@@ -201,7 +201,7 @@ names = count()
 @pytest.fixture
 def subscribed(fan_out):
     """A client, a stream of its own, and a function that puts data there and subscribes to its shard."""
-    client, name = fan_out(), f"stream-{next(names)}"
+    client, name = fan_out.client(), f"stream-{next(names)}"
     client.create_stream(StreamName=name, ShardCount=1)
     wait_until_active(client, name)
     arn = client.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]["StreamARN"]

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from shardpack import Boto3Transport, KinesisRecord
+from shardpack import Boto3Transport, KinesisRecord, read_records
 from shardpack.bench.canned_kinesis import SHARD_ITERATOR, STREAM, canned_kinesis
 from shardpack.bench.corpus import synthetic
 from shardpack.bench.end_to_end import PUT, RECEIVED, RECORD_SIZES, Stage, Taken
-from shardpack.bench.producing import new_client
+from shardpack.bench.producing import answer_itself, new_client
 from shardpack.bench.stages import BOTO3, GET_RECORDS, PUT_RECORDS, CallMarks, ThreadClocks, least, timed
 
 PUT_STAGES = [
@@ -44,6 +44,16 @@ def test_canned_kinesis_gives_user_records_in_aggregated_records():
     assert numbers == sorted(set(numbers))
     found = aws.iter_deaggregate_records(response["Records"], data_format="Boto3")
     assert [record["kinesis"]["partitionKey"] for record in found] == synthetic(1_500, 100).keys
+
+
+def test_client_that_answers_itself_needs_no_server():
+    with canned_kinesis(user_records=500) as url:
+        client = new_client(url)
+        answer_itself(client, SHARD_ITERATOR)
+    for _ in range(2):  # reading takes nothing away from the answer
+        found = read_records(client, ShardIterator=SHARD_ITERATOR).user_records()
+        assert [record.data for record in found] == synthetic(500, 100).datas
+        assert client.get_records(ShardIterator=SHARD_ITERATOR)["NextShardIterator"] == SHARD_ITERATOR
 
 
 # --- clocks ---

@@ -1,4 +1,4 @@
-"""The producer of event loops: the same engine, awaited."""
+"""The producer of event loops: the same engine, awaited; its calls made by threads, or as tasks of the loop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import threading
 
 import pytest
-from shards_in_lists import Shards, in_order
+from shards_in_lists import Shards, ShardsOfLoop, in_order
 
 from shardpack import (
     AsyncProducer,
@@ -19,12 +19,17 @@ from shardpack import (
 from shardpack.transport import Stored
 
 
+@pytest.fixture(params=[Shards, ShardsOfLoop], ids=["threads", "loop"])
+def shards(request):
+    return request.param
+
+
 def run(main):
     return asyncio.run(asyncio.wait_for(main, 60))
 
 
-def test_everything_is_stored_in_the_order_of_its_key():
-    transport = Shards()
+def test_everything_is_stored_in_the_order_of_its_key(shards):
+    transport = shards()
 
     async def main():
         async with AsyncProducer(transport=transport, linger_ms=5) as producer:
@@ -40,9 +45,9 @@ def test_everything_is_stored_in_the_order_of_its_key():
     in_order(transport, 20_500)
 
 
-def test_without_a_with_block_the_first_put_starts_it():
+def test_without_a_with_block_the_first_put_starts_it(shards):
     async def main():
-        producer = AsyncProducer(transport=Shards(), linger_ms=1)
+        producer = AsyncProducer(transport=shards(), linger_ms=1)
         await producer.flush()
         outcome = await (await producer.put("k", b"x"))
         await producer.close()
@@ -51,9 +56,9 @@ def test_without_a_with_block_the_first_put_starts_it():
     assert run(main()).sequence_number == "1"
 
 
-def test_a_put_that_finds_room_takes_no_turn_of_the_loop():
+def test_a_put_that_finds_room_takes_no_turn_of_the_loop(shards):
     async def main():
-        async with AsyncProducer(transport=Shards(), linger_ms=1, receipts=False) as producer:
+        async with AsyncProducer(transport=shards(), linger_ms=1, receipts=False) as producer:
             turns = []
             asyncio.get_running_loop().call_soon(turns.append, 1)
             for _ in range(1000):
@@ -63,9 +68,9 @@ def test_a_put_that_finds_room_takes_no_turn_of_the_loop():
     run(main())
 
 
-def test_bad_input_is_refused():
+def test_bad_input_is_refused(shards):
     async def main():
-        async with AsyncProducer(transport=Shards(), linger_ms=1) as producer:
+        async with AsyncProducer(transport=shards(), linger_ms=1) as producer:
             with pytest.raises(InvalidPartitionKeyError):
                 await producer.put("", b"x")
             with pytest.raises(InvalidPartitionKeyError, match="record 1"):
@@ -83,8 +88,8 @@ def full(transport):
     return AsyncProducer(transport=transport, linger_ms=1, max_buffered_bytes=1000)
 
 
-def test_at_the_bound_a_put_awaits_its_turn():
-    transport = Shards(1)
+def test_at_the_bound_a_put_awaits_its_turn(shards):
+    transport = shards(1)
     transport.gate.clear()
 
     async def main():
@@ -102,8 +107,8 @@ def test_at_the_bound_a_put_awaits_its_turn():
     assert [int(value) for value in values[1:]] == list(range(100))
 
 
-def test_a_put_that_is_cancelled_takes_nothing_and_holds_nobody_up():
-    transport = Shards(1)
+def test_a_put_that_is_cancelled_takes_nothing_and_holds_nobody_up(shards):
+    transport = shards(1)
     transport.gate.clear()
 
     async def main():
@@ -123,8 +128,8 @@ def test_a_put_that_is_cancelled_takes_nothing_and_holds_nobody_up():
     assert [record.data for record in transport.user_records()[1:]] == [b"2", b"3", b"4", b"6", b"7", b"8"]
 
 
-def test_closing_wakes_those_that_wait_for_room():
-    transport = Shards(1)
+def test_closing_wakes_those_that_wait_for_room(shards):
+    transport = shards(1)
     transport.gate.clear()
 
     async def main():
@@ -142,8 +147,8 @@ def test_closing_wakes_those_that_wait_for_room():
     transport.gate.set()
 
 
-def test_a_flush_that_takes_too_long_says_how_many_are_left():
-    transport = Shards(1)
+def test_a_flush_that_takes_too_long_says_how_many_are_left(shards):
+    transport = shards(1)
     transport.gate.clear()
 
     async def main():
@@ -158,8 +163,8 @@ def test_a_flush_that_takes_too_long_says_how_many_are_left():
     assert run(main()) == 7
 
 
-def test_tasks_side_by_side_keep_their_own_order():
-    transport = Shards(4)
+def test_tasks_side_by_side_keep_their_own_order(shards):
+    transport = shards(4)
 
     async def main():
         async with AsyncProducer(transport=transport, linger_ms=1, max_buffered_bytes=20_000) as producer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from base64 import b64encode
@@ -190,6 +191,17 @@ def test_entries_are_a_list_to_who_listens(answered, event):
     assert [entry["PartitionKey"] for entry in sent(bodies[0])] == ["e", "a", "d"]
 
 
+def test_who_copies_parameters_has_plain_ones(answered):
+    client, bodies = answered
+    copies = []
+    on(client, "before-parameter-build", lambda params, **_: copies.extend([copy.copy(params), copy.deepcopy(params)]))
+    on(client, "provide-client-params", lambda params, **_: copy.deepcopy(params))  # which is what is sent
+    assert Boto3Transport(client, "s").put_records(RECORDS) == STORED
+    assert [type(each["Records"]) for each in copies] == [list, list]
+    assert copies == [{"StreamName": "s", "Records": [each.to_boto3() for each in RECORDS]}] * 2
+    assert sent(bodies[0]) == in_json(RECORDS)
+
+
 def test_who_puts_others_in_their_place(answered):
     """Even after the last who should."""
     client, bodies = answered
@@ -256,9 +268,9 @@ def test_two_transports_of_one_client_write_once(answered, monkeypatch):
     client, bodies = answered
     transports = [Boto3Transport(client, name) for name in "st"]
     calls = Counter()
-    write = body_module.Entries.write
+    write = body_module.Entries.put_into
     monkeypatch.setattr(
-        body_module.Entries, "write", lambda *arguments: (calls.update(["write"]), write(*arguments))[1]
+        body_module.Entries, "put_into", lambda *arguments: (calls.update(["write"]), write(*arguments))[1]
     )
     for transport in transports:
         assert transport.put_records(RECORDS) == STORED

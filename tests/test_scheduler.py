@@ -18,6 +18,7 @@ from deliveries import (
     SLOW_DOWN,
     THROTTLED,
     TIMEOUT,
+    TOO_LARGE,
     described,
     entry,
     fail,
@@ -30,7 +31,7 @@ from deliveries import (
     store,
 )
 
-from shardpack.limits import Limits
+from shardpack.limits import MIB, Limits
 from shardpack.producer.scheduler import EXPIRED, MISPLACED, Scheduler, Status, Wish
 from shardpack.shards import ShardMap
 from shardpack.transport import Stored
@@ -106,8 +107,8 @@ def test_a_shard_that_is_not_in_the_map_is_refused():
     assert s.pending == 0
 
 
-def _of(index):
-    made = entry(0)
+def _of(index, size=100):
+    made = entry(0, size=size)
     made.shard_id = name(index)
     return made
 
@@ -321,6 +322,80 @@ def test_halves_find_the_poisonous_entry():
     assert [e for e, status in found if status != "stored"] == [poison]
     assert len(found) == count
     assert calls <= 14
+
+
+RAISED = Limits(max_record_bytes=10 * MIB, max_request_bytes=10 * MIB)
+
+
+def deliver(s, takes, error=TOO_LARGE):
+    """Answer requests as a service that takes so many bytes does. Returns the sizes that were refused."""
+    refused = []
+    while s.pending:
+        for request in s.requests(0.0):
+            size = sum(e.size for e in request.entries)
+            if size > takes:
+                refused.append(size)
+                s.on_error(request, error, 0.0)
+            else:
+                store(s, request)
+    return refused
+
+
+@pytest.mark.parametrize("error", [TOO_LARGE, INVALID])
+def test_of_a_size_that_was_refused_no_other_request_is_sent(error):
+    """Above the lesser of the documented limits, the size is the reason whatever is said."""
+    s = scheduler(ShardMap.uniform(40), limits=RAISED, max_requests_in_flight=1)
+    for turn in range(3):
+        entries = offer(s, *(_of(i, MIB // 2) for i in range(40)))
+        refused = deliver(s, 5 * MIB, error)
+        assert dict(outcomes(s)) == dict.fromkeys(entries, "stored")
+        assert len(refused) == (turn == 0)
+    assert s.most_request_bytes == 5 * MIB
+
+
+def test_a_proxy_may_take_less_than_any_limit_that_is_documented():
+    s = scheduler(ShardMap.uniform(40), max_requests_in_flight=2)
+    entries = offer(s, *(_of(i, MIB // 8) for i in range(40)))
+    refused = deliver(s, MIB)
+    assert dict(outcomes(s)) == dict.fromkeys(entries, "stored")
+    assert len(refused) <= 4
+    assert MIB // 2 < s.most_request_bytes <= MIB
+    offer(s, *(_of(i, MIB // 8) for i in range(40)))
+    assert deliver(s, MIB) == []
+
+
+def test_a_record_too_large_by_itself_is_given_up_and_teaches_nothing():
+    s = scheduler(limits=RAISED)
+    large, small = offer(s, _of(0, 6 * MIB), _of(1, MIB))
+    assert deliver(s, 5 * MIB) == [7 * MIB, 6 * MIB]
+    assert outcomes(s) == [(large, "not stored"), (small, "stored")]
+    assert s.most_request_bytes == 5 * MIB
+
+
+def test_requests_that_were_under_way_meanwhile_teach_nothing_more():
+    s = scheduler(ShardMap.uniform(40), limits=RAISED, max_requests_in_flight=2)
+    offer(s, *(_of(i, MIB // 2) for i in range(40)))
+    for request in send(s):
+        s.on_error(request, TOO_LARGE, 0.0)
+    assert s.most_request_bytes == 5 * MIB
+
+
+def test_other_limits_of_the_stream_are_tried_anew():
+    s = scheduler(ShardMap.uniform(40), limits=RAISED, max_requests_in_flight=1)
+    offer(s, *(_of(i, MIB // 2) for i in range(40)))
+    deliver(s, 5 * MIB)
+    s.limits = Limits()
+    assert s.most_request_bytes == 5 * MIB
+    s.limits = Limits(max_request_bytes=10 * MIB - 1)
+    assert s.most_request_bytes == 10 * MIB - 1
+
+
+def test_who_refuses_everything_as_too_large_does_not_make_requests_ever_smaller():
+    s = scheduler(ShardMap.uniform(40))
+    entries = offer(s, *(_of(i, 100) for i in range(40)))
+    assert len(deliver(s, 0)) < 80
+    assert [status for _, status in outcomes(s)] == ["not stored"] * len(entries)
+    assert s.most_request_bytes == 5 * MIB
 
 
 def test_fatal_errors_settle_all_that_waits_and_all_that_comes():

@@ -11,6 +11,7 @@ import pytest
 from shardpack.producer import scheduler as scheduler_module
 from shardpack.producer.entries import Status
 from shardpack.producer.lanes import Lanes
+from shardpack.producer.request_size import RequestSize
 from shardpack.producer.scheduler import Scheduler
 from shardpack.testing.simulation.many import schedule_of, simulate
 from shardpack.testing.simulation.promises import FindingError, check_copies, check_order, check_stored
@@ -30,7 +31,8 @@ def test_every_fault_is_injected():
     assert {
         "5xx", "AUTO switched", "cut reply", "denied", "describe fails", "expired token", "given up", "internal",
         "late commit", "list denied", "list fails", "list stale", "lost reply", "merge", "no memory", "poison",
-        "recreated", "reset before", "split", "throttled", "throttled call", "update shard count",
+        "recreated", "reset before", "split", "throttled", "throttled call", "too large",
+        "update shard count",
     } <= set(faults)  # fmt: skip
 
 
@@ -94,6 +96,7 @@ def _trusts(self, entry, stored, now):
         (Scheduler, "_settle_failed", _denies, "wrongly denied|not stored, though"),
         (Scheduler, "_on_stored", _trusts, "lost"),
         (Scheduler, "_can_reshard", lambda *_: False, "stuck|asleep"),
+        (RequestSize, "refused", lambda *_: True, "were refused|stuck|hot|spins"),
         (Scheduler, "_hold_children", lambda *_: None, "out of order|pending|waits|settled"),
         (Scheduler, "next_time", lambda *_: None, "stuck|asleep"),
         (Scheduler, "_end", lambda *_: True, "pending|settled twice|in flight|waits|stuck|asleep"),

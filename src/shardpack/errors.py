@@ -16,7 +16,12 @@ class ShardpackError(Exception):
 
 
 class InvalidRecordError(ShardpackError, ValueError):
-    """A user record was refused; nothing of the call that brought it was taken."""
+    """A user record was refused; nothing of the call that brought it was taken.
+
+    ``row`` is which one, where rows of Arrow were given, counted from 0 through all chunks.
+    """
+
+    row: int | None = None
 
 
 class InvalidPartitionKeyError(InvalidRecordError):
@@ -90,6 +95,10 @@ class FlushTimeoutError(ShardpackError, TimeoutError):
 
 class ProducerClosedError(ShardpackError):
     """A producer that was closed takes no more records."""
+
+
+class EventLoopEndedError(ShardpackError, RuntimeError):
+    """The event loop that makes a producer's calls has ended, or is another process's: nothing can be sent any more."""
 
 
 def abridged(value: object, most: int = 80) -> str:

@@ -83,7 +83,7 @@ cdef class ArrowRows:
     cdef str shown(self)
     cdef int read_type(self, object column, ArrowSchema *schema, sp_arrow_type *type, str needed) except -1
     cdef int read_array(self, object capsule) except -1
-    cdef int read_stream(self, ArrowArrayStream *stream) except -1
+    cdef int read_stream(self, ArrowArrayStream *stream, object key, object data, object explicit_hash_key) except -1
     cdef int add_chunk(self, ArrowArray *whole) except -1
     cdef int open(self, ArrowChunk chunk, int64_t before) except -1
     cdef int open_column(

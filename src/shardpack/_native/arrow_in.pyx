@@ -113,11 +113,9 @@ cdef class ArrowRows:
     """
 
     def __init__(self, source, key, data, explicit_hash_key=None):
-        schema, array, stream = capsules_of(source)
-        cdef ArrowSchema read_here
         cdef ArrowArrayStream *its
         cdef ArrowArrayStream moved
-        cdef int code
+        schema, array, stream = capsules_of(source)
         self.chunks = []
         if stream is None:
             self.read_schema(
@@ -129,18 +127,9 @@ cdef class ArrowRows:
             raise ValueError("the Arrow stream was read before")
         moved = its[0]
         its.release = NULL
-        memset(&read_here, 0, sizeof(read_here))
         try:
-            with nogil:  # it may wait for other threads, which may need the GIL
-                code = moved.get_schema(&moved, &read_here)
-            if code:
-                read_here.release = NULL
-                raise failed(&moved, code, 0)
-            self.read_schema(&read_here, key, data, explicit_hash_key)
-            self.read_stream(&moved)
+            self.read_stream(&moved, key, data, explicit_hash_key)
         finally:
-            if read_here.release != NULL:
-                read_here.release(&read_here)
             moved.release(&moved)
 
     # --- columns ---
@@ -211,29 +200,44 @@ cdef class ArrowRows:
             raise ValueError("the Arrow array was released before")
         return self.add_chunk(its)
 
-    cdef int read_stream(self, ArrowArrayStream *stream) except -1:
+    cdef int read_stream(self, ArrowArrayStream *stream, key, data, explicit_hash_key) except -1:
+        """Read the schema and all arrays, in as few turns without the GIL as there are dozens of them.
+
+        A stream may wait for other threads, which may need the GIL: so it goes, however short that is.
+        """
+        cdef ArrowSchema schema
         cdef ArrowArray[CHUNKS_A_TURN] arrays
         cdef int code = 0, n, i
-        cdef bint ended = False
+        cdef bint has_schema = False, begun = False, ended = False
+        memset(&schema, 0, sizeof(schema))
         while not ended:
             PyErr_CheckSignals()
-            with nogil:  # it may wait for other threads, which may need the GIL
-                n = 0
-                while n < CHUNKS_A_TURN:
+            n = 0
+            with nogil:
+                if not begun:
+                    code = stream.get_schema(stream, &schema)
+                    has_schema = code == 0
+                while code == 0 and n < CHUNKS_A_TURN:
                     arrays[n].release = NULL
                     code = stream.get_next(stream, &arrays[n])
-                    ended = code != 0 or arrays[n].release == NULL
-                    if ended:
+                    ended = arrays[n].release == NULL
+                    if code or ended:
                         break
                     n += 1
             try:
+                if not begun and has_schema:
+                    self.read_schema(&schema, key, data, explicit_hash_key)
+                begun = True
                 for i in range(n):
                     self.add_chunk(&arrays[i])
+                if code:
+                    raise failed(stream, code, self.count)
             finally:
                 for i in range(n):
                     release(&arrays[i])
-            if code:
-                raise failed(stream, code, self.count)
+                if has_schema and schema.release != NULL:
+                    schema.release(&schema)
+                schema.release = NULL
         return 0
 
     cdef int add_chunk(self, ArrowArray *whole) except -1:
@@ -265,7 +269,7 @@ cdef class ArrowRows:
             chunk.c.has_explicit_hash_key = True
         null = sp_arrow_first_null(whole)
         if null < whole.length:
-            raise InvalidRecordError(f"row {before + null} is null")
+            raise refusal(InvalidRecordError, before + null, f"row {before + null}, which is null")
         return 0
 
     cdef int open_column(
@@ -351,25 +355,27 @@ cdef class ArrowRows:
         if chunk.c.has_key:
             sp_arrow_value(&chunk.c.key, row, &key)
         if fault == SP_ROWS_NO_DATA:
-            raise InvalidRecordError(f"{where}data is null")
+            raise refusal(InvalidRecordError, number, f"{where}data is null")
         if fault == SP_ROWS_BAD_KEY:
             try:
                 encode_partition_key(key.data[:key.size], NO_POSITION)
             except InvalidPartitionKeyError as error:
-                raise InvalidPartitionKeyError(f"{where}{error}") from None
+                raise refusal(InvalidPartitionKeyError, number, f"{where}{error}") from None
         if fault == SP_ROWS_TOO_LARGE:
             sp_arrow_value(&chunk.c.data, row, &data)
             try:
                 self.check_size(chunk, row, key, data, intake)
             except RecordTooLargeError as error:
-                raise RecordTooLargeError(f"{where}{error}") from None
+                raise refusal(RecordTooLargeError, number, f"{where}{error}") from None
         if fault == SP_ROWS_BAD_EXPLICIT_HASH_KEY:
             if key.data == NULL:
-                raise InvalidPartitionKeyError(f"{where}an explicit hash key needs a partition key beside it, not null")
+                raise refusal(
+                    InvalidPartitionKeyError, number,
+                    f"{where}an explicit hash key needs a partition key beside it, not null")
             try:
                 read_explicit_hash_key(self.explicit_of(chunk, row), &hash_key, NO_POSITION)
             except InvalidHashKeyError as error:
-                raise InvalidHashKeyError(f"{where}{error}") from None
+                raise refusal(InvalidHashKeyError, number, f"{where}{error}") from None
         raise ValueError(f"{where}the Arrow array is malformed: an offset, a view or an index points nowhere")
 
     cdef object explicit_of(self, ArrowChunk chunk, int64_t row):
@@ -393,6 +399,13 @@ cdef class ArrowRows:
         if key.data == NULL:
             return intake.check_keyless_size(data, NO_POSITION)
         return intake.check_size(key, data, given, NO_POSITION)
+
+
+cdef object refusal(kind, int64_t row, str message):
+    """The error about a row."""
+    error = kind(message)
+    error.row = row
+    return error
 
 
 cdef tuple capsules_of(source):

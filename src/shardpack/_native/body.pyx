@@ -1,4 +1,4 @@
-"""Bodies of PutRecords: Kinesis records as JSON, in one allocation of the exact size."""
+"""Bodies of PutRecords: Kinesis records as JSON or CBOR, in one allocation of the exact size."""
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
@@ -24,8 +24,14 @@ cdef extern from "body.h" nogil:
         uint8_t *out)
 
 
+cdef extern from "body_cbor.h" nogil:
+    size_t sp_body_cbor_size(const sp_put_record *records, size_t n)
+    uint8_t *sp_body_cbor_write(const sp_put_record *records, size_t n, uint8_t *out)
+
+
 cdef enum:
     BYTES_A_NANOSECOND = 4  # of a body, about: from memory to memory
+    KEPT_BYTES = 1 << 25  # of bodies that are used again, for each transport
 
 
 cdef bytes take_data(object data, Py_ssize_t position):
@@ -45,12 +51,13 @@ cdef bytes take_text(object text, Py_ssize_t position):
 
 @cython.final
 cdef class BodyWriter:
-    """Writes bodies, and uses the memory of those again that nobody holds any more."""
+    """Writes bodies, in JSON or CBOR, and uses the memory of those again that nobody holds any more."""
 
     cdef Outputs outputs
+    cdef readonly bint cbor
 
-    def __cinit__(self):
-        self.outputs = Outputs()
+    def __cinit__(self, bint cbor=False):
+        self.outputs, self.cbor = Outputs(KEPT_BYTES), cbor
 
     def write(self, tuple records not None, bytes before not None, bytes behind not None):
         """Return ``before``, the array of the records, and ``behind`` as one bytes object.
@@ -70,19 +77,23 @@ cdef class BodyWriter:
         try:
             for i in range(n):
                 take_record(records[i], i, &slices[i], held)
-            size = sp_body_size(slices, <size_t>n)
+            size = sp_body_cbor_size(slices, <size_t>n) if self.cbor else sp_body_size(slices, <size_t>n)
             body = self.outputs.take(<Py_ssize_t>(head + size + tail))
             out = <uint8_t *>PyBytes_AS_STRING(body)
             memcpy(out, PyBytes_AS_STRING(before), head)
             if size < <size_t>SHORT_WORK * BYTES_A_NANOSECOND:
-                out = sp_body_write(slices, <size_t>n, base64_encode, out + head)
+                out = write_records(slices, <size_t>n, self.cbor, out + head)
             else:
                 with nogil:
-                    out = sp_body_write(slices, <size_t>n, base64_encode, out + head)
+                    out = write_records(slices, <size_t>n, self.cbor, out + head)
             memcpy(out, PyBytes_AS_STRING(behind), tail)
         finally:
             free(slices)
         return body
+
+
+cdef inline uint8_t *write_records(const sp_put_record *records, size_t n, bint cbor, uint8_t *out) noexcept nogil:
+    return sp_body_cbor_write(records, n, out) if cbor else sp_body_write(records, n, base64_encode, out)
 
 
 cdef int take_record(object record, Py_ssize_t position, sp_put_record *slices, list held) except -1:

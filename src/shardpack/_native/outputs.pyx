@@ -47,6 +47,9 @@ cdef class Outputs:
     handed out: there are no weak references to bytes, and the collector does not know them.
     """
 
+    def __cinit__(self, Py_ssize_t most=REUSABLE_BYTES):
+        self.most = most
+
     def __dealloc__(self):
         cdef Py_ssize_t i
         for i in range(REUSABLE):
@@ -67,7 +70,7 @@ cdef class Outputs:
         if best < 0:
             data = PyBytes_FromStringAndSize(NULL, capacity)
             for _ in range(REUSABLE):
-                if self.total + capacity <= REUSABLE_BYTES:
+                if self.total + capacity <= self.most:
                     break
                 self.drop(self.oldest)
                 self.oldest = (self.oldest + 1) % REUSABLE

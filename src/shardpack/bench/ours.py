@@ -47,6 +47,27 @@ def add(aggregator: Aggregator, corpus: Corpus) -> list[KinesisRecord]:
     return aggregator.flush()
 
 
+def record_batch(corpus: Corpus) -> Any:
+    """Return a corpus as a record batch of pyarrow, of a string and a binary column."""
+    from pyarrow import RecordBatch, array, binary, string  # noqa: PLC0415 (not everybody has it)
+
+    columns = {"key": array(corpus.keys, string()), "data": array(corpus.datas, binary())}
+    return RecordBatch.from_pydict(columns)
+
+
+def add_arrow(aggregator: Any, batch: Any) -> list[KinesisRecord]:
+    """Aggregate the rows of a record batch."""
+    aggregator.add_arrow(batch, key="key", data="data")
+    sealed: list[KinesisRecord] = aggregator.flush()
+    return sealed
+
+
+def add_pylists(aggregator: Aggregator, batch: Any) -> list[KinesisRecord]:
+    """Aggregate the rows of a record batch without ``add_arrow``."""
+    aggregator.add_many(batch["key"].to_pylist(), batch["data"].to_pylist())
+    return aggregator.flush()
+
+
 def read(records: Any) -> None:
     """Deaggregate, and ask every user record for its data and partition key."""
     for record in deaggregate(records):

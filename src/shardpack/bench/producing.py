@@ -27,6 +27,8 @@ from .canned_kinesis import ARN, STREAM, canned_kinesis
 from .corpus import Corpus
 from .interleave import on_cores
 from .mock_broker import TOPIC, mock_broker
+from .ours import batches as cut
+from .ours import record_batch
 from .peers import NotInstalledError
 from .row import prove
 
@@ -146,6 +148,17 @@ def put_batches(producer: Any, corpus: Corpus) -> None:
         put_many(corpus.keys[i : i + BATCH], corpus.datas[i : i + BATCH])
 
 
+def put_arrow_batches(corpus: Corpus) -> Callable[[Any, Corpus], None]:
+    """Return what puts this corpus as record batches of pyarrow, which are there already."""
+    batches = [record_batch(Corpus(keys, datas)) for keys, datas in cut(corpus)]
+
+    def put(producer: Any, _: Corpus) -> None:
+        for batch in batches:
+            producer.put_arrow(batch, key="key", data="data")
+
+    return put
+
+
 def put_and_ask_each(producer: Any, corpus: Corpus) -> Callable[[], None]:
     """Keep every receipt, and ask each for its result when all is stored."""
     put = producer.put
@@ -235,6 +248,37 @@ def plain_client(url: str) -> Any:
 
     with _credentials():
         return boto3.client("kinesis", endpoint_url=url, region_name=REGION)
+
+
+class _Body:
+    """What a response is read from."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self) -> list[bytes]:
+        return [self._body]
+
+
+def answer_itself(client: Any, shard_iterator: str) -> None:
+    """Have a client call GetRecords once, and answer itself the same from then on, without a socket."""
+    from botocore.awsrequest import AWSResponse  # noqa: PLC0415
+
+    answers: list[Any] = []
+
+    def keep(response_dict: dict[str, Any], **_: Any) -> None:
+        answers.append(response_dict)
+
+    def answer(request: Any, **_: Any) -> Any:
+        (kept,) = answers
+        return AWSResponse(request.url, kept["status_code"], kept["headers"], _Body(kept["body"]))
+
+    events = client.meta.events
+    events.register_first("before-parse.kinesis.GetRecords", keep)
+    client.get_records(ShardIterator=shard_iterator)
+    events.unregister("before-parse.kinesis.GetRecords", keep)
+    answers[:] = [dict(answers[0])]  # as it came: whoever reads it may change it
+    events.register("before-send.kinesis.GetRecords", answer)
 
 
 def put_requests_of_boto3(records: Sequence[KinesisRecord], url: str, times: int) -> Callable[[], Delivered]:

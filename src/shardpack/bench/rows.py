@@ -102,6 +102,30 @@ def aggregate_singly_row(scale: Scale) -> Row:
     return _aggregate_row("`add` + `flush`", synthetic(scale(100_000), 100), ours.add)
 
 
+def aggregate_arrow_row(scale: Scale) -> Row:
+    if not hasattr(Aggregator, "add_arrow"):
+        raise CannotMeasureError("this version has no add_arrow")
+    if importlib.util.find_spec("pyarrow") is None:
+        raise CannotMeasureError("needs pyarrow: pip install pyarrow")
+    corpus = synthetic(scale(100_000), 100)
+    batch = ours.record_batch(corpus)
+
+    def contender(call: Callable[[Aggregator, Any], list[Any]], given: Any) -> Contender:
+        return Contender(lambda: partial(call, Aggregator(ShardMap.uniform(8)), given), _holds(corpus))
+
+    return Row(
+        "`add_arrow` + `flush`",
+        "100 B, 8 shards, a record batch of pyarrow",
+        "user records",
+        len(corpus),
+        {
+            OURS: contender(ours.add_arrow, batch),
+            "add_many": contender(ours.add_many, corpus),
+            "to_pylist, add_many": contender(ours.add_pylists, batch),
+        },
+    )
+
+
 def many_shards_row(scale: Scale) -> Row:
     corpus = synthetic(scale(1_000_000), 100, 100_000)
     batches = ours.batches(corpus)
@@ -383,6 +407,7 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "hash-keys": hash_keys_row,
     "md5": md5_row,
     "aggregate": aggregate_row,
+    "aggregate-arrow": aggregate_arrow_row,
     "threads": two_threads_row,
     "aggregate-busy-thread": aggregate_beside_busy_thread_row,
     "aggregate-singly": aggregate_singly_row,

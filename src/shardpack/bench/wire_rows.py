@@ -7,6 +7,7 @@ import importlib.util
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -125,12 +126,24 @@ def read_contenders() -> dict[str, Callable[[Corpus], Contender]]:
     return {name: partial(_reader, *ways) for name, ways in found.items()}
 
 
-def _reader(make: Callable[[Any], Callable[[str], Any]], pairs_of: Callable[[Any], Any], corpus: Corpus) -> Contender:
-    """Whoever reads a corpus through a client, given a shard iterator; measured by processor time."""
+def _reader(
+    make: Callable[[Any], Callable[[str], Any]],
+    pairs_of: Callable[[Any], Any],
+    corpus: Corpus,
+    *,
+    answered: bool = False,
+) -> Contender:
+    """Whoever reads a corpus through a client, given a shard iterator; measured by processor time.
+
+    ``answered``: the client has its answer already, and nothing goes over the wire.
+    """
 
     def make_run() -> Callable[[], tuple[Any, float]]:
         url = kinesis(user_records=len(corpus), record_size=len(corpus.datas[0]))
-        read = make(producing.plain_client(url))
+        client = producing.plain_client(url)
+        if answered:
+            producing.answer_itself(client, SHARD_ITERATOR)
+        read = make(client)
 
         def run() -> tuple[Any, float]:
             began = time.process_time()
@@ -167,10 +180,22 @@ def get_records_arrow_row(scale: Scale) -> Row:
     )
 
 
+def answered_arrow_row(scale: Scale) -> Row:
+    return replace(
+        get_records_arrow_row(scale),
+        title="… its answer there already",
+        detail="nothing over the wire, for the peer neither",
+        contenders={
+            name: _reader(*ways, synthetic(scale(RECEIVED), 100), answered=True) for name, ways in TO_ARROW.items()
+        },
+    )
+
+
 WIRE_ROWS: dict[str, Callable[[Scale], Row]] = {
     "put-records-large": large_entries_row,
     "put-records-many": many_entries_row,
     "body": body_row,
     "get-records": get_records_row,
     "get-records-arrow": get_records_arrow_row,
+    "get-records-arrow-answered": answered_arrow_row,
 }

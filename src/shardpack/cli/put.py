@@ -26,6 +26,7 @@ from .outcome import INTERRUPTED, BadInputError, exit_on_error, fail, finish_on_
 from .prefix import Position, Prefix
 from .put_lines import LONGEST_WAIT_SECONDS, LinePutter
 from .put_progress import Tally, live_table, report
+from .put_rows import Form, ParquetRows, RowPutter
 from .resume import StateFile
 from .skipped_lines import SkippedLines
 from .source import Source
@@ -42,11 +43,13 @@ SECONDS_AFTER_FAILURE = 5.0
 def put(  # noqa: PLR0917 (typer calls it)
     stream: Stream,
     file: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="FILE", help="One JSON object a line; gzip, bzip2, xz and zstd are unpacked; - is stdin."
+            metavar="FILE",
+            help="One JSON object a line; gzip, bzip2, xz and zstd are unpacked; - is stdin. Or --parquet.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option(
@@ -76,6 +79,31 @@ def put(  # noqa: PLR0917 (typer calls it)
         str | None,
         typer.Option("--skip-bad", metavar="FILE", help="Append bad lines to this file, with the reason, and go on."),
     ] = None,
+    parquet: Annotated[
+        str | None,
+        typer.Option(
+            "--parquet",
+            metavar="FILE",
+            help="Send the rows of a Parquet file; fields are columns then. Needs pyarrow.",
+            rich_help_panel="Parquet",
+        ),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="COLUMN",
+            help="Column of bytes or strings that is the data as it is; of others, of several, or of all columns, each "
+            "row becomes an object.",
+            rich_help_panel="Parquet",
+        ),
+    ] = None,
+    form: Annotated[
+        Form | None,
+        typer.Option(
+            "--as", help="Make an object of each row, in this form; else JSON where need be.", rich_help_panel="Parquet"
+        ),
+    ] = None,
     linger_ms: Annotated[
         int, typer.Option("--linger-ms", min=0, metavar="MS", help="Longest wait of an event for others of its shard.")
     ] = 100,
@@ -89,7 +117,7 @@ def put(  # noqa: PLR0917 (typer calls it)
     endpoint_url: EndpointUrl = None,
     profile: Profile = None,
 ) -> None:
-    """Send lines of JSON, aggregated, until the service has every one.
+    """Send lines of JSON, or rows of Parquet, aggregated, until the service has every one.
 
     The bytes of a line are the data of a user record. Each key keeps its order,
     through throttling and resharding. A bad line stops the command; what precedes
@@ -100,12 +128,16 @@ def put(  # noqa: PLR0917 (typer calls it)
       shardpack put flights flights.ndjson.gz --key tailnum --default-key unknown
       shardpack put flights big.ndjson.zst --key meta.id --resume big.state
       tail -f app.log | shardpack put logs - --key host --skip-bad bad.ndjson
+      shardpack put flights --parquet flights.parquet --key tailnum --data event
       shardpack put flights a.ndjson --key id --endpoint-url http://127.0.0.1:5070
     """
     with exit_on_error(), ExitStack() as opened:
         if key is None and (default_key is not None or explicit_hash_key is not None):
             raise BadInputError("--default-key and --explicit-hash-key need --key")
-        source = Source(file)
+        if parquet is not None and (file is not None or skip_bad is not None):
+            raise BadInputError("FILE and --skip-bad are for lines, not for --parquet")
+        fields = KeyFields(key, default_key, explicit_hash_key)
+        source = _lines(file, data, form) if parquet is None else ParquetRows(parquet, fields, data or [], form)
         opened.callback(source.close)
         client = make_client(region, endpoint_url, profile, calls_once=REQUESTS_IN_FLIGHT + 2)
         transport = Boto3Transport(client, stream)
@@ -115,13 +147,13 @@ def put(  # noqa: PLR0917 (typer calls it)
         if skipped is not None:
             opened.callback(skipped.close)
         with finish_on_interrupt() as interrupted:
-            begin = Position() if state is None else state.go_to_position(source, interrupted)
+            begin = Position() if state is None else _begin(state, source, interrupted)
             if begin is None:
                 fail("interrupted: nothing was sent", INTERRUPTED)
             done = _Put(
                 transport,
                 source,
-                KeyFields(key, default_key, explicit_hash_key),
+                fields,
                 begin,
                 limits=limits,
                 linger_ms=linger_ms,
@@ -132,6 +164,19 @@ def put(  # noqa: PLR0917 (typer calls it)
             )
             done.run(quiet=quiet)
             done.end(quiet=quiet, as_json=as_json)
+
+
+def _lines(file: str | None, data: list[str] | None, form: Form | None) -> Source:
+    if file is None:
+        raise BadInputError("give a FILE, or --parquet FILE")
+    if data or form is not None:
+        raise BadInputError("--data and --as are for --parquet: the data of a line is the line")
+    return Source(file)
+
+
+def _begin(state: StateFile, source: Source | ParquetRows, stopping: Callable[[], bool]) -> Position | None:
+    """Return where to go on; ``None`` if it was to end before."""
+    return state.row_of(source) if isinstance(source, ParquetRows) else state.go_to_position(source, stopping)
 
 
 def _limits(transport: Boto3Transport) -> Limits:
@@ -158,7 +203,7 @@ class _Put:
     def __init__(
         self,
         transport: Boto3Transport,
-        source: Source,
+        source: Source | ParquetRows,
         fields: KeyFields,
         begin: Position,
         *,
@@ -183,15 +228,7 @@ class _Put:
             on_settled=self._tally.settled,
             close_timeout_s=0,  # whatever was put has been waited for, or nobody wants to wait
         )
-        self._putter = LinePutter(
-            self._producer,
-            fields,
-            self._prefix,
-            max_record_bytes=limits.max_record_bytes,
-            on_bad_line=self._on_bad_line,
-            on_turn=self._on_turn,
-            stopping=lambda: self._interrupted() or self._tally.failure is not None,
-        )
+        self._fields, self._max_record_bytes = fields, limits.max_record_bytes
         self._error: BaseException | None = None
         self._stats = Stats()
         self._began = time.monotonic()
@@ -202,7 +239,7 @@ class _Put:
         try:
             with live_table(self._source, self._producer, quiet=quiet):
                 try:
-                    self._putter.put_lines(self._source, self._begin)
+                    self._read()
                 except BadInputError as error:
                     self._error = error
                 self._drain()
@@ -213,23 +250,43 @@ class _Put:
         if self._state is not None:
             self._save(self._state, at_once=True)
 
+    def _read(self) -> None:
+        """Put what there is, up to what ends it."""
+        source = self._source
+        if isinstance(source, ParquetRows):
+            rows = RowPutter(self._producer, self._prefix, on_turn=self._on_turn, stopping=self._stopping)
+            rows.put_rows(source, self._begin)
+            return
+        lines = LinePutter(
+            self._producer,
+            self._fields,
+            self._prefix,
+            max_record_bytes=self._max_record_bytes,
+            on_bad_line=self._on_bad_line,
+            on_turn=self._on_turn,
+            stopping=self._stopping,
+        )
+        lines.put_lines(source, self._begin)
+
+    def _stopping(self) -> bool:
+        return self._interrupted() or self._tally.failure is not None
+
     def end(self, *, quiet: bool, as_json: bool) -> None:
         """Say what was done, and end the command if that is not all."""
         error = self._error
-        tally, line = self._tally, self._prefix.position.line
+        tally, line, unit = self._tally, self._prefix.position.line, self._source.unit
         lost = tally.not_stored + tally.maybe_stored
         if error is None and tally.failure is not None:
             error = DeliveryError(_reason(tally.failure))
         if as_json:
             self._print_json(error)
         elif not quiet and (tally.stored or error is None):
-            tell(report(tally, self._stats, 0 if self._skipped is None else self._skipped.count))
+            tell(report(tally, self._stats, 0 if self._skipped is None else self._skipped.count, unit))
         so_far = f"{tally.stored:,} events before it are stored"
         if lost:
             maybe = f", {tally.maybe_stored:,} may be" if tally.maybe_stored else ""
-            so_far = (
-                f"{tally.stored:,} events are stored, unbroken to line {line:,}; {tally.not_stored:,} are not{maybe}"
-            )
+            unbroken = f"unbroken to {unit} {line:,}"
+            so_far = f"{tally.stored:,} events are stored, {unbroken}; {tally.not_stored:,} are not{maybe}"
         if isinstance(error, BadInputError):
             raise BadInputError(f"{error} ({so_far})")
         if isinstance(error, DeliveryError):
@@ -239,7 +296,7 @@ class _Put:
         if error is not None:
             raise error
         if self._interrupted():
-            fail(f"interrupted: what was read is stored, up to line {line:,}; the rest was not read", INTERRUPTED)
+            fail(f"interrupted: what was read is stored, up to {unit} {line:,}; the rest was not read", INTERRUPTED)
 
     def _drain(self) -> None:
         while True:
@@ -281,8 +338,8 @@ class _Put:
             "stored": tally.stored,
             "not_stored": tally.not_stored,
             "maybe_stored": tally.maybe_stored,
-            "unbroken_to_line": position.line,
-            "unbroken_to_byte": position.offset,
+            f"unbroken_to_{self._source.unit}": position.line,
+            **({"unbroken_to_byte": position.offset} if isinstance(self._source, Source) else {}),
             "skipped_lines": 0 if self._skipped is None else self._skipped.count,
             "kinesis_records": stats.kinesis_records_stored,
             "requests": stats.requests,

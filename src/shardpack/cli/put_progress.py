@@ -25,6 +25,7 @@ from ..transport import THROTTLED
 from .inspect import visible
 from .outcome import stderr
 from .prefix import Prefix
+from .put_rows import ParquetRows
 from .source import Source
 
 RATE_SECONDS = 3.0
@@ -85,7 +86,7 @@ class Rates:
 class LiveTable:
     """How much of the input is stored, and what the producer does."""
 
-    def __init__(self, source: Source, producer: Producer) -> None:
+    def __init__(self, source: Source | ParquetRows, producer: Producer) -> None:
         self._source, self._producer, self._rates = source, producer, Rates()
         self._begin = source.position
         known = source.size is not None
@@ -137,7 +138,7 @@ def hot_shard_text(hot: HotShard) -> Text:
 
 
 @contextmanager
-def live_table(source: Source, producer: Producer, *, quiet: bool) -> Iterator[None]:
+def live_table(source: Source | ParquetRows, producer: Producer, *, quiet: bool) -> Iterator[None]:
     """Show it on a terminal, and leave nothing of it there."""
     if quiet or not stderr.is_terminal:
         yield
@@ -153,7 +154,7 @@ def live_table(source: Source, producer: Producer, *, quiet: bool) -> Iterator[N
         yield
 
 
-def report(tally: Tally, stats: Stats, skipped: int) -> Table:
+def report(tally: Tally, stats: Stats, skipped: int, unit: str) -> Table:
     """Say what was stored."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="dim")
@@ -161,7 +162,7 @@ def report(tally: Tally, stats: Stats, skipped: int) -> Table:
     lost = tally.not_stored + tally.maybe_stored > 0
     for what, figure, shown in (
         ("events stored", tally.stored, True),
-        ("unbroken to line", tally.prefix.position.line, lost),
+        (f"unbroken to {unit}", tally.prefix.position.line, lost),
         ("not stored", tally.not_stored, tally.not_stored > 0),
         ("maybe stored", tally.maybe_stored, tally.maybe_stored > 0),
         ("bad lines skipped", skipped, skipped > 0),

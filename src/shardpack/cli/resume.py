@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .outcome import BadInputError, os_error_text
 from .prefix import Position
+from .put_rows import ParquetRows
 from .source import Source
 
 SECONDS_BETWEEN = 1.0
@@ -68,6 +69,13 @@ class StateFile:
             at = 0
         return self._read_on(source, at, stopping)
 
+    def row_of(self, rows: ParquetRows) -> Position:
+        """Where to go on in a file of rows. Raises ``BadInputError`` for another one than that which was begun."""
+        state = self._written
+        if state.line and hashlib.sha256(rows.head).hexdigest() != state.head_sha256:
+            raise self._another(rows, "the file ends otherwise")
+        return self.position
+
     def _read_on(self, source: Source, at: int, stopping: Callable[[], bool]) -> Position | None:
         state, before = self._written, b"\n"
         while at < state.offset or before != b"\n":
@@ -103,7 +111,7 @@ class StateFile:
         digest = hashlib.sha256(head).hexdigest()
         self._write(State(state.stream, position.line, position.offset, len(head), digest))
 
-    def _another(self, source: Source, why: str) -> BadInputError:
+    def _another(self, source: Source | ParquetRows, why: str) -> BadInputError:
         return BadInputError(f"{self._path}: made of another input than {source.name}: {why}")
 
     def _read(self, stream: str) -> State:

@@ -19,6 +19,8 @@ HEAD_BYTES = 64 * 1024
 class Source:
     """Bytes of a file or of standard input (``-``); gzip, bzip2, xz and Zstandard data are unpacked."""
 
+    unit = "line"
+
     def __init__(self, file: str) -> None:
         self.name = "standard input" if file == "-" else file
         try:

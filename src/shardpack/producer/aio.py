@@ -11,17 +11,23 @@ from .._native.inbox import Inbox
 from .._native.receipt import Receipt
 from ..errors import FlushTimeoutError, RecordTooLargeError
 from .base import BaseProducer, many
+from .pump import Pump
 from .receipts import Receipts
 
 
 class AsyncProducer(BaseProducer):
     """A ``Producer`` whose calls are awaited instead of blocking; receipts can be awaited too.
 
-    The options are the same. It is one event loop's. A ``put`` that finds room takes no turn of the loop; one that is
-    cancelled while it waits for room has taken nothing, and changes nothing for others. Nothing is handed to another
-    thread record by record.
+    The options are the same, and ``client`` may be aiobotocore's, or the ``transport`` one whose methods are
+    coroutines: then calls are tasks of the event loop, and otherwise threads make them. It is one event loop's, in
+    which it has to be closed. A ``put`` that finds room takes no turn of the loop; one that is cancelled while it waits
+    for room has taken nothing, and changes nothing for others. Nothing is handed to another thread record by record.
+
+    Once the loop has ended, calls that are tasks cannot be made: what has no outcome then is given up, and ``close``
+    raises ``EventLoopEndedError``, as does a ``put`` in a process that was forked off.
     """
 
+    _awaits = True
     _turn: asyncio.Lock | None = None  # of those that wait for room: the first one asks, the others wait for it
 
     async def put(
@@ -91,14 +97,21 @@ class AsyncProducer(BaseProducer):
         await asyncio.to_thread(self._stop)
 
     async def __aenter__(self) -> AsyncProducer:
-        await asyncio.to_thread(self._started)
+        await self._begun()
         return self
 
     async def __aexit__(self, *_error: object) -> None:
         await asyncio.shield(self.close())
 
+    async def _begun(self) -> Pump:
+        """Begin in this loop. A client may have to be made, which takes its time."""
+        if self._pump is None:
+            self._loop = asyncio.get_running_loop()
+        return await asyncio.to_thread(self._started)
+
     async def _wait_for_limits(self) -> None:
-        told = await asyncio.to_thread(self._limits_told)
+        await self._begun()
+        told = self._limits_told()
         assert self._pump is not None
         await self._pump.room.wait_in_loop(told)
 
@@ -106,7 +119,7 @@ class AsyncProducer(BaseProducer):
         self._check_open()
         pump = self._pump
         if pump is None:
-            pump = await asyncio.to_thread(self._started)  # it makes a client, which takes its time
+            pump = await self._begun()
         if self._turn is None:
             self._turn = asyncio.Lock()
         async with self._turn:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import weakref
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._native.inbox import Inbox
-from ..errors import ProducerClosedError
+from ..errors import EventLoopEndedError, ProducerClosedError
 from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
-from ..transport import Transport
+from ..transport import AsyncTransport, Transport, has_coroutines, is_async
 from ..transport.naming import name_or_arn
 from .dead_letters import DeadLetterSink
 from .hot_shards import HotShard
@@ -26,9 +28,14 @@ from .stats import Stats
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from 3.11
 
+logger = logging.getLogger("shardpack.producer")
+
 
 class BaseProducer:
     """One stream, the options of its delivery (`Producer` tells them), and what can be asked of it meanwhile."""
+
+    _awaits = False  # whether it is an event loop's
+    _loop: AbstractEventLoop | None = None  # in which it has begun
 
     def __init__(
         self,
@@ -36,7 +43,8 @@ class BaseProducer:
         *,
         stream_arn: str | None = None,
         client: Any = None,
-        transport: Transport | None = None,
+        transport: Transport | AsyncTransport | None = None,
+        wire: Literal["json", "cbor"] = "json",
         linger_ms: float = 100,
         max_aggregate_bytes: int = 256 * KIB,
         max_aggregate_records: int | None = None,
@@ -54,6 +62,10 @@ class BaseProducer:
         close_timeout_s: float = 30.0,
     ) -> None:
         _check_stream(stream_name, stream_arn, client, transport)
+        _check_choice("wire", wire, ("json", "cbor"))
+        is_loops = has_coroutines(client) or (transport is not None and is_async(transport))
+        if is_loops and not self._awaits:
+            raise TypeError("a client or transport whose calls are coroutines is for AsyncProducer")
         _check_number("linger_ms", linger_ms, 0)
         _check_whole("max_aggregate_bytes", max_aggregate_bytes, MAX_RECORD_BYTES)
         _check_whole("max_aggregate_records", max_aggregate_records, 2**32 - 1)
@@ -67,10 +79,16 @@ class BaseProducer:
         _check_number("close_timeout_s", close_timeout_s, 0)
 
         def begin(*, forked: bool) -> Pump:
+            if forked and is_loops:
+                raise EventLoopEndedError(
+                    "the event loop that makes the calls is the parent process's: "
+                    "make a client and a producer of this process's own"
+                )
             if forked and client is not None and hasattr(client, "close"):
                 client.close()  # its connections, which are the parent process's too; it makes others
             return Pump(
-                transport or _transport(stream_name, stream_arn, client, max_requests_in_flight),
+                transport or _transport(stream_name, stream_arn, client, max_requests_in_flight, wire),
+                loop=self._loop,
                 stream=stream_arn or stream_name or "",
                 max_aggregate_bytes=max_aggregate_bytes,
                 max_aggregate_records=max_aggregate_records,
@@ -200,8 +218,15 @@ class BaseProducer:
 
     def _stop(self) -> None:
         self._refuse()
-        if self._pump is not None:
-            self._pump.stop(self._close_timeout)
+        pump = self._pump
+        if pump is None:
+            return
+        pump.stop(self._close_timeout)
+        if pump.loop_ended:
+            raise EventLoopEndedError(
+                "the event loop that makes the calls has ended, or does not run: what was not stored before is given "
+                "up. Close the producer in that loop"
+            )
 
     def _forget(self) -> None:
         """Be as if nothing had been put: what was put is the parent process's to deliver."""
@@ -245,14 +270,45 @@ def _check_choice(name: str, given: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is one of {', '.join(choices)}, not {given!r}")
 
 
-def _transport(stream_name: str | None, stream_arn: str | None, client: Any, requests_in_flight: int) -> Transport:
+def _transport(
+    stream_name: str | None,
+    stream_arn: str | None,
+    client: Any,
+    requests_in_flight: int,
+    wire: Literal["json", "cbor"] = "json",
+) -> Transport | AsyncTransport:
+    if has_coroutines(client):
+        from ..transport.aiobotocore import AiobotocoreTransport  # noqa: PLC0415
+
+        return AiobotocoreTransport(client, stream_name, stream_arn=stream_arn, wire=wire)
     from ..transport.boto3 import Boto3Transport, ClientSettings  # noqa: PLC0415 - a client library, where it is used
 
     if client is None:
         client = ClientSettings()
     if isinstance(client, ClientSettings):
         client = client.client(requests_in_flight + 2)
-    return Boto3Transport(client, stream_name, stream_arn=stream_arn)
+    else:
+        _look_at(client, requests_in_flight + 2)
+    return Boto3Transport(client, stream_name, stream_arn=stream_arn, wire=wire)
+
+
+def _look_at(client: Any, calls: int) -> None:
+    """Say what of a user's client does not suit so many calls at a time. It is left as it is."""
+    config = getattr(getattr(client, "meta", None), "config", None)
+    connections = getattr(config, "max_pool_connections", None)
+    if connections is not None and connections < calls:
+        logger.warning(
+            "the client keeps %d connections, where %d calls may be under way: give it max_pool_connections=%d, "
+            "or calls beyond them open one each",
+            connections,
+            calls,
+            calls,
+        )
+    if config is not None and (getattr(config, "retries", None) or {}).get("total_max_attempts") != 1:
+        logger.warning(
+            "the client makes calls again by itself, also where an answer was lost: the producer is not told of that "
+            "answer, and may report as not stored what is; give it retries={'total_max_attempts': 1}"
+        )
 
 
 _alive: weakref.WeakSet[BaseProducer] = weakref.WeakSet()

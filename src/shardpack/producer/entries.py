@@ -83,6 +83,8 @@ class Fault(Enum):
     TRANSIENT = "transient"
     INVALID = "invalid"
     """The request was refused as it is: one of its entries may be why."""
+    TOO_LARGE = "too large"
+    """The request was refused for its size; a smaller one may be taken."""
     NO_STREAM = "no stream"
     FATAL = "fatal"
     """No later call will do better."""

@@ -10,7 +10,6 @@ from enum import Enum
 from heapq import heappop, heappush
 from math import floor, inf
 
-from ..limits import Limits
 from .allowance import Allowance
 from .entries import Entry
 
@@ -174,10 +173,9 @@ class Lanes:
         """Whether ``fill`` may find something."""
         return bool(self._ready)
 
-    def fill(self, limits: Limits, now: float) -> list[Entry]:
-        """Take one request's entries off the lanes. Without any, no lane is ready."""
+    def fill(self, room: int, most: int, now: float) -> list[Entry]:
+        """Take one request's entries off the lanes: ``most``, of ``room`` bytes. Without any, no lane is ready."""
         entries: list[Entry] = []
-        room, most = limits.packed_request_bytes, limits.max_request_records
         misfits: list[Lane] = []
         while self._ready and len(entries) < most and len(misfits) < MAX_MISFITS:
             lane = self._ready.popleft()

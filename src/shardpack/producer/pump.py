@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from asyncio import AbstractEventLoop
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, Literal
@@ -22,11 +24,10 @@ from .._native.inbox import Inbox
 from .._native.router import Bucket
 from ..errors import BufferFullError, ProducerClosedError
 from ..limits import MAX_RECORD_BYTES
-from ..transport import Failed, Stored, StreamDescription, Transport
-from .callers import Callers
+from ..transport import AsyncTransport, Failed, Stored, StreamDescription, Transport, is_async
+from .callers import LOOP_ENDED, Callers, TasksOfLoop, Threads
 from .dead_letters import DeadLetterSink
 from .entries import CallError, Request
-from .faults import call_error
 from .hot_shards import HotShard, hot_shards
 from .lots import lot_of, new_entry, sealed_of
 from .receipts import Register
@@ -54,8 +55,9 @@ class Pump:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: Transport | AsyncTransport,
         *,
+        loop: AbstractEventLoop | None,
         stream: str,
         max_aggregate_bytes: int,
         max_aggregate_records: int | None,
@@ -127,7 +129,10 @@ class Pump:
         self._lingered_before = 0  # what has a lower number has lingered
         self._leaving = self._stopping = False
         self._ended = False
-        self._calls = Callers(max_requests_in_flight + 2)
+        self._calls: Callers = Threads(max_requests_in_flight + 2, self.tell)
+        if is_async(transport):
+            assert loop is not None
+            self._calls = TasksOfLoop(loop, self.tell)
         self._thread = threading.Thread(target=self._run, name="shardpack-pump", daemon=True)
 
     def start(self) -> None:
@@ -175,6 +180,11 @@ class Pump:
         return self._scheduler.failed is not None
 
     @property
+    def loop_ended(self) -> bool:
+        """Whether nothing is sent any more because the event loop that makes the calls has ended."""
+        return self._scheduler.failed is not None and self._scheduler.failed.error_code == LOOP_ENDED
+
+    @property
     def unsettled(self) -> int:
         """How many user records have no outcome."""
         return self.inbox.next_token - self.meter.user_records_settled
@@ -204,6 +214,7 @@ class Pump:
             return
         deadline = monotonic() + timeout
         self.room.notify()  # none will come
+        self.tell(self._look_for_callers)
         self.tell(self._leave)
         self._thread.join(timeout)
         self.tell(self._stop)
@@ -282,7 +293,8 @@ class Pump:
     def _sleep_for(self, scheduler: Scheduler, now: float) -> float | None:
         """Return until when nothing is due; whoever puts something while the inbox is empty wakes the pump."""
         due = scheduler.next_time(now)
-        waits = [] if due is None else [max(0.0, due - now)]
+        looks = self._calls.look()
+        waits = [each for each in (looks, None if due is None else max(0.0, due - now)) if each is not None]
         self.inbox.asleep = True
         if self._marks or self.inbox.waiting or self._settling.unfinished:
             self.inbox.asleep = False
@@ -351,7 +363,12 @@ class Pump:
             self._seal(self._unsent)
         while self._unsent:
             self._seal([self._unsent[0]])  # there may be memory for one at least
-            self._calls.submit(self._call, scheduler, self._unsent[0])
+            request = self._unsent[0]
+            self._calls.submit(
+                partial(self._put_records, request),
+                partial(self._on_reply, scheduler, request),
+                partial(self._on_error, scheduler, request),
+            )
             self._unsent.popleft()
 
     def _seal(self, requests: Iterable[Request]) -> None:
@@ -361,14 +378,9 @@ class Pump:
             for lot, record in zip(lots, self.inbox.seal([lot.bucket for lot in lots]), strict=True):
                 lot.record = record
 
-    def _call(self, scheduler: Scheduler, request: Request) -> None:
-        """Make a call, on a thread of its own, and bring the pump its answer."""
-        try:
-            outcomes = self.transport.put_records([sealed_of(entry) for entry in request.entries])
-            self.tell(lambda now: self._on_reply(scheduler, request, outcomes, now))
-        except BaseException as error:  # noqa: BLE001 - whatever a client raises is an outcome of its records
-            failure = call_error(error)
-            self.tell(lambda now: self._on_error(scheduler, request, failure, now))
+    def _put_records(self, request: Request) -> Any:
+        """Make a call, or begin one: not on the pump's thread."""
+        return self.transport.put_records([sealed_of(entry) for entry in request.entries])
 
     def _on_reply(
         self, scheduler: Scheduler, request: Request, outcomes: Sequence[Stored | Failed], now: float
@@ -378,21 +390,30 @@ class Pump:
 
     def _on_error(self, scheduler: Scheduler, request: Request, error: CallError, now: float) -> None:
         self.meter.on_answer(request, [error.error_code] * len(request.entries), now)
+        most_bytes = scheduler.most_request_bytes
         scheduler.on_error(request, error, now)
+        if scheduler.most_request_bytes < most_bytes:
+            logger.warning(
+                "requests have %s bytes at most from here on: larger ones are refused: %s",
+                f"{scheduler.most_request_bytes:,}",
+                error.message,
+            )
 
     # --- shards ---
 
     def _ask(self, scheduler: Scheduler, now: float) -> None:
         for wish in scheduler.wishes(now):
-            self._calls.submit(self._ask_shards if wish is Wish.SHARDS else self._ask_description, scheduler)
+            if wish is Wish.SHARDS:
+                self._calls.submit(self._list_shards, scheduler.on_shards, partial(self._on_unlisted, scheduler))
+            else:
+                described, failed = partial(self._on_described, scheduler), partial(self._on_undescribed, scheduler)
+                self._calls.submit(self._describe, described, failed)
 
-    def _ask_shards(self, scheduler: Scheduler) -> None:
-        try:
-            shards = self.transport.list_shards()
-            self.tell(lambda now: scheduler.on_shards(shards, now))
-        except BaseException as error:  # noqa: BLE001
-            failure = call_error(error)
-            self.tell(lambda now: self._on_unlisted(scheduler, failure, now))
+    def _list_shards(self) -> Any:
+        return self.transport.list_shards()
+
+    def _describe(self) -> Any:
+        return self.transport.describe()
 
     def _on_unlisted(self, scheduler: Scheduler, error: CallError, now: float) -> None:
         if error.error_code in ACCESS_DENIED and not scheduler.begun:
@@ -403,14 +424,6 @@ class Pump:
         if scheduler.halted:
             logger.warning("records wait for ListShards, which failed: %s", error.message)
         scheduler.on_shards_error(error, now)
-
-    def _ask_description(self, scheduler: Scheduler) -> None:
-        try:
-            description = self.transport.describe()
-            self.tell(lambda now: self._on_described(scheduler, description, now))
-        except BaseException as error:  # noqa: BLE001
-            failure = call_error(error)
-            self.tell(lambda now: self._on_undescribed(scheduler, failure, now))
 
     def _on_described(self, scheduler: Scheduler, description: StreamDescription, now: float) -> None:
         auto = description.auto_distribution and not self._aggregate_on_auto
@@ -445,6 +458,9 @@ class Pump:
 
     def _flush(self, before: int) -> None:
         self._flush_before = max(self._flush_before, before)
+
+    def _look_for_callers(self, _now: float) -> None:
+        self._calls.look(closing=True)
 
     def _leave(self, _now: float) -> None:
         self._leaving = True

@@ -32,12 +32,13 @@ from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Literal
 
-from ..limits import SHARD_BYTES_PER_SECOND, Limits
+from ..limits import MAX_REQUEST_BYTES, SHARD_BYTES_PER_SECOND, Limits
 from ..shards import Shard, ShardMap
 from ..transport import Failed, Stored
 from .entries import Attempt, CallError, Contents, Entry, Fault, Request, Settlement, Status
 from .lanes import Lane, Lanes, Place, retry_time
 from .questions import Question, Wish
+from .request_size import RequestSize
 
 __all__ = [
     "EXPIRED",
@@ -57,7 +58,7 @@ __all__ = [
 EXPIRED = "RecordExpired"
 MISPLACED = "Misplaced"
 
-OF_NO_USE = (Fault.FATAL, Fault.NO_STREAM, Fault.INVALID)
+OF_NO_USE = (Fault.FATAL, Fault.NO_STREAM, Fault.INVALID, Fault.TOO_LARGE)
 """Faults of a question that is not worth being asked again."""
 
 STALE_SECONDS = 10.0
@@ -106,6 +107,7 @@ class Scheduler:
         self._lanes = Lanes(in_order=self._ordered, rng=self._rng, give_up=self._give_up_expired)
         self._lanes.most_bytes_per_second = most_bytes_per_second
         self._lanes.most_records_per_second = most_records_per_second
+        self._request_size = RequestSize()
         self._in_flight: dict[Request, None] = {}
         self._settlements: list[Settlement] = []
         self._sweep_at = 0.0
@@ -134,6 +136,11 @@ class Scheduler:
     def requests_in_flight(self) -> int:
         """Requests that were yielded and have no answer. Any thread may ask, as for the next two."""
         return len(self._in_flight)
+
+    @property
+    def most_request_bytes(self) -> int:
+        """How large requests are at most: as the limits say, or less, where the service has refused such."""
+        return self._request_size.most_bytes(self.limits)
 
     @property
     def limited_s(self) -> float:
@@ -172,7 +179,8 @@ class Scheduler:
         if self._can_reshard():
             self._reshard(now)
         while not self._is_blocked():
-            entries = self._lanes.fill(self.limits, now)
+            room = self._request_size.room(self.limits)
+            entries = self._lanes.fill(room, self.limits.max_request_records, now)
             if not entries:
                 return
             request = Request(entries, now)
@@ -243,20 +251,29 @@ class Scheduler:
             entry.attempts.append(Attempt(now, error.error_code))
             entry.maybe_stored |= error.maybe_stored
             self._lanes[entry.shard_id].allowance.give_back(entry.size)
-        invalid = error.fault is Fault.INVALID
-        if invalid and len(entries) == 1:
+        refused = error.fault in (Fault.INVALID, Fault.TOO_LARGE)
+        if refused and len(entries) == 1:
             lane = self._lanes[entries[0].shard_id]
             self._give_up(lane, entries[0], now, error.error_code, error.message)
             self._lanes.line_up(lane, now)
             return
-        if invalid:  # one of them is why: halves find it
+        if refused and not self._is_for_its_size(request, error.fault):  # one of them is why: halves find it
             for entry in entries:
                 entry.crowd = len(entries) // 2
-        self._return(entries, now, backing_off=not invalid)
+        self._return(entries, now, backing_off=not refused)
         if error.fault is Fault.FATAL:
             self.fail(error, now)
         elif error.fault is Fault.NO_STREAM:  # deleted; perhaps created again, with other shards
             self._doubt(now)
+
+    def _is_for_its_size(self, request: Request, fault: Fault) -> bool:
+        """Whether smaller requests are sent from here on, because this one was refused.
+
+        Beyond what all texts of the service grant, that is taken for the reason whatever is said.
+        """
+        size = sum(entry.size for entry in request.entries)
+        too_large = fault is Fault.TOO_LARGE or size > MAX_REQUEST_BYTES
+        return too_large and self._request_size.refused(size, self.limits)
 
     def _end(self, request: Request) -> bool:
         """Whether a request was in flight still, and not given up."""

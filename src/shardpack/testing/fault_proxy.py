@@ -35,7 +35,7 @@ from .faults import (
     checked,
     plan,
 )
-from .http_exchange import LONGEST_HEAD, BadMessageError, Connection, Headers, Message, Upstream, response
+from .http_exchange import JSON_TYPE, LONGEST_HEAD, BadMessageError, Connection, Headers, Message, Upstream, response
 from .shard_limits import KnownShards, ShardBuckets, size_of
 
 if TYPE_CHECKING:
@@ -373,8 +373,7 @@ class FaultProxy:
         told: dict[str, Any] = {"Records": []}
         headers = _headers(chance)
         if others:
-            body = json.dumps({**request.json, "Records": others}).encode()
-            answer = await self._upstream.exchange(Message(message.start, message.headers, body))
+            answer = await self._upstream.exchange(message.saying({**request.json, "Records": others}))
             if answer.start[1] != "200":
                 return answer
             told, headers = answer.json(), answer.headers
@@ -421,7 +420,7 @@ def _headers(chance: Random) -> Headers:
     """Return what every answer of the service has."""
     return [
         ("x-amzn-RequestId", str(UUID(int=chance.getrandbits(128), version=4))),
-        ("Content-Type", "application/x-amz-json-1.1"),
+        ("Content-Type", JSON_TYPE),
         ("Date", formatdate(usegmt=True)),
     ]
 

@@ -7,7 +7,6 @@ returns a fault or ``None``; ``Script`` is one that goes by a list.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from random import Random
 from typing import Any, Literal, TypeAlias
 
 from ..errors import abridged
+from .http_exchange import parsed
 
 When: TypeAlias = Literal["before", "after"]
 """Before the request is passed on (nothing is stored), or after the service has answered (it is)."""
@@ -62,13 +62,9 @@ class Request:
 
     @property
     def json(self) -> dict[str, Any]:
-        """The call's parameters, ``Data`` still in base64; read when first asked for. Not to be changed."""
+        """The call's parameters, ``Data`` in base64; read when first asked for. Not to be changed."""
         if self._json is None:
-            try:
-                parsed = json.loads(self.body)
-            except ValueError:  # the service is to say so
-                parsed = None
-            self._json = parsed if isinstance(parsed, dict) else {}
+            self._json = parsed(self.body) or {}  # the service is to say so
         return self._json
 
     @property

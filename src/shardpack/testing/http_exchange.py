@@ -11,16 +11,29 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from .._native.cbor_json import json_of_cbor
+
 LONGEST_HEAD = 64 * 1024
 LONGEST_BODY = 64 * 1024 * 1024
 """Well above the service's largest: a request of 10 MiB in base64 is 14 MiB. What is longer is refused."""
 IDLE_CONNECTIONS = 32
+
+JSON_TYPE = "application/x-amz-json-1.1"
 
 Headers = list[tuple[str, str]]
 
 
 class BadMessageError(Exception):
     """What came is no HTTP that can be passed on."""
+
+
+def parsed(body: bytes) -> dict[str, Any] | None:
+    """Return the object that a body is, in JSON or in CBOR, whose bytes are base64 then; ``None`` for what is none."""
+    try:
+        found = json.loads(json_of_cbor(body) or body)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 @dataclass(slots=True)
@@ -42,14 +55,16 @@ class Message:
         return connection != "close" and (version != "HTTP/1.0" or connection == "keep-alive")
 
     def json(self) -> dict[str, Any]:
-        """Return what the body of an answer says. Raises ``BadMessageError`` where it is no JSON object."""
-        try:
-            said = json.loads(self.body)
-        except ValueError:
-            said = None
-        if not isinstance(said, dict):
+        """Return what the body of an answer says. Raises ``BadMessageError`` where it is no JSON object, nor CBOR."""
+        said = parsed(self.body)
+        if said is None:
             raise BadMessageError("the answer is not JSON")
         return said
+
+    def saying(self, content: dict[str, Any]) -> Message:
+        """Return the same message with another body, in JSON."""
+        headers = [(name, JSON_TYPE if name.lower() == "content-type" else value) for name, value in self.headers]
+        return Message(self.start, headers, json.dumps(content).encode())
 
     def head(self) -> bytes:
         """Return the first line and the headers, with the length that the body has."""

@@ -83,21 +83,21 @@ class LocalKinesis:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def client(self) -> Any:
+    def client(self, **config: Any) -> Any:
         """Make a boto3 Kinesis client that ignores the user's AWS environment, configuration and proxies.
 
-        It is closed when the server stops.
+        ``config`` goes to botocore's ``Config``: ``retries={"total_max_attempts": 1}`` for a producer. It is closed
+        when the server stops.
         """
+        settings = {
+            "connect_timeout": 5,
+            "read_timeout": 60,
+            "retries": {"mode": "standard", "total_max_attempts": 3},
+            "proxies": {},
+            **config,
+        }
         client = boto3.session.Session(botocore_session=session_of_defaults()).client(
-            "kinesis",
-            region_name=REGION,
-            endpoint_url=self.endpoint_url,
-            config=Config(
-                connect_timeout=5,
-                read_timeout=60,
-                retries={"mode": "standard", "total_max_attempts": 3},
-                proxies={},
-            ),
+            "kinesis", region_name=REGION, endpoint_url=self.endpoint_url, config=Config(**settings)
         )
         self._clients.append(client)
         return client

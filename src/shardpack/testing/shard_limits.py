@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +88,7 @@ class KnownShards:
         }
         shards: list[dict[str, Any]] = []
         while True:
-            answer = await self._upstream.exchange(Message(message.start, headers, json.dumps(asked).encode()))
+            answer = await self._upstream.exchange(Message(message.start, headers, b"").saying(asked))
             if answer.start[1] != "200":
                 return None
             page = answer.json()

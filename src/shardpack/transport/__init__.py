@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from inspect import iscoroutinefunction
+from typing import Protocol, TypeGuard
 
 from .._native.put_reply import Stored as Stored
 from ..errors import ShardpackError
@@ -73,3 +74,29 @@ class Transport(Protocol):
     def describe(self) -> StreamDescription:
         """Return the stream's limits and state."""
         ...
+
+
+class AsyncTransport(Protocol):
+    """The same of an event loop: its calls are coroutines, for ``AsyncProducer``."""
+
+    async def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
+        """Send one request. Returns an outcome for each entry, by position."""
+        ...
+
+    async def list_shards(self) -> ShardMap:
+        """Return the open shards as they are now."""
+        ...
+
+    async def describe(self) -> StreamDescription:
+        """Return the stream's limits and state."""
+        ...
+
+
+def is_async(transport: Transport | AsyncTransport) -> TypeGuard[AsyncTransport]:
+    """Whether a transport's calls are coroutines."""
+    return iscoroutinefunction(getattr(transport, "put_records", None))
+
+
+def has_coroutines(client: object) -> bool:
+    """Whether a client is aiobotocore's: who has it has entered it, as ``async with`` does."""
+    return hasattr(type(client), "__aenter__")

@@ -4,7 +4,7 @@ boto3 checks every entry, makes base64 of all data, text of that, JSON of the te
 a dictionary an entry. A client's events are where one thing is put in place of the other, in this order:
 
     before-parameter-build   who listens has been shown the entries: boto3 is given an array without any
-    before-call              that array, in the body that boto3 made, becomes the array of ours
+    before-call              that array, in the body that boto3 made, becomes the array of ours; or all becomes CBOR
     request-created          a body without entries goes no further; whose answer comes next on this thread
     before-parse             an answer that says of all entries that they were stored is read here
 
@@ -15,6 +15,7 @@ in the true body or in none. Nothing here imports boto3.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import threading
@@ -27,7 +28,7 @@ from .._native.body import BodyWriter
 from .._native.put_reply import read_put_reply
 from ..errors import ShardpackError
 from ..records import KinesisRecord
-from . import BrokenAnswerError, Failed, Stored
+from . import BrokenAnswerError, Failed, Stored, cbor
 
 logger = logging.getLogger("shardpack.transport")
 
@@ -88,6 +89,9 @@ class Shown(MutableSequence[dict[str, Any]]):
     def __repr__(self) -> str:
         return repr(self._seen())
 
+    def __reduce__(self) -> tuple[type[list[Any]], tuple[list[dict[str, Any]]]]:
+        return list, (self._seen(),)  # copies are plain lists
+
 
 class Entries(Shown):
     """The ``Records`` of a call whose body is written here."""
@@ -99,6 +103,7 @@ class Entries(Shown):
         """boto3 came by with them."""
         self.is_away = False
         """It was given an array without any, and has no body with them yet."""
+        self.went_in_cbor = False
 
     def _count(self) -> int:
         return len(self.records)
@@ -106,8 +111,19 @@ class Entries(Shown):
     def _make(self) -> Iterator[dict[str, Any]]:
         return (record.to_boto3() for record in self.records)
 
-    def write(self, before: bytes, behind: bytes) -> bytes:
-        return self._writer.write(self.records, before, behind)
+    def put_into(self, request: dict[str, Any], start: int, end: int) -> None:
+        """Write the body of a request anew, that has an array without entries from ``start`` to ``end``."""
+        body = request["body"]
+        if not self._writer.cbor:
+            request["body"] = self._writer.write(self.records, body[:start], body[end:])
+        else:
+            before = cbor.before_records({name: each for name, each in json.loads(body).items() if name != "Records"})
+            if before is None:
+                return
+            request["body"] = self._writer.write(self.records, before, b"")
+            request["headers"]["Content-Type"] = cbor.CONTENT_TYPE
+            self.went_in_cbor = True
+        self.is_away = False
 
 
 class Answered(Shown):
@@ -136,10 +152,10 @@ class NoEntries(list[dict[str, Any]]):
 class Bodies:
     """The bodies of one transport's calls."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, *, in_cbor: bool = False) -> None:
         self._lock = threading.Lock()
         self._are_written = write_bodies_of(client)
-        self._writer = BodyWriter()
+        self._writer = BodyWriter(in_cbor)
 
     def records_of(self, records: tuple[KinesisRecord, ...]) -> Entries | list[dict[str, Any]]:
         """Return what a call of ``put_records`` is given as its ``Records``."""
@@ -147,21 +163,30 @@ class Bodies:
             return Entries(records, self._writer)
         return [record.to_boto3() for record in records]
 
-    def is_not_called(self, entries: Entries | list[dict[str, Any]], error: Exception) -> bool:
-        """Whether a call failed, and sent nothing, because boto3's events are not as they were when this was written.
+    def can_be_sent_again(self, entries: Entries | list[dict[str, Any]], error: Exception) -> bool:
+        """Whether a call failed, and nothing of it was done, because of how its body was to be written.
 
-        From then on, bodies are boto3's own, and that is logged once.
+        Another way is taken from then on, which is logged once: boto3's own where its events are not as they were when
+        this was written; JSON where the service does not read CBOR.
         """
         if not isinstance(entries, Entries):
             return False
         unknown = not entries.met and type(error).__name__ == "ParamValidationError"  # of what is no list
-        if not unknown and not isinstance(error, BodyNotWrittenError):
-            return False
-        with self._lock:
-            were_written, self._are_written = self._are_written, False
-        if were_written:
-            logger.warning("boto3 writes the bodies of PutRecords itself, slowly: its client does not raise the events")
-        return True
+        if unknown or isinstance(error, BodyNotWrittenError):
+            with self._lock:
+                were_written, self._are_written = self._are_written, False
+            if were_written:
+                logger.warning(
+                    "boto3 writes the bodies of PutRecords itself, slowly: its client does not raise the events"
+                )
+            return True
+        if entries.went_in_cbor and cbor.is_refused(error):
+            with self._lock:
+                writer, self._writer = self._writer, BodyWriter()
+            if writer.cbor:
+                logger.warning("the service does not read CBOR: bodies of PutRecords are JSON: %s", error)
+            return True
+        return False
 
 
 def outcomes_of(response: Mapping[str, Any], count: int) -> list[Stored | Failed]:
@@ -230,9 +255,7 @@ def _put_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None
         return
     places = list(NO_RECORDS.finditer(body))
     if len(places) == 1:
-        start, end = places[0].span(1)
-        params["body"] = entries.write(body[:start], body[end:])
-        entries.is_away = False
+        entries.put_into(params, *places[0].span(1))
 
 
 def _let_pass(request: Any, **_: Any) -> None:
@@ -247,6 +270,8 @@ def _read_answer(response_dict: dict[str, Any], customized_response_dict: dict[s
     if entries is None:
         return
     forget_call()
+    if entries.went_in_cbor:
+        cbor.as_json(response_dict)
     body = response_dict.get("body")
     if not isinstance(body, bytes) or response_dict.get("status_code") != 200:
         return

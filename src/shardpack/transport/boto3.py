@@ -5,12 +5,13 @@ from __future__ import annotations
 import encodings.idna  # noqa: F401 - else a first call does on its thread: in a process forked off meanwhile none ends
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from ..limits import Limits
+from ..errors import abridged
 from ..records import KinesisRecord
 from ..shards import ShardMap
-from . import BrokenAnswerError, Failed, Stored, StreamDescription
+from . import Failed, Stored, StreamDescription, has_coroutines
+from .answers import description_of
 from .body import Bodies, forget_call, outcomes_of
 from .list_shards import list_all_shards
 from .naming import name_or_arn, stream_parameters
@@ -59,8 +60,10 @@ class Boto3Transport:
 
     Give either ``stream_name`` or ``stream_arn``, which also reaches streams of other accounts; an ARN in place of the
     name is taken for one. ``stream_id`` is for a stream that has an id: botocore sends its calls to an endpoint of its
-    own. Safe from any thread, as boto3 clients are. Calls raise ``botocore.exceptions.ClientError`` and its kin when a
-    whole call fails, ``BrokenAnswerError`` when the answer was cut off: whether entries are stored is not known then.
+    own. ``wire="cbor"`` sends PutRecords in CBOR, a quarter fewer bytes; a service that does not read it gets JSON from
+    the first refusal on. Safe from any thread, as boto3 clients are. Calls raise ``botocore.exceptions.ClientError``
+    and its kin when a whole call fails, ``BrokenAnswerError`` when the answer was cut off: whether entries are stored
+    is not known then.
     """
 
     def __init__(
@@ -70,10 +73,15 @@ class Boto3Transport:
         *,
         stream_arn: str | None = None,
         stream_id: str | None = None,
+        wire: Literal["json", "cbor"] = "json",
     ) -> None:
+        if wire not in ("json", "cbor"):
+            raise ValueError(f"wire is one of json, cbor, not {abridged(wire)}")
+        if has_coroutines(client):
+            raise TypeError("the calls of aiobotocore's client are coroutines: AiobotocoreTransport and AsyncProducer")
         self._stream = stream_parameters(name_or_arn(stream_name, stream_arn), stream_id)
         self.client = client
-        self._bodies = Bodies(client)
+        self._bodies = Bodies(client, in_cbor=wire == "cbor")
 
     def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
         """Send one PutRecords request. Returns an outcome for each entry, by position."""
@@ -82,7 +90,7 @@ class Boto3Transport:
         try:
             response = self.client.put_records(Records=given, **self._stream)
         except Exception as error:
-            if not self._bodies.is_not_called(given, error):
+            if not self._bodies.can_be_sent_again(given, error):
                 raise
             response = self.client.put_records(Records=self._bodies.records_of(records), **self._stream)
         finally:
@@ -95,15 +103,4 @@ class Boto3Transport:
 
     def describe(self) -> StreamDescription:
         """Return the stream's limits and state, from DescribeStreamSummary."""
-        response = self.client.describe_stream_summary(**self._stream)
-        if "StreamDescriptionSummary" not in response:
-            raise BrokenAnswerError("DescribeStreamSummary", "StreamDescriptionSummary")
-        summary = response["StreamDescriptionSummary"]
-        return StreamDescription(
-            stream_name=summary["StreamName"],
-            stream_arn=summary["StreamARN"],
-            status=summary["StreamStatus"],
-            open_shard_count=summary["OpenShardCount"],
-            limits=Limits.for_stream(summary),
-            auto_distribution=summary.get("RecordDistributionStrategy") == "AUTO",
-        )
+        return description_of(self.client.describe_stream_summary(**self._stream))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from ..errors import ShardpackError
@@ -27,24 +27,42 @@ def list_all_shards(
     for a service that gives the same page token again, whose list has no end; ``BrokenAnswerError`` for a page that
     was cut off.
     """
+    pages = shard_pages(stream, shard_filter)
+    request = next(pages)
+    while True:
+        try:
+            try:
+                page = client.list_shards(**request)
+            except Exception as error:  # noqa: BLE001 - it comes out again, or the list is begun again
+                request = pages.throw(error)
+            else:
+                request = pages.send(page)
+        except StopIteration as end:
+            shards: list[dict[str, Any]] = end.value
+            return shards
+
+
+Pages = Generator[dict[str, Any], Mapping[str, Any], list[dict[str, Any]]]
+
+
+def shard_pages(stream: Mapping[str, str], shard_filter: Mapping[str, str] | None = None) -> Pages:
+    """Yield the parameters of each call of ListShards; it is sent the page, or thrown the error. Returns the shards."""
     for _ in range(TRIES - 1):
         try:
-            return _follow_pages(client, stream, shard_filter)
+            return (yield from _follow_pages(stream, shard_filter))
         except Exception as error:
             response = getattr(error, "response", None) or {}  # as botocore's ClientError has it
             if response.get("Error", {}).get("Code") != "ExpiredNextTokenException":
                 raise
-    return _follow_pages(client, stream, shard_filter)
+    return (yield from _follow_pages(stream, shard_filter))
 
 
-def _follow_pages(
-    client: Any, stream: Mapping[str, str], shard_filter: Mapping[str, str] | None
-) -> list[dict[str, Any]]:
+def _follow_pages(stream: Mapping[str, str], shard_filter: Mapping[str, str] | None) -> Pages:
     shards: dict[str, dict[str, Any]] = {}
     tokens: set[str] = set()
     request: dict[str, Any] = dict(stream) if shard_filter is None else {**stream, "ShardFilter": dict(shard_filter)}
     while True:
-        page = client.list_shards(**request)
+        page = yield request
         if "Shards" not in page and not page.get("NextToken"):
             raise BrokenAnswerError("ListShards", "Shards")
         for shard in page.get("Shards", ()):

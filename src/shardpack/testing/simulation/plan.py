@@ -23,6 +23,7 @@ NEVER_COMMITTED = ("reset before", "expired token", "throttled call")
 TIMED_OUT = ("lost reply", "late commit")
 OTHER_FAULTS = ("internal", "list fails", "describe fails")
 INVALID = CallError(Fault.INVALID, "ValidationException", "refused")
+TOO_LARGE = CallError(Fault.TOO_LARGE, "InvalidArgumentException", "Records size exceeds the limit")
 NO_STREAM = CallError(Fault.NO_STREAM, "ResourceNotFoundException", "no such stream")
 DENIED = CallError(Fault.FATAL, "AccessDeniedException", "not yours")
 LIST_ERRORS = (
@@ -72,6 +73,11 @@ class Plan:
         if chance() < 0.2:
             self.faults["no memory"] = 0.5
         self.begins_unknown = chance() < 0.3 and not self.list_denied  # no shards are known to begin with
+        large = chance() < 0.15
+        self.record_bytes = 60_000 if large else 90
+        self.largest_taken = choice((100_000, 400_000, 5 << 20)) if large else None  # request, whatever is documented
+        if large:
+            self.limits = choice((Limits(), Limits(max_request_bytes=10 << 20)))
 
     def __str__(self) -> str:
         keys = {key: f"{hash_key:032x}" for key, hash_key in self.keys}

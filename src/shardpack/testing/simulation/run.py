@@ -11,10 +11,22 @@ from typing import Any
 
 from ...producer.entries import CallError, Entry, Request, Settlement, Status
 from ...producer.questions import Wish
+from ...producer.request_size import LEAST_BYTES
 from ...producer.scheduler import Scheduler
 from ...shards import ShardMap
 from ...transport import Failed, Stored
-from .plan import CALL_FAULTS, DENIED, INVALID, LIST_ERRORS, NEVER_COMMITTED, NO_STREAM, REFUSED, TIMED_OUT, Plan
+from .plan import (
+    CALL_FAULTS,
+    DENIED,
+    INVALID,
+    LIST_ERRORS,
+    NEVER_COMMITTED,
+    NO_STREAM,
+    REFUSED,
+    TIMED_OUT,
+    TOO_LARGE,
+    Plan,
+)
 from .promises import FindingError, check_copies, check_order, check_stored
 from .stream import INTERNAL, Contents, Put, SimulatedStream
 
@@ -70,6 +82,7 @@ class Simulation:
         self._given_up: dict[Entry, None] = {}
         self._born: dict[Entry, float] = {}
         self._flying: dict[Entry, None] = {}
+        self._least_refused = inf  # for its size, of requests of several entries
         self._calls = 0
         self._asked = 0
         self._release_planned = False
@@ -273,7 +286,7 @@ class Simulation:
                 some = bucket[first : first + most]
                 entry = Entry(
                     shard_map[index].shard_id,
-                    size=50 + 90 * len(some),
+                    size=50 + self.plan.record_bytes * len(some),
                     user_record_count=len(some),
                     expires_at=min(source.expires_at if source else self.now + self.plan.ttl for _, source in some),
                     contents=Contents(tuple(record for record, _ in some)),
@@ -330,8 +343,9 @@ class Simulation:
         self._note("send", *map(_name, entries))
         if not 0 < len(entries) <= plan.limits.max_request_records:
             raise FindingError(f"a request of {len(entries)} entries")
-        if len(entries) > 1 and sum(entry.size for entry in entries) > plan.limits.packed_request_bytes:
-            raise FindingError(f"a request of {sum(entry.size for entry in entries)} bytes")
+        size = sum(entry.size for entry in entries)
+        if len(entries) > 1 and size > min(plan.limits.packed_request_bytes, self._least_refused - 1):
+            raise FindingError(f"a request of {size} bytes, where {self._least_refused} were refused")
         if self._calls > plan.requests_in_flight:
             raise FindingError(f"{self._calls} requests in flight")
         for entry in entries:
@@ -370,6 +384,10 @@ class Simulation:
     def _commit(self, request: Request) -> list[Stored | Failed] | CallError:
         if not self.stream.exists:
             return NO_STREAM
+        size = sum(entry.size for entry in request.entries)
+        if self.plan.largest_taken is not None and size > self.plan.largest_taken:
+            self.faults["too large"] += 1
+            return TOO_LARGE
         poisonous = [not self._poison.isdisjoint(_records(entry)) for entry in request.entries]
         if self.plan.poisons_requests and any(poisonous):
             return INVALID
@@ -397,15 +415,7 @@ class Simulation:
         for entry in request.entries:
             self._flying.pop(entry, None)
         if isinstance(answer, CallError):
-            self._note("error", answer.error_code, *map(_name, request.entries))
-            self._troubled_shards.update(entry.shard_id for entry in request.entries)
-            if answer.maybe_stored:
-                for entry in request.entries:
-                    self._explained.update(_records(entry))
-            if answer is NO_STREAM:
-                self._noticed_at = min(self._noticed_at, self.now)
-            self._doubts += 1
-            self.scheduler.on_error(request, answer, self.now)
+            self._reply_error(request, answer)
             return
         self._note("reply", *(f"{_name(e)}:{_what(o)}" for e, o in zip(request.entries, answer, strict=True)))
         for entry, outcome in zip(request.entries, answer, strict=True):
@@ -417,6 +427,20 @@ class Simulation:
                 if entry.aggregated:
                     self._explained.update(_records(entry))
         self.scheduler.on_reply(request, answer, self.now)
+
+    def _reply_error(self, request: Request, error: CallError) -> None:
+        self._note("error", error.error_code, *map(_name, request.entries))
+        self._troubled_shards.update(entry.shard_id for entry in request.entries)
+        if error.maybe_stored:
+            for entry in request.entries:
+                self._explained.update(_records(entry))
+        size = sum(entry.size for entry in request.entries)
+        if error is TOO_LARGE and len(request.entries) > 1 and size >= 2 * LEAST_BYTES:
+            self._least_refused = min(self._least_refused, size)
+        if error is NO_STREAM:
+            self._noticed_at = min(self._noticed_at, self.now)
+        self._doubts += 1
+        self.scheduler.on_error(request, error, self.now)
 
     def _ask(self, wish: Wish) -> None:
         self._asked += 1
