@@ -4,17 +4,18 @@ import sys
 
 import boto3
 
-from shardpack import deaggregate
+from shardpack import read_records
 
 
 def main(stream_name: str, shard_id: str) -> None:
     client = boto3.client("kinesis")
-    iterator = client.get_shard_iterator(StreamName=stream_name, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON")
-    response = {"NextShardIterator": iterator["ShardIterator"], "MillisBehindLatest": 1}
-    while response.get("NextShardIterator") and response["MillisBehindLatest"]:
-        response = client.get_records(ShardIterator=response["NextShardIterator"])
-        for record in deaggregate(response):
+    position = client.get_shard_iterator(StreamName=stream_name, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON")
+    iterator = position["ShardIterator"]
+    while iterator:
+        reply = read_records(client, ShardIterator=iterator)
+        for record in reply.user_records():
             print(record.sequence_number, record.sub_sequence_number, record.partition_key, record.data)
+        iterator = reply.next_shard_iterator if reply.millis_behind_latest else None
 
 
 if __name__ == "__main__":

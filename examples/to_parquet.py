@@ -9,20 +9,21 @@ import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shardpack import deaggregate_arrow
+from shardpack import deaggregate_arrow, read_records
 
 
 def main(stream_name: str, shard_id: str, path: str) -> None:
     client = boto3.client("kinesis")
-    iterator = client.get_shard_iterator(StreamName=stream_name, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON")
-    response = {"NextShardIterator": iterator["ShardIterator"], "MillisBehindLatest": 1}
+    position = client.get_shard_iterator(StreamName=stream_name, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON")
+    iterator = position["ShardIterator"]
     rows = 0
     with pq.ParquetWriter(path, pa.schema(deaggregate_arrow([]))) as file:
-        while response.get("NextShardIterator") and response["MillisBehindLatest"]:
-            response = client.get_records(ShardIterator=response["NextShardIterator"])
-            batch = pa.record_batch(deaggregate_arrow(response))
+        while iterator:
+            reply = read_records(client, ShardIterator=iterator)
+            batch = pa.record_batch(reply.arrow())
             file.write_batch(batch)
             rows += batch.num_rows
+            iterator = reply.next_shard_iterator if reply.millis_behind_latest else None
     print(f"{rows:,} user records in {path}")
 
 

@@ -96,6 +96,7 @@ def test_a_shard_is_read_as_by_get_records(client, stream, read_natively):
     assert sum(map(len, replies)) == len(plain["Records"])
     assert [n for n in read_natively if n] == [len(reply) for reply in replies if len(reply)]
     assert replies[0].last_sequence_number == plain["Records"][2]["SequenceNumber"]
+    assert [one for reply in replies for one in reply.kinesis_records()] == plain["Records"]
     assert replies[-1].last_sequence_number is None
     assert replies[-1].millis_behind_latest == 0
     assert set(replies[0].response) == set(plain) - {"Records"}

@@ -22,7 +22,7 @@ from .slices cimport bytes_of_slice, slice_of_bytes
 
 
 cdef enum:
-    BODY_BYTES_A_NANOSECOND = 4  # at least, base64 and all
+    BODY_BYTES_A_NANOSECOND = 8  # base64 and all
     LARGE_BODY = 1024 * 1024
     LARGEST_BLOCK = 31 * 1024 * 1024  # glibc goes by blocks of up to 32 MiB
 
@@ -57,8 +57,8 @@ cdef extern from *:
 
     /* Have the C library expect that blocks as large as bodies come and go. glibc gives the end of its heap back to the
      * system as soon as twice the largest block that was ever unmapped is free there: between two responses of 10 MB
-     * that is nearly always, and then each costs 6,000 page faults, as much time as all the rest. What was unmapped
-     * once is what it goes by; others take no notice. Nothing is touched, so nothing but address space is taken. */
+     * that is nearly always, and then each costs 6,000 page faults, as much time as all the rest. It goes by what was
+     * unmapped once; other libraries take no notice. Nothing is touched, so only address space is taken. */
     static void sp_expect_large_blocks(size_t size) {
         static int told;
         if (!__atomic_exchange_n(&told, 1, __ATOMIC_RELAXED)) {

@@ -13,7 +13,6 @@ import typer
 from rich.text import Text
 
 from .._native.deaggregate import UserRecord
-from ..consume import deaggregate
 from ..consume.stream.reader import ShardRecords, read_stream
 from .client import EndpointUrl, Profile, Region, Stream, make_client
 from .outcome import BadInputError, exit_on_error, stderr, tell
@@ -111,7 +110,7 @@ def as_json_line(shard_id: str, record: UserRecord) -> str:
 
 def _print(read: ShardRecords, line_of: Callable[[str, UserRecord], str], limit: int | None) -> int:
     """Print what one read brought, ``limit`` user records at most. Returns how many that was."""
-    records = deaggregate(read.records)[:limit]
+    records = read.reply.user_records()[:limit]
     for record in records:
         # a key that was no UTF-8 holds surrogates: they become escapes, which JSON reads as the same
         sys.stdout.buffer.write(line_of(read.shard.shard_id, record).encode(errors="backslashreplace") + b"\n")

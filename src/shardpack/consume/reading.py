@@ -58,6 +58,10 @@ class RecordsReply:
 
         return batch_of_columns(columns_of(self._received, self._hash_range, self._strict, viewed=zero_copy))
 
+    def kinesis_records(self) -> list[dict[str, Any]]:
+        """Return the Kinesis records as ``get_records`` gives them: the sources of the user records."""
+        return [record.source for record in self._received]
+
     @property
     def next_shard_iterator(self) -> str | None:
         """Where the shard goes on."""

@@ -18,6 +18,7 @@ from ...transport import BrokenAnswerError
 from ...transport.list_shards import list_all_shards
 from ...transport.naming import beside_iterator, stream_parameters
 from ...transport.transient import error_code, is_transient, is_unreachable
+from ..reading import RecordsReply, read_records
 
 logger = logging.getLogger("shardpack.consume")
 
@@ -34,10 +35,15 @@ CHILDREN_TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class ShardRecords:
-    """The Kinesis records of one GetRecords call, as boto3 gives them."""
+    """What one GetRecords call brought of a shard."""
 
     shard: Shard
-    records: list[dict[str, Any]]
+    reply: RecordsReply
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The Kinesis records, as boto3 gives them."""
+        return self.reply.kinesis_records()
 
 
 @dataclass(slots=True)
@@ -110,7 +116,7 @@ class _StreamReader:
         self._client = client
         self._stream_name = stream
         self._stream = stream_parameters(stream)
-        self._beside_iterator = beside_iterator(self._stream)
+        self._beside_iterator: dict[str, Any] = dict(beside_iterator(self._stream))
         self._position = position
         self._follow = follow
         self._give_up_after_s = give_up_after_s
@@ -133,9 +139,9 @@ class _StreamReader:
                 continue
             reading = min(self._reading.values(), key=lambda reading: reading.due.at)
             time.sleep(max(0.0, reading.due.at - time.monotonic()))
-            records = self._read(reading)
-            if records:
-                yield ShardRecords(reading.shard, records)
+            reply = self._read(reading)
+            if reply:
+                yield ShardRecords(reading.shard, reply)
 
     # --- calls that fail ---
 
@@ -200,36 +206,33 @@ class _StreamReader:
 
     # --- one shard ---
 
-    def _read(self, reading: _Reading) -> list[dict[str, Any]]:
-        """Make one GetRecords call; set when the shard's next one is due."""
+    def _read(self, reading: _Reading) -> RecordsReply | None:
+        """Make one GetRecords call; set when the shard's next one is due. Returns ``None`` where it failed."""
         try:
             if reading.iterator is None:
                 reading.iterator = self._iterator(reading)
-            response = self._client.get_records(ShardIterator=reading.iterator, **self._beside_iterator)
-            if "Records" not in response:
-                raise BrokenAnswerError("GetRecords", "Records")  # noqa: TRY301 (put off as other errors are)
+            reply = read_records(self._client, ShardIterator=reading.iterator, **self._beside_iterator)
         except (ClientError, BotoCoreError, BrokenAnswerError) as error:
             if error_code(error) == "ExpiredIteratorException":
                 reading.iterator = None
             self._put_off(reading.due, error)
-            return []
+            return None
         self._note_answer()
-        records: list[dict[str, Any]] = response["Records"]
-        if records:
-            reading.last_sequence_number = records[-1]["SequenceNumber"]
-        reading.iterator = response.get("NextShardIterator")
-        at_tip = not response.get("MillisBehindLatest")
-        idle = at_tip and not records
+        if reply:
+            reading.last_sequence_number = reply.last_sequence_number
+        reading.iterator = reply.next_shard_iterator
+        at_tip = not reply.millis_behind_latest
+        idle = at_tip and not reply
         reading.due.after_success(IDLE_SECONDS if idle else BUSY_SECONDS)
         if reading.iterator is None:
             self._end(reading)
-        elif not self._follow and (idle or (at_tip and self._is_new(records[-1]))):
+        elif not self._follow and (idle or (at_tip and self._is_new(reply))):
             self._caught_up.add(reading.shard.shard_id)
             del self._reading[reading.shard.shard_id]
-        return records
+        return reply
 
-    def _is_new(self, record: dict[str, Any]) -> bool:
-        arrived: datetime = record["ApproximateArrivalTimestamp"]
+    def _is_new(self, reply: RecordsReply) -> bool:
+        arrived: datetime = reply.kinesis_records()[-1]["ApproximateArrivalTimestamp"]
         return arrived.timestamp() > self._began_at
 
     def _iterator(self, reading: _Reading) -> str:
