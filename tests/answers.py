@@ -31,6 +31,10 @@ class _Raw(BytesIO):
         yield self.getvalue()
 
 
+def _response(request, status, body):
+    return AWSResponse(request.url, status, {"content-type": "application/x-amz-json-1.1"}, _Raw(body))
+
+
 def answer(client, *answers, operation="GetRecords"):
     """Have calls of an operation answered by these bodies, or by status and body; by the last again and again."""
     left = list(answers)
@@ -38,6 +42,14 @@ def answer(client, *answers, operation="GetRecords"):
     def send(request, **_):
         given = left.pop(0) if len(left) > 1 else left[0]
         status, body = given if isinstance(given, tuple) else (200, given)
-        return AWSResponse(request.url, status, {"content-type": "application/x-amz-json-1.1"}, _Raw(body))
+        return _response(request, status, body)
 
     client.meta.events.register(f"before-send.kinesis.{operation}", send)
+
+
+def answer_by_iterator(client, **bodies):
+    """Have GetRecords answered by the body for its shard iterator."""
+    client.meta.events.register(
+        "before-send.kinesis.GetRecords",
+        lambda request, **_: _response(request, 200, bodies[json.loads(request.body)["ShardIterator"]]),
+    )

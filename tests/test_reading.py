@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ import boto3
 import pyarrow as pa
 import pytest
 import wire
-from answers import NUMBER, answer, body_of, record
+from answers import NUMBER, answer, answer_by_iterator, body_of, record
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from faulty_kinesis import CUT, RESET, FaultyKinesis
@@ -33,7 +34,6 @@ from shardpack import (
 )
 from shardpack._native import reply as native
 from shardpack.consume import client as installing
-from shardpack.consume import reading
 from shardpack.consume import replies as bodies
 from shardpack.transport import BrokenAnswerError
 
@@ -262,11 +262,56 @@ def test_a_handler_that_is_there_twice_loses_nothing(client):
     answer(client, BODY)
     expected = deaggregate(client.get_records(**ITERATOR))
     install(client)
-    client.meta.events.register("before-parse.kinesis.GetRecords", reading._read_body)
+    client.meta.events.register("before-parse.kinesis.GetRecords", bodies._read_body)
     client.meta.events.register("before-parse.kinesis.GetRecords", installing._deaggregate_body)
     client.meta.events.register("after-call.kinesis.GetRecords", installing._deaggregate_response)
     assert read_records(client, **ITERATOR).user_records() == expected
     assert [one["Data"] for one in client.get_records(**ITERATOR)["Records"]] == [one.data for one in expected]
+
+
+@pytest.mark.parametrize("installed", [False, True])
+@pytest.mark.parametrize("nested", ["get_records", "read_records"])
+@pytest.mark.parametrize(
+    "event",
+    [
+        "provide-client-params",
+        "before-parameter-build",
+        "before-call",
+        "request-created",
+        "before-sign",
+        "before-send",
+        "before-parse",
+        "after-call",
+    ],
+)
+def test_listeners_that_call_the_client_again_get_their_own_records(client, event, nested, installed):
+    """And who called first gets his."""
+    inner = body_of(record(b"inner"), record(b"second"))
+    answer_by_iterator(client, AAAA=BODY, BBBB=inner)
+    expected = deaggregate(client.get_records(**ITERATOR))
+    if installed:
+        install(client)
+    found = []
+
+    def listen(**_):
+        if found:
+            return
+        found.append(None)
+        if nested == "get_records":
+            found[0] = [one["Data"] for one in client.get_records(ShardIterator="BBBB")["Records"]]
+        else:
+            found[0] = [one.data for one in read_records(client, ShardIterator="BBBB").user_records()]
+
+    client.meta.events.register(f"{event}.kinesis.GetRecords", listen)
+    assert read_records(client, **ITERATOR).user_records() == expected
+    assert found == [[b"inner", b"second"]]
+
+
+def test_parameters_that_a_listener_copies_are_no_less(client):
+    answer(client, BODY)
+    expected = deaggregate(client.get_records(**ITERATOR))
+    client.meta.events.register("provide-client-params.kinesis.GetRecords", lambda params, **_: deepcopy(params))
+    assert read_records(client, **ITERATOR).user_records() == expected
 
 
 def test_what_is_no_kinesis_client_is_refused():

@@ -9,12 +9,12 @@ and takes handlers that are not async; its event streams are read with ``async f
 from __future__ import annotations
 
 from .._native.reply import user_record_dictionaries
-from .replies import BEFORE_PARSE, CALL, events_of, take_records
+from .replies import AWAITED, BEFORE_PARSE, CALL, events_of, take_records
 from .shapes import received_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from typing import Any
 
 
@@ -59,14 +59,15 @@ class _UserRecordDictionaries(list["dict[str, Any]"]):
 
 
 def _deaggregate_body(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    if CALL.get() is None and "Records" not in customized_response_dict:
+    if AWAITED.get() is None and "Records" not in customized_response_dict:
         received = take_records(response_dict)
         if received is not None:
             customized_response_dict["Records"] = _UserRecordDictionaries(user_record_dictionaries(received))
 
 
-def _deaggregate_response(parsed: dict[str, Any], **_: Any) -> None:
-    if CALL.get() is not None or "Records" not in parsed:  # an error response has none
+def _deaggregate_response(parsed: dict[str, Any], context: Mapping[str, Any] | None = None, **_: Any) -> None:
+    is_of_read_records = context is not None and CALL in context
+    if is_of_read_records or "Records" not in parsed:  # an error response has none
         return
     records = parsed["Records"]
     if type(records) is _UserRecordDictionaries:

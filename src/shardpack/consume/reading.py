@@ -5,7 +5,7 @@ from __future__ import annotations
 from .._native.deaggregate import deaggregate_received
 from ..errors import abridged
 from .deaggregation import UserRecords, columns_of, first_and_last, log_left_out
-from .replies import BEFORE_PARSE, CALL, Call, events_of
+from .replies import AWAITED, Call, IteratorOfCall, listen
 from .shapes import received_of
 
 TYPE_CHECKING = False
@@ -100,18 +100,18 @@ def read_records(
     Where botocore is older than 1.35.16, and where a body is not as the service writes it, botocore's parser reads it,
     and the outcome is the same. ``hash_range`` and ``strict`` are those of ``deaggregate``.
 
-    The client is left as it is, but for a handler that does nothing in other calls; one that is installed works here as
+    The client is left as it is, but for handlers that do nothing in other calls; one that is installed works here as
     well. Raises what ``get_records`` raises, ``TypeError`` for what is no Kinesis client, and ``BrokenAnswerError``
     for an answer without records, which is how botocore gives one that was cut off.
     """
     limits = first_and_last(hash_range)
-    _listen(client)
-    call = Call()
-    token = CALL.set(call)
+    listen(client)
+    call = _call(arguments)
+    token = AWAITED.set(None)
     try:
         response = client.get_records(**arguments)
     finally:
-        CALL.reset(token)
+        AWAITED.reset(token)
     return _reply(call, response, limits, strict)
 
 
@@ -120,24 +120,24 @@ async def read_records_async(
 ) -> RecordsReply:
     """Do as ``read_records`` with a client of aiobotocore."""
     limits = first_and_last(hash_range)
-    _listen(client)
-    call = Call()
-    token = CALL.set(call)
+    listen(client)
+    call = _call(arguments)
+    token = AWAITED.set(None)
     try:
         response = await client.get_records(**arguments)
     finally:
-        CALL.reset(token)
+        AWAITED.reset(token)
     return _reply(call, response, limits, strict)
 
 
-def _read_body(response_dict: dict[str, Any], **_: Any) -> None:
-    call = CALL.get()
-    if call is not None:
-        call.read(response_dict)
-
-
-def _listen(client: Any) -> None:
-    events_of(client).register(BEFORE_PARSE, _read_body, unique_id="shardpack-read-records")
+def _call(arguments: dict[str, Any]) -> Call:
+    """Begin a call, which its shard iterator tells from all others. Whatever else is there is botocore's to refuse."""
+    call = Call()
+    iterator = arguments.get("ShardIterator")
+    if isinstance(iterator, str):
+        arguments["ShardIterator"] = of_call = IteratorOfCall(iterator)
+        of_call.call = call
+    return call
 
 
 def _reply(call: Call, response: Any, limits: tuple[int, int] | None, strict: bool) -> RecordsReply:

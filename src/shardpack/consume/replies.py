@@ -77,21 +77,68 @@ def take_records(response_dict: dict[str, Any]) -> list[ReceivedRecord] | None:
     return received
 
 
+# --- calls of read_records ---
+
+CALL = "shardpack_call"
+"""Where one is in the context of a call, from its parameters to its response."""
+
+
 class Call:
     """A GetRecords call of ``read_records``, and what came of it so far."""
 
     __slots__ = ("received", "rest")
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """A request goes out; perhaps again."""
         self.received: list[ReceivedRecord] | None = None
         self.rest: bytes | None = None
 
     def read(self, response_dict: dict[str, Any]) -> None:
-        """Take the records of a response, unless they are taken already: one that was tried again comes anew."""
+        """Take the records of a response, unless they are taken already, by a handler that is there twice."""
         if self.rest is None or response_dict.get("body") is not self.rest:
             self.received = take_records(response_dict)
             self.rest = None if self.received is None else response_dict["body"]
 
 
-CALL: ContextVar[Call | None] = ContextVar("shardpack-read-records", default=None)
-"""The call under way, of ``read_records``, as handlers are not told whose response they see."""
+class IteratorOfCall(str):
+    """A shard iterator that tells whose call it is: listeners may call the same client in between."""
+
+    __slots__ = ("call",)
+    call: Call
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)  # the call is not copied: nobody would look there
+
+
+AWAITED: ContextVar[Call | None] = ContextVar("shardpack-read-records", default=None)
+"""Whose response comes next. The event of a response does not tell whose it is."""
+
+
+def listen(client: Any) -> None:
+    """Have a client read the responses of such calls, and of no others. Raises ``TypeError`` for what is none."""
+    events = events_of(client)
+    events.register("before-parameter-build.kinesis.GetRecords", _take_call, unique_id="shardpack-read-call")
+    events.register("request-created.kinesis.GetRecords", _await_response, unique_id="shardpack-read-request")
+    events.register(BEFORE_PARSE, _read_body, unique_id="shardpack-read-records")
+
+
+def _take_call(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    iterator = params.get("ShardIterator")
+    if isinstance(iterator, IteratorOfCall):
+        context[CALL] = iterator.call
+
+
+def _await_response(request: Any, **_: Any) -> None:
+    call: Call | None = request.context.get(CALL)
+    if call is not None:
+        call.begin()
+    AWAITED.set(call)
+
+
+def _read_body(response_dict: dict[str, Any], **_: Any) -> None:
+    call = AWAITED.get()
+    if call is not None:
+        call.read(response_dict)
