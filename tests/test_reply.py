@@ -22,6 +22,7 @@ from shardpack._native import base64 as kernels
 from shardpack._native.arrow import batch_of_columns
 from shardpack._native.columns import columns_of_received
 from shardpack._native.deaggregate import deaggregate_received
+from shardpack.consume import replies as replies_of_bodies
 from shardpack.consume.replies import take_records
 from shardpack.consume.shapes import received_records
 
@@ -270,6 +271,40 @@ def test_columns_and_arrow_are_those_of_botocores_records(viewed):
     table.validate(full=True)
     assert table.equals(expected)
     assert table["data"].to_pylist() == [b"one", b"two", b"", b"raw", MALFORMED]
+
+
+NUMBERS = (
+    st.floats(0, 9.9e9).map(json.dumps)
+    | st.integers(0, 9_999_999_999).map(str)
+    | st.builds("{}.{:06}5".format, st.integers(1_500_000_000, 1_900_000_000), st.integers(0, 999_999))  # a tie, nearly
+    | st.builds("{:.{}f}".format, st.floats(0, 9.9e9), st.integers(1, 15))
+    | st.builds("{:.{}E}".format, st.floats(1e-9, 9.9e9), st.integers(0, 17))
+    | st.builds("{}.{}e{}".format, st.integers(0, 99), st.integers(0, 10**13), st.integers(0, 7))
+)
+
+
+def arrivals(received):
+    table = pa.table(batch_of_columns(columns_of_received(received, None, False)))
+    return table["approximate_arrival_timestamp"].to_pylist()
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=20))
+@example(["0", "0.0", "0.0000005", "0.0000015", "0.5", "1.9999995", "9999999999.9999995", "1E0", "15E+8", "1.5e-3"])
+@settings(max_examples=1000, deadline=None)
+def test_times_of_arrow_are_botocores(numbers):
+    """Of more digits, and of another magnitude, than times of this age have, too."""
+    texts = (json.dumps(record()).replace("1545084650.987", number) for number in numbers)
+    body = f'{{"Records":[{",".join(texts)}]}}'.encode()
+    found = taken(body)
+    if found is not None:
+        assert arrivals(found[0]) == arrivals(list(received_records(parsed(body)["Records"])))
+
+
+@pytest.mark.parametrize("number", ["1545084650.987", "1.545084650987E9", "1545084650", "1545084650.000001"])
+def test_times_of_arrow_take_no_object_a_record(number, monkeypatch):
+    monkeypatch.setattr(replies_of_bodies, "moment_of", None)
+    body = body_of(record()).replace(b"1545084650.987", number.encode())
+    assert arrivals(received_of(body)) == [datetime.fromtimestamp(float(number), timezone.utc)]
 
 
 def test_the_error_of_a_strict_reading_has_its_source():

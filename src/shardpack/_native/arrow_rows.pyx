@@ -345,6 +345,7 @@ cdef int gather(Columns columns, Buffers buffers, list held, Work *work) except 
     cdef const sp_contents *contents
     cdef size_t n = <size_t>buffers.parent_count, rows = <size_t>buffers.rows
     cdef size_t p = 0
+    cdef int64_t known
     cdef sp_slice *keys = <sp_slice *>zeroed(held, 5 * n * sizeof(sp_slice))
     cdef sp_slice *hash_keys = keys + n
     cdef sp_slice *sequence_numbers = hash_keys + n
@@ -379,10 +380,15 @@ cdef int gather(Columns columns, Buffers buffers, list held, Work *work) except 
         if contents.kind == SP_MALFORMED:
             view_text(error_arguments_of(&contents.finding)[0], "error", held, &errors[p])
             work.errors.any = True
-        arrival = origin.approximate_arrival_timestamp
-        if arrival is not None:
-            arrivals[p] = microseconds(arrival)
+        known = -1 if record.memory is None else record.memory.arrival_of(record)
+        if known >= 0:
+            arrivals[p] = known
             arrived[p] = work.some_arrived = True
+        else:
+            arrival = origin.approximate_arrival_timestamp
+            if arrival is not None:
+                arrivals[p] = microseconds(arrival)
+                arrived[p] = work.some_arrived = True
         p += 1
     work.parent_of = <const int32_t *>buffers.borrow(columns.parents)
     work.starts = <int64_t *>zeroed(held, (n + 1) * sizeof(int64_t))

@@ -106,6 +106,7 @@ cdef extern from "columns.h" nogil:
 cdef class SharedMemory:
     cdef object source_of(self, ReceivedRecord record)
     cdef object origin_of(self, ReceivedRecord record)
+    cdef int64_t arrival_of(self, ReceivedRecord record) noexcept
 
 
 cdef class ReceivedRecord:

@@ -6,7 +6,7 @@ what is kept of them, csrc/contents.
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromObject
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 
 from .collector cimport rest_collector, wake_collector
@@ -44,6 +44,10 @@ cdef class SharedMemory:
 
     cdef object origin_of(self, ReceivedRecord record):
         raise NotImplementedError
+
+    cdef int64_t arrival_of(self, ReceivedRecord record) noexcept:
+        """Microseconds since 1970; -1 where the origin has to be asked."""
+        return -1
 
 
 @cython.final

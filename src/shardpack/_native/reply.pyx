@@ -7,7 +7,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Copy
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy
 
 from .base64 cimport base64_decode
@@ -49,6 +49,10 @@ cdef extern from "reply.h" nogil:
     sp_reply_outcome sp_reply_read(sp_slice body, sp_base64_decode_fn *decode, sp_reply *reply)
     void sp_reply_free(sp_reply *reply)
     sp_slice sp_reply_slice(const sp_reply *reply, sp_place place)
+
+
+cdef extern from "epoch_seconds.h" nogil:
+    int64_t sp_epoch_microseconds(sp_slice number)
 
 
 cdef extern from *:
@@ -110,6 +114,9 @@ cdef class Reply(SharedMemory):
         return self.make_origin(
             self.text_at(found.partition_key), self.text_at(found.sequence_number), self.text_at(found.arrival),
             None, self.text_at(found.encryption_type))
+
+    cdef int64_t arrival_of(self, ReceivedRecord record) noexcept:
+        return sp_epoch_microseconds(sp_reply_slice(&self.reply, self.reply.records[record.place].arrival))
 
 
 made_inside(Reply)
