@@ -109,6 +109,12 @@ static inline int sp_json_read_string(sp_cursor *in, sp_json_string *string) {
     return 1;
 }
 
+/* Is it this text, written without escapes? */
+static inline int sp_json_is(const sp_json_string *string, const char *text) {
+    return !string->is_escaped && string->text.size == strlen(text) &&
+           memcmp(string->text.data, text, string->text.size) == 0;
+}
+
 static inline uint8_t *sp_json_write_character(uint8_t *out, uint32_t character) {
     if (character < 0x80) {
         *out++ = (uint8_t)character;

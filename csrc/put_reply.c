@@ -2,11 +2,6 @@
 
 #include "json_reader.h"
 
-static int is_named(const sp_json_string *name, const char *wanted) {
-    return !name->is_escaped && name->text.size == strlen(wanted) &&
-           memcmp(name->text.data, wanted, name->text.size) == 0;
-}
-
 /* Text that is given for the first time. */
 static int read_text(sp_cursor *in, sp_slice *text) {
     sp_json_string string;
@@ -31,9 +26,9 @@ static int read_record(sp_cursor *in, sp_stored *stored) {
         if (!sp_json_read_name(in, &name)) {
             return 0;
         }
-        if (!(is_named(&name, "ShardId")          ? read_text(in, &stored->shard_id)
-              : is_named(&name, "SequenceNumber") ? read_text(in, &stored->sequence_number)
-                                                  : 0)) {
+        if (!(sp_json_is(&name, "ShardId")          ? read_text(in, &stored->shard_id)
+              : sp_json_is(&name, "SequenceNumber") ? read_text(in, &stored->sequence_number)
+                                                    : 0)) {
             return 0;
         }
         more = sp_json_more(in, '}');
@@ -73,7 +68,7 @@ int sp_put_reply_read(sp_slice reply, sp_stored *stored, size_t count, sp_slice 
         if (!sp_json_read_name(&in, &name) || name.is_escaped) { /* an escaped one may be one of ours */
             return 0;
         }
-        if (is_named(&name, "Records")) {
+        if (sp_json_is(&name, "Records")) {
             sp_json_skip_space(&in);
             const uint8_t *start = in.p;
 
@@ -81,7 +76,7 @@ int sp_put_reply_read(sp_slice reply, sp_stored *stored, size_t count, sp_slice 
                 return 0;
             }
             *array = (sp_slice){start, (size_t)(in.p - start)};
-        } else if (is_named(&name, "FailedRecordCount")) {
+        } else if (sp_json_is(&name, "FailedRecordCount")) {
             if (none_failed || !sp_json_read_number(&in, &number) || number.size != 1 || *number.data != '0') {
                 return 0;
             }

@@ -9,11 +9,6 @@ static const sp_place NOWHERE = {SIZE_MAX, 0};
 
 /* --- members of a record --- */
 
-static int name_is(const sp_json_string *name, const char *expected) {
-    return !name->is_escaped && name->text.size == strlen(expected) &&
-           memcmp(name->text.data, expected, name->text.size) == 0;
-}
-
 /* The place of a member that was not there yet, or NULL. */
 static sp_place *place_of(sp_place *member) {
     return member->offset == SIZE_MAX ? member : NULL;
@@ -100,11 +95,11 @@ static sp_reply_outcome read_member(sp_cursor *in, sp_base64_decode_fn *decode, 
                                     sp_reply_record *record) {
     sp_json_string name;
     if (!sp_json_read_name(in, &name)) return SP_REPLY_FOREIGN;
-    if (name_is(&name, "Data")) return read_data(in, decode, reply, place_of(&record->data));
-    if (name_is(&name, "PartitionKey")) return read_text(in, reply, place_of(&record->partition_key));
-    if (name_is(&name, "SequenceNumber")) return read_text(in, reply, place_of(&record->sequence_number));
-    if (name_is(&name, "EncryptionType")) return read_text(in, reply, place_of(&record->encryption_type));
-    if (!name_is(&name, "ApproximateArrivalTimestamp")) return SP_REPLY_FOREIGN;
+    if (sp_json_is(&name, "Data")) return read_data(in, decode, reply, place_of(&record->data));
+    if (sp_json_is(&name, "PartitionKey")) return read_text(in, reply, place_of(&record->partition_key));
+    if (sp_json_is(&name, "SequenceNumber")) return read_text(in, reply, place_of(&record->sequence_number));
+    if (sp_json_is(&name, "EncryptionType")) return read_text(in, reply, place_of(&record->encryption_type));
+    if (!sp_json_is(&name, "ApproximateArrivalTimestamp")) return SP_REPLY_FOREIGN;
     return read_arrival(in, reply, place_of(&record->arrival));
 }
 
@@ -147,7 +142,7 @@ static sp_reply_outcome read_body(sp_slice body, sp_base64_decode_fn *decode, sp
     while (more > 0) {
         sp_json_string name;
         if (!sp_json_read_name(&in, &name) || name.is_escaped) return SP_REPLY_FOREIGN;
-        if (!name_is(&name, "Records")) {
+        if (!sp_json_is(&name, "Records")) {
             if (!sp_json_skip(&in)) return SP_REPLY_FOREIGN;
         } else {
             if (reply->array_end) return SP_REPLY_FOREIGN; /* twice */
