@@ -20,14 +20,15 @@ static inline int64_t sp_more_digits(sp_cursor *in, int64_t number) {
     return number;
 }
 
-/* A number in JSON, not below 0, in microseconds; -1 where it is longer, or larger, than times of this age are. */
+/* A number in JSON, not below 0, in microseconds; -1 where there is none, or one that is longer, or larger, than times
+ * of this age are. */
 static inline int64_t sp_epoch_microseconds(sp_slice number) {
     static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                     1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-    sp_cursor in = {number.data, number.data + number.size};
     int64_t exponent = 0;
 
-    if (FLT_EVAL_METHOD != 0 || in.p == in.end || *in.p < '0' || *in.p > '9') return -1;
+    if (FLT_EVAL_METHOD != 0 || number.size == 0 || *number.data < '0' || *number.data > '9') return -1;
+    sp_cursor in = sp_cursor_over(number);
     int64_t digits = sp_more_digits(&in, 0);
     if (digits >= 0 && in.p != in.end && *in.p == '.') {
         const uint8_t *point = ++in.p;

@@ -2,10 +2,12 @@
  *
  * The input is a body, in an allocation of exactly its size. Where it is read, everything that was found lies behind
  * one another in the memory, and all of the body is JSON; with an empty array in the place of the one that was read,
- * nothing is found any more, and the rest is JSON still.
+ * nothing is found any more, and the rest is JSON still. Times are what the C library makes of their numbers.
  */
+#include <math.h>
 #include <stdlib.h>
 
+#include "epoch_seconds.h"
 #include "json_reader.h"
 #include "reply.h"
 
@@ -32,15 +34,25 @@ static size_t check_place(const sp_reply *reply, sp_place place) {
 
 static size_t check_text(const sp_reply *reply, sp_place place) {
     size_t size = check_place(reply, place);
-    demand(sp_is_utf8(sp_reply_slice(reply, place)));
+    demand(size == 0 || sp_is_utf8(sp_reply_slice(reply, place)));
     return size;
+}
+
+/* What the C library makes of a number, where we make anything of it. */
+static int is_microseconds(sp_slice number, int64_t found) {
+    char text[SP_JSON_MOST_DIGITS + 1] = {0};
+    memcpy(text, number.data, number.size);
+    double whole, fraction = modf(strtod(text, NULL), &whole);
+    return found < 0 || (whole < 1e10 && found == (int64_t)whole * 1000000 + llrint(fraction * 1e6));
 }
 
 static size_t check_arrival(const sp_reply *reply, sp_place place) {
     size_t size = check_place(reply, place);
-    sp_cursor in = sp_cursor_over(sp_reply_slice(reply, place));
-    sp_slice number;
-    demand(size == 0 || (sp_json_read_number(&in, &number) && sp_json_at_end(&in) && *number.data != '-'));
+    if (size == 0) return 0;
+    sp_slice text = sp_reply_slice(reply, place), number;
+    sp_cursor in = sp_cursor_over(text);
+    demand(sp_json_read_number(&in, &number) && sp_json_at_end(&in) && *number.data != '-');
+    demand(is_microseconds(text, sp_epoch_microseconds(text)));
     return size;
 }
 

@@ -22,7 +22,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from seeds import LONGEST, write_seeds
+from seeds import LONGEST, messages, replies, write_seeds
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "fuzz"
@@ -41,7 +41,7 @@ COVERED = {
     "messages": [*WALK, "csrc/contents.c", "csrc/columns.c", "csrc/varint.h", "csrc/hash_key.h"],
     "programs": ["csrc/router.c", "csrc/bucket.c", "csrc/text_table.h"],
     "put_replies": ["csrc/put_reply.c"],
-    "replies": ["csrc/reply.c", "csrc/json_reader.h"],
+    "replies": ["csrc/reply.c", "csrc/json_reader.h", "csrc/epoch_seconds.h"],
     "cbor_answers": ["csrc/cbor_json.c"],
 }
 
@@ -185,7 +185,7 @@ def inputs_of(name: str) -> list[str | Path]:
     if name == "put_reply":
         return ["-dict=fuzz/put_reply.dict", BUILD / "put_replies"]
     if name in {"reply", "botocore"}:
-        return ["-dict=fuzz/reply.dict", BUILD / "replies"]
+        return ["-dict=fuzz/reply.dict", BUILD / "replies", BUILD / "reply_seeds"]
     if name == "cbor_json":
         return [BUILD / "cbor_answers"]
     return ["-dict=fuzz/message.dict", BUILD / "corpus", BUILD / "seeds"]
@@ -239,7 +239,7 @@ def print_coverage(kind_of_input: str, sources: list[str], *inputs: Path) -> Non
         if name in COVERED[kind_of_input]:
             counted = (file["summary"][kind] | {"kind": kind} for kind in ("functions", "lines", "regions"))
             parts = ["{covered} of {count} {kind}".format_map(one) for one in counted]
-            print(f"{name:20}{', '.join(parts)}")
+            print(f"{name:24}{', '.join(parts)}")
 
 
 def main() -> None:
@@ -253,17 +253,18 @@ def main() -> None:
     demand_needs()
     for directory in ("corpus", "programs", "put_replies", "replies", "cbor_answers"):
         (BUILD / directory).mkdir(parents=True, exist_ok=True)
-    write_seeds(BUILD / "seeds")
+    write_seeds(BUILD / "seeds", messages())
+    write_seeds(BUILD / "reply_seeds", replies())
     commands = {name: TARGETS[name]() for name in names}
     sound = [fuzz(name, commands[name], max(1, arguments.seconds // len(names))) for name in names]
     if not all(sound):
         sys.exit(1)
-    messages = ["fuzz/deaggregate_invariants.c", *WALK, *MANY]
-    programs = ["fuzz/router_invariants.c", "fuzz/failing_malloc.c", *ROUTER, *WATCH_MALLOC]
-    print_coverage("messages", messages, BUILD / "corpus", BUILD / "seeds")
-    print_coverage("programs", programs, BUILD / "programs")
+    of_messages = ["fuzz/deaggregate_invariants.c", *WALK, *MANY]
+    of_programs = ["fuzz/router_invariants.c", "fuzz/failing_malloc.c", *ROUTER, *WATCH_MALLOC]
+    print_coverage("messages", of_messages, BUILD / "corpus", BUILD / "seeds")
+    print_coverage("programs", of_programs, BUILD / "programs")
     print_coverage("put_replies", PUT_REPLY, BUILD / "put_replies")
-    print_coverage("replies", REPLY, BUILD / "replies")
+    print_coverage("replies", REPLY, BUILD / "replies", BUILD / "reply_seeds")
     print_coverage("cbor_answers", CBOR_JSON, BUILD / "cbor_answers")
 
 

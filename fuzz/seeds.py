@@ -1,4 +1,5 @@
-"""Write the seed corpus: tests/data/kpl.jsonl with and without frame, and groups at the limit of depth."""
+"""Write the seed corpora: tests/data/kpl.jsonl with and without frame, and groups at the limit of depth; and bodies of
+GetRecords responses, which hold the same, for hardly any mutation makes all the members of a record."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import wire
+from answers import body_of, record
 
 VECTORS = Path(__file__).parents[1] / "tests" / "data" / "kpl.jsonl"
 FRAME = 4 + 16
@@ -30,13 +32,34 @@ def nested_groups() -> list[bytes]:
     return seeds
 
 
-def write_seeds(directory: Path) -> int:
-    """Write every seed up to LONGEST bytes, named by its content, as libFuzzer does. Returns how many."""
-    directory.mkdir(parents=True, exist_ok=True)
+def messages() -> set[bytes]:
     seeds = set(nested_groups())
     for line in VECTORS.read_text().splitlines():
         blob = bytes.fromhex(json.loads(line)["blob"])
         seeds |= {blob, blob[4:-16]} if len(blob) > FRAME else {blob}
+    return seeds
+
+
+def replies() -> set[bytes]:
+    blobs = [bytes.fromhex(json.loads(line)["blob"]) for line in VECTORS.read_text().splitlines()]
+    numbers = [
+        "1545084650.987",
+        "1.545084650987E9",
+        "0",
+        "1545084650",
+        "0.0000005",
+        "15e+8",
+        "150.5e-1",
+        "9999999999.5",
+    ]
+    one = body_of(record(b"raw", EncryptionType="KMS", PartitionKey="\u00e9\n"))
+    bodies = {body_of(record(blob), record(b"")) for blob in blobs}
+    return {body_of(), *bodies, *(one.replace(numbers[0].encode(), number.encode()) for number in numbers)}
+
+
+def write_seeds(directory: Path, seeds: set[bytes]) -> int:
+    """Write every seed up to LONGEST bytes, named by its content, as libFuzzer does. Returns how many."""
+    directory.mkdir(parents=True, exist_ok=True)
     short = [seed for seed in seeds if len(seed) <= LONGEST]
     for seed in short:
         (directory / hashlib.sha1(seed).hexdigest()).write_bytes(seed)
@@ -44,4 +67,4 @@ def write_seeds(directory: Path) -> int:
 
 
 if __name__ == "__main__":
-    print(write_seeds(Path(sys.argv[1])))
+    print(write_seeds(Path(sys.argv[1]), messages()))
