@@ -273,11 +273,11 @@ def _let_pass(request: Any, **_: Any) -> None:
 
 def _read_answer(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
     entries = _answered.get()
+    if entries is None or entries.went_in_cbor:  # a listener that called the client again has taken the first from here
+        cbor.as_json(response_dict)
     if entries is None:
         return
     forget_call()
-    if entries.went_in_cbor:
-        cbor.as_json(response_dict)
     body = response_dict.get("body")
     if not isinstance(body, bytes) or response_dict.get("status_code") != 200:
         return
