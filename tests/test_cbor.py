@@ -317,6 +317,24 @@ def test_another_transport_of_the_client_speaks_json(raising):
     assert [request.headers["Content-Type"] for request in sent] == [CONTENT_TYPE.encode(), json_type, json_type]
 
 
+def test_who_puts_in_json_while_an_answer_in_cbor_is_awaited(reading_cbor):
+    """A listener that calls the client again: what was stored by either call is told so."""
+    name, client, within = next(names), reading_cbor.client(), []
+    reading_cbor.create_stream(name, 1)
+    in_json = Boto3Transport(client, name)
+
+    def put(**_):
+        if not within:
+            within.append(None)
+            within[0] = in_json.put_records(RECORDS[:1])
+
+    client.meta.events.register("before-send.kinesis.PutRecords", put)
+    outcomes = Boto3Transport(client, name, wire="cbor").put_records(RECORDS)
+    numbers = [each.sequence_number for each in within[0] + outcomes]
+    assert sorted(each["SequenceNumber"] for each in stored_in(client, name)) == sorted(numbers)
+    assert len(numbers) == 4
+
+
 # --- answers that only a busy service gives ---
 
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shardpack import Boto3Transport, InvalidPartitionKeyError, KinesisRecord
-from shardpack.transport import BrokenAnswerError, Stored
+from shardpack.transport import BrokenAnswerError, Failed, Stored
 from shardpack.transport import body as body_module
 
 PARAMETERS = ("before-parameter-build", "shardpack-entries")
@@ -214,6 +214,36 @@ def test_who_puts_others_in_their_place(answered):
     assert [[entry["PartitionKey"] for entry in sent(body)] for body in bodies] == [["0", "1", "2"]]
 
 
+def test_answers_can_be_written_as_json_by_who_listens(answered):
+    client, bodies = answered
+    seen = []
+    on(client, "after-call", lambda parsed, **_: seen.append((type(parsed["Records"]), json.dumps(parsed["Records"]))))
+    assert Boto3Transport(client, "s").put_records(RECORDS) == STORED
+    ((kind, text),) = seen
+    assert kind is list
+    assert json.loads(text) == [{"SequenceNumber": str(number), "ShardId": "shardId-1"} for number in range(3)]
+    assert len(bodies) == 1
+
+
+@pytest.mark.parametrize("change", ["in a dictionary", "in the list", "another list"])
+def test_answers_are_what_who_listens_makes_of_them(answered, change):
+    """As tests do that have calls fail."""
+    client, _ = answered
+    failed = {"ErrorCode": "InternalFailure", "ErrorMessage": "m"}
+
+    def fail_first(parsed, **_):
+        if change == "in a dictionary":
+            parsed["Records"][0].clear()
+            parsed["Records"][0].update(failed)
+        elif change == "in the list":
+            parsed["Records"][0] = failed
+        else:
+            parsed["Records"] = [failed, *parsed["Records"][1:]]
+
+    on(client, "after-call", fail_first)
+    assert Boto3Transport(client, "s").put_records(RECORDS) == [Failed("InternalFailure", "m"), *STORED[1:]]
+
+
 def test_who_listens_to_answers_sees_all_of_them(answered):
     client, _ = answered
     seen = {}
@@ -227,8 +257,7 @@ def test_who_listens_to_answers_sees_all_of_them(answered):
 
 def test_no_dictionary_is_made_where_nobody_looks(answered, monkeypatch):
     client, bodies = answered
-    monkeypatch.setattr(body_module.Entries, "_make", None)
-    monkeypatch.setattr(body_module.Answered, "_make", None)
+    monkeypatch.setattr(body_module.Entries, "_seen", None)
     assert Boto3Transport(client, "s").put_records(RECORDS) == STORED
     assert sent(bodies[0]) == in_json(RECORDS)
 

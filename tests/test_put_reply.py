@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardpack._native.body import BodyWriter
-from shardpack._native.put_reply import read_put_reply
+from shardpack._native.put_reply import all_stored, read_put_reply
 from shardpack.transport import Failed, Stored, body
 
 pytestmark = pytest.mark.native
@@ -56,8 +56,9 @@ def test_every_reply_that_all_are_stored(records, others, seed, separators):
     if read is None:  # an escape in a name, or in one of ours
         assert b"\\" in text or b"\xed" in text
         return
-    stored, rest = read
-    assert stored == outcomes(members)
+    found, rest = read
+    assert found == members["Records"]
+    assert all_stored(found) == outcomes(members)
     assert json.loads(rest) == {**members, "Records": []}
     assert json.loads(rest).keys() == members.keys()
 
@@ -65,10 +66,10 @@ def test_every_reply_that_all_are_stored(records, others, seed, separators):
 @pytest.mark.parametrize("count", [1, 2, 500])
 def test_a_reply_of_the_service(count):
     members = reply(count, EncryptionType="KMS")
-    stored, rest = read_put_reply(json.dumps(members).encode(), count)
-    assert stored == outcomes(members)
+    found, rest = read_put_reply(json.dumps(members).encode(), count)
+    assert found == members["Records"]
     assert json.loads(rest) == {**members, "Records": []}
-    assert len({id(each.shard_id) for each in stored}) == 1, "one object for the name of a shard"
+    assert len({id(each["ShardId"]) for each in found}) == 1, "one object for the name of a shard"
 
 
 UNFORESEEN = {

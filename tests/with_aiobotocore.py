@@ -31,7 +31,6 @@ from shardpack.producer.faults import call_error
 from shardpack.testing import FaultProxy, history
 from shardpack.testing.faults import Cut, Error, Latency, RefuseEntries, Reset
 from shardpack.transport import Stored, body
-from shardpack.transport import aiobotocore as aiobotocore_transport
 from shardpack.transport.aiobotocore import AiobotocoreTransport
 from shardpack.transport.boto3 import Boto3Transport
 
@@ -99,10 +98,10 @@ def test_it_tells_what_the_transport_of_boto3_tells(local_kinesis, stream):
 
 
 def test_it_sends_what_the_client_would_send(monkeypatch, local_kinesis, stream):
-    requests, responses, given = [], [], []
-    outcomes_of, records_of = body.outcomes_of, body.Bodies.records_of
+    requests, read, given = [], [], []
+    read_put_reply, records_of = body.read_put_reply, body.Bodies.records_of
     monkeypatch.setattr(body.Bodies, "records_of", lambda *of: given.append(records_of(*of)) or given[-1])
-    monkeypatch.setattr(aiobotocore_transport, "outcomes_of", lambda *of: responses.append(of[0]) or outcomes_of(*of))
+    monkeypatch.setattr(body, "read_put_reply", lambda *of: read.append(read_put_reply(*of)) or read[-1])
 
     async def main():
         async with aio_client(local_kinesis.endpoint_url) as client:
@@ -117,7 +116,8 @@ def test_it_sends_what_the_client_would_send(monkeypatch, local_kinesis, stream)
     (entries,) = given
     assert (entries.met, entries.was_seen, entries.is_away) == (True, False, False)  # it was written here
     if version("aiobotocore") != OLDEST:  # whose botocore has no event for it yet
-        assert isinstance(responses[0]["Records"], body.Answered)
+        assert len(read) == 1
+        assert read[0] is not None
 
 
 def test_a_service_that_does_not_read_cbor_gets_json(local_kinesis, stream, caplog):

@@ -54,8 +54,9 @@ cdef inline str text_of(sp_slice text):
     return PyUnicode_DecodeUTF8(<const char *>text.data, <Py_ssize_t>text.size, NULL)
 
 
-cdef list stored_of(const sp_stored *found, Py_ssize_t count):
-    cdef list outcomes = []
+cdef list records_of(const sp_stored *found, Py_ssize_t count):
+    """Dictionaries as botocore makes them, in which the name of a shard is one object."""
+    cdef list records = []
     cdef list names = []
     cdef Py_ssize_t[KNOWN] whose
     cdef Py_ssize_t i, k
@@ -72,12 +73,12 @@ cdef list stored_of(const sp_stored *found, Py_ssize_t count):
             if len(names) < KNOWN:
                 whose[len(names)] = i
                 names.append(name)
-        outcomes.append(Stored(name, text_of(found[i].sequence_number)))
-    return outcomes
+        records.append({"SequenceNumber": text_of(found[i].sequence_number), "ShardId": name})
+    return records
 
 
 def read_put_reply(bytes reply not None, Py_ssize_t count):
-    """Return the outcomes of ``count`` Kinesis records, and the reply with an empty array in their place.
+    """Return the ``Records`` of a reply, of which there are ``count``, and the reply with an empty array in their place.
 
     ``None`` unless the reply says of each that it was stored, and nothing unforeseen.
     """
@@ -94,6 +95,19 @@ def read_put_reply(bytes reply not None, Py_ssize_t count):
             return None
         start = array.data - whole.data
         end = start + <Py_ssize_t>array.size
-        return stored_of(found, count), reply[:start] + b"[]" + reply[end:]
+        return records_of(found, count), reply[:start] + b"[]" + reply[end:]
     finally:
         free(found)
+
+
+def all_stored(list records not None):
+    """Return what became of each of a reply's ``Records``; ``None`` unless each is a shard and a sequence number."""
+    cdef list outcomes = []
+    for record in tuple(records):
+        if type(record) is not dict or len(<dict>record) != 2:
+            return None
+        shard_id, sequence_number = (<dict>record).get("ShardId"), (<dict>record).get("SequenceNumber")
+        if type(shard_id) is not str or type(sequence_number) is not str:
+            return None
+        outcomes.append(Stored(shard_id, sequence_number))
+    return outcomes

@@ -1,7 +1,7 @@
 """Bodies of PutRecords, written natively, and their answers, read natively: boto3's own way costs most of a call.
 
-boto3 checks every entry, makes base64 of all data, text of that, JSON of the text, bytes of the JSON, and of an answer
-a dictionary an entry. A client's events are where one thing is put in place of the other, in this order:
+boto3 checks every entry, makes base64 of all data, text of that, JSON of the text, bytes of the JSON, and looks up what
+each member of an answer is. A client's events are where one thing is put in place of the other, in this order:
 
     before-parameter-build   who listens has been shown the entries: boto3 is given an array without any
     before-call              that array, in the body that boto3 made, becomes the array of ours; or all becomes CBOR
@@ -19,13 +19,12 @@ import json
 import logging
 import re
 import threading
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 from .._native.body import BodyWriter
-from .._native.put_reply import read_put_reply
+from .._native.put_reply import all_stored, read_put_reply
 from ..errors import ShardpackError
 from ..records import KinesisRecord
 from . import BrokenAnswerError, Failed, Stored, cbor
@@ -43,73 +42,18 @@ class BodyNotWrittenError(ShardpackError):
     """boto3 did not call who writes the body; nothing was sent."""
 
 
-class Shown(MutableSequence[dict[str, Any]]):
-    """A list of dictionaries that are made once somebody looks at one, and perhaps changes it."""
-
-    _dictionaries: list[dict[str, Any]] | None = None
-
-    @property
-    def was_seen(self) -> bool:
-        return self._dictionaries is not None
-
-    @abstractmethod
-    def _count(self) -> int: ...
-
-    @abstractmethod
-    def _make(self) -> Iterator[dict[str, Any]]: ...
-
-    def _seen(self) -> list[dict[str, Any]]:
-        if self._dictionaries is None:
-            self._dictionaries = list(self._make())
-        return self._dictionaries
-
-    def __len__(self) -> int:
-        return self._count() if self._dictionaries is None else len(self._dictionaries)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._seen()[index]
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self._seen()[index] = value
-
-    def __delitem__(self, index: Any) -> None:
-        del self._seen()[index]
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self._seen())
-
-    def insert(self, index: int, value: dict[str, Any]) -> None:
-        self._seen().insert(index, value)
-
-    def __eq__(self, other: object) -> bool:
-        return self._seen() == (other._seen() if isinstance(other, Shown) else other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return repr(self._seen())
-
-    def __reduce__(self) -> tuple[type[list[Any]], tuple[list[dict[str, Any]]]]:
-        return list, (self._seen(),)  # copies are plain lists
-
-
-class Entries(Shown):
-    """The ``Records`` of a call whose body is written here."""
+class Entries(MutableSequence[dict[str, Any]]):
+    """The ``Records`` of a call whose body is written here: dictionaries, made once somebody looks at one."""
 
     def __init__(self, records: tuple[KinesisRecord, ...], writer: BodyWriter) -> None:
         self.records = records
         self._writer = writer
+        self._dictionaries: list[dict[str, Any]] | None = None
         self.met = False
         """boto3 came by with them."""
         self.is_away = False
         """It was given an array without any, and has no body with them yet."""
         self.went_in_cbor = False
-
-    def _count(self) -> int:
-        return len(self.records)
-
-    def _make(self) -> Iterator[dict[str, Any]]:
-        return (record.to_boto3() for record in self.records)
 
     def write(self, before: bytes, behind: bytes) -> bytes:
         return self._writer.write(self.records, before, behind)
@@ -128,18 +72,46 @@ class Entries(Shown):
             self.went_in_cbor = True
         self.is_away = False
 
+    # --- whoever listens ---
 
-class Answered(Shown):
-    """The ``Records`` of an answer that says of all that they were stored."""
+    @property
+    def was_seen(self) -> bool:
+        """Somebody looked, and perhaps changed something."""
+        return self._dictionaries is not None
 
-    def __init__(self, outcomes: list[Stored]) -> None:
-        self.outcomes = outcomes
+    def _seen(self) -> list[dict[str, Any]]:
+        if self._dictionaries is None:
+            self._dictionaries = [record.to_boto3() for record in self.records]
+        return self._dictionaries
 
-    def _count(self) -> int:
-        return len(self.outcomes)
+    def __len__(self) -> int:
+        return len(self.records) if self._dictionaries is None else len(self._dictionaries)
 
-    def _make(self) -> Iterator[dict[str, Any]]:
-        return ({"SequenceNumber": each.sequence_number, "ShardId": each.shard_id} for each in self.outcomes)
+    def __getitem__(self, index: Any) -> Any:
+        return self._seen()[index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._seen()[index] = value
+
+    def __delitem__(self, index: Any) -> None:
+        del self._seen()[index]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._seen())
+
+    def insert(self, index: int, value: dict[str, Any]) -> None:
+        self._seen().insert(index, value)
+
+    def __eq__(self, other: object) -> bool:
+        return self._seen() == (other._seen() if isinstance(other, Entries) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(self._seen())
+
+    def __reduce__(self) -> tuple[type[list[Any]], tuple[list[dict[str, Any]]]]:
+        return list, (self._seen(),)  # copies are plain lists
 
 
 class NoEntries(list[dict[str, Any]]):
@@ -202,8 +174,9 @@ def outcomes_of(response: Mapping[str, Any], count: int) -> list[Stored | Failed
         raise BrokenAnswerError("PutRecords", "Records")
     if len(results) != count:
         raise BrokenAnswerError("PutRecords", f"one outcome for each of {count} records (of {len(results)} it tells)")
-    if isinstance(results, Answered) and not results.was_seen:
-        return list(results.outcomes)
+    stored = all_stored(results) if isinstance(results, list) else None
+    if stored is not None:
+        return list(stored)
     try:
         return [
             Failed(result["ErrorCode"], result.get("ErrorMessage", ""))
@@ -283,5 +256,4 @@ def _read_answer(response_dict: dict[str, Any], customized_response_dict: dict[s
         return
     read = read_put_reply(body, len(entries))
     if read is not None:
-        outcomes, response_dict["body"] = read
-        customized_response_dict["Records"] = Answered(outcomes)
+        customized_response_dict["Records"], response_dict["body"] = read
