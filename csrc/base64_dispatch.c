@@ -1,7 +1,4 @@
 /* Which base64 kernel this processor, under this operating system, may and should run. */
-#include <stdatomic.h>
-#include <string.h>
-
 #include "base64.h"
 #include "processor.h"
 
@@ -35,44 +32,8 @@ const sp_base64_kernel sp_base64_kernels[] = {
 
 const size_t sp_base64_kernel_count = sizeof sp_base64_kernels / sizeof sp_base64_kernels[0];
 
-/* The kernel in use; NULL until somebody asks or chooses. */
-static const sp_base64_kernel *_Atomic in_use;
-
-static const sp_base64_kernel *fastest(void) {
-    const sp_base64_kernel *k = sp_base64_kernels;
-
-    while (!k->supported()) { /* the last one is */
-        k++;
-    }
-    return k;
-}
-
-static const sp_base64_kernel *kernel(void) {
-    const sp_base64_kernel *k = in_use;
-
-    /* Unless another thread chooses meanwhile: then its choice stands, and k becomes it. */
-    if (!k && atomic_compare_exchange_strong(&in_use, &k, fastest())) {
-        k = in_use;
-    }
-    return k;
-}
-
-const char *sp_base64_kernel_name(void) {
-    return kernel()->name;
-}
-
-int sp_base64_set_kernel(const char *name) {
-    for (size_t i = 0; i < sp_base64_kernel_count; i++) {
-        if (strcmp(name, sp_base64_kernels[i].name) == 0) {
-            if (!sp_base64_kernels[i].supported()) {
-                return -1;
-            }
-            in_use = &sp_base64_kernels[i];
-            return 0;
-        }
-    }
-    return -1;
-}
+#define KERNEL_NAME(name) sp_base64_##name
+#include "kernel_choice.h"
 
 void sp_base64_encode(const uint8_t *in, size_t n, uint8_t *out) {
     kernel()->encode(in, n, out);

@@ -1,7 +1,4 @@
 /* Which MD5 kernel this processor, under this operating system, may and should run. */
-#include <stdatomic.h>
-#include <string.h>
-
 #include "md5.h"
 #include "processor.h"
 
@@ -37,47 +34,11 @@ const sp_md5_kernel sp_md5_kernels[] = {
 
 const size_t sp_md5_kernel_count = sizeof sp_md5_kernels / sizeof sp_md5_kernels[0];
 
-/* The kernel in use; NULL until somebody asks or chooses. */
-static const sp_md5_kernel *_Atomic in_use;
-
-static const sp_md5_kernel *fastest(void) {
-    const sp_md5_kernel *k = sp_md5_kernels;
-
-    while (!k->supported()) { /* the last one is */
-        k++;
-    }
-    return k;
-}
+#define KERNEL_NAME(name) sp_md5_##name
+#include "kernel_choice.h"
 
 void sp_md5_select_kernel(void) {
     in_use = fastest();
-}
-
-static const sp_md5_kernel *kernel(void) {
-    const sp_md5_kernel *k = in_use;
-
-    /* Unless another thread chooses meanwhile: then its choice stands, and k becomes it. */
-    if (!k && atomic_compare_exchange_strong(&in_use, &k, fastest())) {
-        k = in_use;
-    }
-    return k;
-}
-
-const char *sp_md5_kernel_name(void) {
-    return kernel()->name;
-}
-
-int sp_md5_set_kernel(const char *name) {
-    for (size_t i = 0; i < sp_md5_kernel_count; i++) {
-        if (strcmp(name, sp_md5_kernels[i].name) == 0) {
-            if (!sp_md5_kernels[i].supported()) {
-                return -1;
-            }
-            in_use = &sp_md5_kernels[i];
-            return 0;
-        }
-    }
-    return -1;
 }
 
 void sp_md5_many(const sp_slice *messages, size_t n, uint8_t *digests) {

@@ -10,58 +10,10 @@
  */
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "base64.h"
-
-/* Readable memory of whole pages with an unreadable page on either side. */
-typedef struct {
-    uint8_t *bytes;
-    size_t size;
-} fenced;
-
-static size_t page_size;
-
-static _Noreturn void stop(const char *what) {
-    fprintf(stderr, "%s\n", what);
-    exit(2);
-}
-
-static fenced fence(size_t size) {
-    size_t room = (size / page_size + 1) * page_size;
-    uint8_t *all = mmap(NULL, room + 2 * page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (all == MAP_FAILED || mprotect(all + page_size, room, PROT_READ | PROT_WRITE) != 0) {
-        stop("no memory");
-    }
-    return (fenced){all + page_size, room};
-}
-
-static void unfence(fenced memory) {
-    munmap(memory.bytes - page_size, memory.size + 2 * page_size);
-}
-
-static int read_exactly(void *out, size_t size) {
-    size_t got = size ? fread(out, 1, size, stdin) : 0;
-
-    if (got != size && got != 0) {
-        stop("input ends early");
-    }
-    return got == size;
-}
-
-static uint32_t read_u32(void) {
-    uint8_t b[4];
-
-    if (!read_exactly(b, sizeof b)) {
-        stop("input ends early");
-    }
-    return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-}
+#include "fenced.h"
 
 /* One case with one kernel; does the result differ? */
 static int differs(const sp_base64_kernel *kernel, int what, const uint8_t *in, size_t size, const uint8_t *expected,
@@ -98,16 +50,17 @@ int main(void) {
     int wrong = 0;
     uint8_t what;
 
-    page_size = (size_t)sysconf(_SC_PAGESIZE);
-    while (read_exactly(&what, 1)) {
+    while (read_or_end(&what, 1)) {
         size_t size = read_u32(), expected_size = read_u32();
         int refused = expected_size == UINT32_MAX;
         fenced in = fence(size);
         uint8_t *at_end = in.bytes + in.size - size, *expected = malloc(refused ? 1 : expected_size + 1);
 
-        if (!expected || !read_exactly(at_end, size) || !read_exactly(expected, refused ? 0 : expected_size)) {
-            stop("input ends early");
+        if (!expected) {
+            stop("no memory");
         }
+        read_exactly(at_end, size);
+        read_exactly(expected, refused ? 0 : expected_size);
         if (refused) {
             expected_size = SIZE_MAX;
         }

@@ -93,3 +93,15 @@ def reshard(made: Scheduler, shard_map: ShardMap, now: float, *, auto_distributi
     assert taken is not None
     assert taken[1] == shard_map
     return taken[0]
+
+
+def offer(made, *entries, now=0.0):
+    for each in entries:
+        made.offer(each, now)
+    return entries
+
+
+def entry_of(index, size=100):
+    made = entry(0, size=size)
+    made.shard_id = name(index)
+    return made

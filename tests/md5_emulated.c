@@ -12,12 +12,9 @@
  */
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
+#include "fenced.h"
 #include "md5.h"
 
 enum { FIRST_SHIFT = 1, SHIFTS = 63 };
@@ -25,44 +22,9 @@ enum { FIRST_SHIFT = 1, SHIFTS = 63 };
 /* Where a message lies in its memory. */
 typedef enum { AT_START, AT_END, SHIFTED, PLACES } place;
 
-/* Readable memory of whole pages, with room for `size` bytes at any shift, and an unreadable page on either side. */
-typedef struct {
-    uint8_t *bytes;
-    size_t size;
-} fenced;
-
-static size_t page_size;
-
-static _Noreturn void stop(const char *what) {
-    fprintf(stderr, "%s\n", what);
-    exit(2);
-}
-
-static fenced fence(size_t size) {
-    size_t room = (size + FIRST_SHIFT + SHIFTS + page_size - 1) / page_size * page_size;
-    uint8_t *all = mmap(NULL, room + 2 * page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (all == MAP_FAILED || mprotect(all + page_size, room, PROT_READ | PROT_WRITE) != 0) {
-        stop("no memory");
-    }
-    return (fenced){all + page_size, room};
-}
-
-static void unfence(fenced memory) {
-    munmap(memory.bytes - page_size, memory.size + 2 * page_size);
-}
-
-static void read_exactly(void *out, size_t size) {
-    if (size && fread(out, size, 1, stdin) != 1) {
-        stop("input ends early");
-    }
-}
-
-static uint32_t read_u32(void) {
-    uint8_t b[4];
-
-    read_exactly(b, sizeof b);
-    return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+/* With room for `size` bytes at any shift. */
+static fenced fence_shifted(size_t size) {
+    return fence(size + FIRST_SHIFT + SHIFTS);
 }
 
 /* A batch: its messages, the digests that hashlib found, and the memory that messages move about in. */
@@ -77,7 +39,7 @@ typedef struct {
 static batch read_batch(size_t count) {
     size_t digests_size = SP_MD5_DIGEST_SIZE * count;
     batch b = {count, calloc(count, sizeof *b.messages), calloc(count, sizeof *b.memories), malloc(digests_size),
-               fence(digests_size)};
+               fence_shifted(digests_size)};
 
     if (!b.messages || !b.memories || !b.expected) {
         stop("no memory");
@@ -86,7 +48,7 @@ static batch read_batch(size_t count) {
         uint32_t size = read_u32();
 
         read_exactly(b.expected + SP_MD5_DIGEST_SIZE * i, SP_MD5_DIGEST_SIZE);
-        b.memories[i] = fence(size);
+        b.memories[i] = fence_shifted(size);
         b.messages[i] = (sp_slice){b.memories[i].bytes, size};
         read_exactly(b.memories[i].bytes, size);
     }
@@ -148,7 +110,6 @@ static size_t differences(batch b, const char *kernel, place where) {
 int main(int argc, char **argv) {
     size_t *hashed = calloc(sp_md5_kernel_count, sizeof *hashed), different = 0;
 
-    page_size = (size_t)sysconf(_SC_PAGESIZE);
     if (argc > 1) {
         fenced memory = fence(1);
 

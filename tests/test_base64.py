@@ -6,6 +6,7 @@ import base64
 import binascii
 import random
 
+import kernels
 import pybase64
 import pytest
 from hypothesis import given
@@ -20,22 +21,15 @@ ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 @pytest.fixture(params=native_base64._kernels())
 def kernel(request):
-    """Force one compiled kernel, and give back the one that was in use."""
-    before = native_base64._kernel()
-    native_base64._set_kernel(request.param)
-    assert native_base64._kernel() == request.param
-    yield request.param
-    native_base64._set_kernel(before)
-    assert native_base64._kernel() == before
+    with kernels.in_use(native_base64, request.param) as name:
+        yield name
 
 
 def on_every_kernel(function, argument):
-    before = native_base64._kernel()
     results = []
     for name in native_base64._kernels():
-        native_base64._set_kernel(name)
-        results.append(function(argument))
-    native_base64._set_kernel(before)
+        with kernels.in_use(native_base64, name):
+            results.append(function(argument))
     return results
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 
+import kernels
 import pytest
 from isolated import python
 from numpy_view import as_array
@@ -20,13 +21,8 @@ WIDEST = 32
 
 @pytest.fixture(params=md5._kernels())
 def kernel(request):
-    """Force one compiled kernel, and give back the one that was in use."""
-    before = md5._kernel()
-    md5._set_kernel(request.param)
-    assert md5._kernel() == request.param
-    yield request.param
-    md5._set_kernel(before)
-    assert md5._kernel() == before
+    with kernels.in_use(md5, request.param) as name:
+        yield name
 
 
 def check(messages):

@@ -128,7 +128,7 @@ def test_closing_wakes_those_who_wait_for_room():
     threads = [threading.Thread(target=put) for _ in range(3)]
     for thread in threads:
         thread.start()
-    while producer._inbox.buffered < 100:
+    while producer.stats(shards=False).buffered_bytes < 100:
         time.sleep(0.001)
     producer.close()
     for thread in threads:

@@ -78,7 +78,7 @@ cdef list records_of(const sp_stored *found, Py_ssize_t count):
 
 
 def read_put_reply(bytes reply not None, Py_ssize_t count):
-    """Return the ``Records`` of a reply, of which there are ``count``, and the reply with an empty array in their place.
+    """Return the ``Records`` of a reply, so many, and the reply with an empty array in their place.
 
     ``None`` unless the reply says of each that it was stored, and nothing unforeseen.
     """

@@ -7,7 +7,6 @@ import importlib.util
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -166,40 +165,28 @@ def _reader(
     return _by_processor_time(make_run, lambda found: pairs_of(found) == corpus.pairs())
 
 
-def get_records_row(scale: Scale) -> Row:
+def _received_row(scale: Scale, title: str, detail: str, ways: Ways, *, answered: bool = False) -> Row:
     _needs("boto3", "pip install boto3")
     corpus = synthetic(scale(RECEIVED), 100)
-    return Row(
-        "GetRecords to `UserRecord`s",
-        "10 MB, 100 B, a second of processor time",
-        "user records",
-        len(corpus),
-        {name: _reader(*ways, corpus) for name, ways in TO_USER_RECORDS.items()},
-    )
+    contenders = {name: _reader(*way, corpus, answered=answered) for name, way in ways.items()}
+    return Row(title, detail, "user records", len(corpus), contenders)
+
+
+def get_records_row(scale: Scale) -> Row:
+    detail = "10 MB, 100 B, a second of processor time"
+    return _received_row(scale, "GetRecords to `UserRecord`s", detail, TO_USER_RECORDS)
 
 
 def get_records_arrow_row(scale: Scale) -> Row:
-    _needs("boto3", "pip install boto3")
     _needs("pyarrow", "pip install pyarrow")
-    corpus = synthetic(scale(RECEIVED), 100)
-    return Row(
-        "… to a pyarrow record batch",
-        "and by `get_records`, the peer's dictionaries and pyarrow",
-        "user records",
-        len(corpus),
-        {name: _reader(*ways, corpus) for name, ways in TO_ARROW.items()},
-    )
+    detail = "and by `get_records`, the peer's dictionaries and pyarrow"
+    return _received_row(scale, "… to a pyarrow record batch", detail, TO_ARROW)
 
 
 def answered_arrow_row(scale: Scale) -> Row:
-    return replace(
-        get_records_arrow_row(scale),
-        title="… its answer there already",
-        detail="nothing over the wire, for the peer neither",
-        contenders={
-            name: _reader(*ways, synthetic(scale(RECEIVED), 100), answered=True) for name, ways in TO_ARROW.items()
-        },
-    )
+    _needs("pyarrow", "pip install pyarrow")
+    detail = "nothing over the wire, for the peer neither"
+    return _received_row(scale, "… its answer there already", detail, TO_ARROW, answered=True)
 
 
 WIRE_ROWS: dict[str, Callable[[Scale], Row]] = {

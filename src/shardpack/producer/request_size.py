@@ -33,11 +33,14 @@ class RequestSize:
         most = self.most_bytes(limits)
         return most - most // REQUEST_MARGIN
 
-    def refused(self, size: int, limits: Limits) -> bool:
-        """Take that a request of several entries, of ``size`` bytes, was too large. Returns whether others will not be.
+    def refused(self, size: int, limits: Limits, *, is_told: bool) -> bool:
+        """Take that a request of several entries, of ``size`` bytes, was refused. Returns whether smaller ones follow.
 
-        First the lesser of the documented limits is tried, then halves of what was refused.
+        They do if its size ``is_told`` to be why; beyond what all texts of the service grant, that is taken for the
+        reason whatever is said. First the lesser of the documented limits is tried, then halves of what was refused.
         """
+        if not is_told and size <= MAX_REQUEST_BYTES:
+            return False
         if size > self.most_bytes(limits):  # it was sent before that was known
             return True
         smaller = MAX_REQUEST_BYTES if size > MAX_REQUEST_BYTES else size // 2

@@ -32,7 +32,7 @@ from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Literal
 
-from ..limits import MAX_REQUEST_BYTES, SHARD_BYTES_PER_SECOND, Limits
+from ..limits import SHARD_BYTES_PER_SECOND, Limits
 from ..shards import Shard, ShardMap
 from ..transport import Failed, Stored
 from .entries import Attempt, CallError, Contents, Entry, Fault, Request, Settlement, Status
@@ -257,7 +257,9 @@ class Scheduler:
             self._give_up(lane, entries[0], now, error.error_code, error.message)
             self._lanes.line_up(lane, now)
             return
-        if refused and not self._is_for_its_size(request, error.fault):  # one of them is why: halves find it
+        size, is_too_large = sum(entry.size for entry in request.entries), error.fault is Fault.TOO_LARGE
+        if refused and not self._request_size.refused(size, self.limits, is_told=is_too_large):
+            # one of them is why: halves find it
             for entry in entries:
                 entry.crowd = len(entries) // 2
         self._return(entries, now, backing_off=not refused)
@@ -265,15 +267,6 @@ class Scheduler:
             self.fail(error, now)
         elif error.fault is Fault.NO_STREAM:  # deleted; perhaps created again, with other shards
             self._doubt(now)
-
-    def _is_for_its_size(self, request: Request, fault: Fault) -> bool:
-        """Whether smaller requests are sent from here on, because this one was refused.
-
-        Beyond what all texts of the service grant, that is taken for the reason whatever is said.
-        """
-        size = sum(entry.size for entry in request.entries)
-        too_large = fault is Fault.TOO_LARGE or size > MAX_REQUEST_BYTES
-        return too_large and self._request_size.refused(size, self.limits)
 
     def _end(self, request: Request) -> bool:
         """Whether a request was in flight still, and not given up."""

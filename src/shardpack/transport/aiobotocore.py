@@ -34,8 +34,6 @@ class AiobotocoreTransport:
         stream_id: str | None = None,
         wire: Literal["json", "cbor"] = "json",
     ) -> None:
-        if wire not in ("json", "cbor"):
-            raise ValueError(f"wire is one of json, cbor, not {abridged(wire)}")
         if not has_coroutines(client) or not hasattr(client, "meta"):
             raise TypeError(
                 "expected a Kinesis client of aiobotocore, as `async with session.create_client('kinesis')` gives it, "
@@ -43,7 +41,7 @@ class AiobotocoreTransport:
             )
         self._stream = stream_parameters(name_or_arn(stream_name, stream_arn), stream_id)
         self.client = client
-        self._bodies = Bodies(client, in_cbor=wire == "cbor")
+        self._bodies = Bodies(client, wire)
 
     async def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
         """Send one PutRecords request. Returns an outcome for each entry, by position."""

@@ -21,11 +21,11 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal
 
 from .._native.body import BodyWriter
 from .._native.put_reply import all_stored, read_put_reply
-from ..errors import ShardpackError
+from ..errors import ShardpackError, abridged
 from ..records import KinesisRecord
 from . import BrokenAnswerError, Failed, Stored, cbor
 
@@ -125,9 +125,12 @@ class NoEntries(list[dict[str, Any]]):
 
 
 class Bodies:
-    """The bodies of one transport's calls."""
+    """The bodies of one transport's calls. ``wire`` is what they are written in: ``ValueError`` for a third one."""
 
-    def __init__(self, client: Any, *, in_cbor: bool = False) -> None:
+    def __init__(self, client: Any, wire: Literal["json", "cbor"] = "json") -> None:
+        if wire not in ("json", "cbor"):
+            raise ValueError(f"wire is one of json, cbor, not {abridged(wire)}")
+        in_cbor = wire == "cbor"
         self._lock = threading.Lock()
         self._are_written = write_bodies_of(client)
         is_read = in_cbor and self._are_written and cbor.can_be_read()

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..errors import abridged
 from ..records import KinesisRecord
 from ..shards import ShardMap
 from . import Failed, Stored, StreamDescription, has_coroutines
@@ -75,13 +74,11 @@ class Boto3Transport:
         stream_id: str | None = None,
         wire: Literal["json", "cbor"] = "json",
     ) -> None:
-        if wire not in ("json", "cbor"):
-            raise ValueError(f"wire is one of json, cbor, not {abridged(wire)}")
         if has_coroutines(client):
             raise TypeError("the calls of aiobotocore's client are coroutines: AiobotocoreTransport and AsyncProducer")
         self._stream = stream_parameters(name_or_arn(stream_name, stream_arn), stream_id)
         self.client = client
-        self._bodies = Bodies(client, in_cbor=wire == "cbor")
+        self._bodies = Bodies(client, wire)
 
     def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
         """Send one PutRecords request. Returns an outcome for each entry, by position."""
