@@ -96,7 +96,7 @@ def _trusts(self, entry, stored, now):
         (Scheduler, "_settle_failed", _denies, "wrongly denied|not stored, though"),
         (Scheduler, "_on_stored", _trusts, "lost"),
         (Scheduler, "_can_reshard", lambda *_: False, "stuck|asleep"),
-        (RequestSize, "refused", lambda *_, is_told: True, "were refused|stuck|hot|spins"),
+        (RequestSize, "refused", lambda *_, **__: True, "were refused|stuck|hot|spins"),
         (Scheduler, "_hold_children", lambda *_: None, "out of order|pending|waits|settled"),
         (Scheduler, "next_time", lambda *_: None, "stuck|asleep"),
         (Scheduler, "_end", lambda *_: True, "pending|settled twice|in flight|waits|stuck|asleep"),
