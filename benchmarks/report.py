@@ -1,4 +1,4 @@
-"""Make what is published of what was measured: results/latest.json, the README's table, docs/benchmarks.md, plots.
+"""Make what is published of what was measured: results/latest.json, the README's table, docs/understand/benchmarks.md, plots.
 
 python benchmarks/report.py SUITE.json HEADLINE.json    after measuring: `make bench` does both
 python benchmarks/report.py                             once more from results/latest.json
@@ -36,7 +36,7 @@ def main() -> None:
         LATEST.parent.mkdir(exist_ok=True)
         LATEST.write_text(json.dumps(results, indent=1) + "\n")
     results = json.loads(LATEST.read_text())
-    for page, section in (("README.md", readme_section(results)), ("docs/benchmarks.md", docs_section(results))):
+    for page, section in (("README.md", readme_section(results)), ("docs/understand/benchmarks.md", docs_section(results))):
         path = ROOT / page
         path.write_text(replace_section(path.read_text(), section))
     from plots import draw_all  # noqa: PLC0415 (the tables need no matplotlib)
@@ -141,7 +141,7 @@ def docs_section(results: Mapping[str, Any]) -> str:
         ("shards-and-keys", "Cost of a user record by shard count and by key cardinality"),
         ("md5", "MD5 by kernel"),
     ):
-        lines += [f"![{alternative}](img/{name}.svg)", ""]
+        lines += [f"![{alternative}](../img/{name}.svg)", ""]
     for group, benchmarks in groups.items():
         beside_busy_thread = any("peer" in benchmark for benchmark in benchmarks)
         unit, table = busy_thread_table(benchmarks) if beside_busy_thread else rate_table(benchmarks)

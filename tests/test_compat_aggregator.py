@@ -1,4 +1,4 @@
-"""The drop-in's aggregator beside the original's: the same records, but for the defects of docs/migrating.md."""
+"""The drop-in's aggregator beside the original's: the same records, but for the defects of docs/migrate/from-aws-kinesis-agg.md."""
 
 from __future__ import annotations
 

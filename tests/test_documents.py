@@ -20,14 +20,14 @@ DOCUMENT = REPOSITORY / "docs" / "producing.md"
 RUNNER = Path(__file__).with_name("documents.py")
 DOCUMENTS = [path for folder in (".", "docs", "examples") for path in sorted(REPOSITORY.joinpath(folder).glob("*.md"))]
 SECTIONS = [
-    *(("docs/producing.md", heading) for heading in sections("docs/producing.md")),
-    ("docs/consuming.md", "Reading a shard"),
-    ("docs/how-it-works.md", "The parts on their own"),
+    *(("docs/ingest/producing.md", heading) for heading in sections("docs/ingest/producing.md")),
+    ("docs/consume/shapes.md", "Reading a shard"),
+    ("docs/understand/how-it-works.md", "The parts on their own"),
     ("README.md", "Producing"),
 ]
 
 
-SAID = {("docs/producing.md", "CBOR"): "the service does not read CBOR"}
+SAID = {("docs/ingest/producing.md", "CBOR"): "the service does not read CBOR"}
 """What is logged of the local Kinesis."""
 
 
@@ -67,12 +67,12 @@ def test_it_runs(run, document, heading):
 
 def test_the_first_example_is_a_whole_program(kinesis, run):
     before = _count(kinesis)
-    assert run("docs/producing.md", TOP).returncode == 0
+    assert run("docs/ingest/producing.md", TOP).returncode == 0
     assert _count(kinesis) - before == 10_000 + 4
 
 
 def test_what_is_acknowledged_is_all_of_it(run):
-    assert run("docs/producing.md", "Acknowledge upstream when it is stored").stdout == "1000\n"
+    assert run("docs/ingest/producing.md", "Acknowledge upstream when it is stored").stdout == "1000\n"
 
 
 def test_every_option_has_its_line():

@@ -124,7 +124,7 @@ class BaseProducer:
         ``properties`` are the keys and values of its file, ``RecordMaxBufferedTime`` and so on; what they do not say is
         as everywhere here. ``options`` are those of ``Producer`` and go before them. Keys that change nothing here are
         named in one warning. Raises ``ValueError`` for unknown keys, for values that the KPL refuses, and for those
-        that cannot be honoured, as ``FailIfThrottled=true``. ``docs/producing.md`` has what becomes of each.
+        that cannot be honoured, as ``FailIfThrottled=true``. ``docs/migrate/from-kpl.md`` has what becomes of each.
         """
         from .kpl_properties import producer_options  # noqa: PLC0415 - for those who come from there
 
