@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from document_names import names_of
+
 REPOSITORY = Path(__file__).parent.parent
 TOP = "(top)"
-NAMES = {"keys": ["device-7", "device-8"], "payloads": [b"21.5", b"19.0"]}
-"""What every reader has."""
 
 
 def sections(document: str) -> dict[str, list[tuple[int, str]]]:
@@ -52,13 +52,20 @@ def _anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-def main(document: str, heading: str) -> None:
-    """Run the blocks of a section one after the other, in one namespace."""
-    namespace: dict[str, Any] = {"__name__": "__main__", **NAMES}
+def run(document: str, heading: str, **names: Any) -> dict[str, Any]:
+    """Run the blocks of a section one after the other, with these names, and return what they leave."""
+    namespace: dict[str, Any] = {"__name__": "__main__", **names_of(document, heading), **names}
     for first, source in sections(document)[heading]:
         if "signal.SIGTERM" in source:
             threading.Thread(target=_terminate, daemon=True).start()
         exec(compile("\n" * (first - 1) + source, REPOSITORY / document, "exec"), namespace)  # noqa: S102 - our own
+    return namespace
+
+
+def main(document: str, *headings: str) -> None:
+    """Run these sections, each in a namespace of its own."""
+    for heading in headings:
+        run(document, heading)
 
 
 def _terminate() -> None:

@@ -1,4 +1,4 @@
-"""Links lead somewhere; what the documents on producing show runs, against a local Kinesis that has ``telemetry``."""
+"""Links lead somewhere; what documents show runs, against a local Kinesis that has ``telemetry``."""
 
 from __future__ import annotations
 
@@ -16,19 +16,34 @@ from documents import REPOSITORY, TOP, broken_links, sections
 from shardpack import Producer
 from shardpack.testing import LocalKinesis, history
 
-DOCUMENT = REPOSITORY / "docs" / "producing.md"
+OPTIONS = REPOSITORY / "docs" / "ingest" / "options.md"
+PRODUCING, TESTING = "docs/ingest/producing.md", "docs/operate/testing.md"
 RUNNER = Path(__file__).with_name("documents.py")
-DOCUMENTS = [path for folder in (".", "docs", "examples") for path in sorted(REPOSITORY.joinpath(folder).glob("*.md"))]
-SECTIONS = [
-    *(("docs/ingest/producing.md", heading) for heading in sections("docs/ingest/producing.md")),
-    ("docs/consume/shapes.md", "Reading a shard"),
-    ("docs/understand/how-it-works.md", "The parts on their own"),
-    ("README.md", "Producing"),
-]
+GUIDES = [REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/**/*.md"))]
+DOCUMENTS = [*GUIDES, *(path for folder in (".", "examples") for path in REPOSITORY.joinpath(folder).glob("[!R]*.md"))]
+FIXTURES = (TESTING, "As a fixture")
+ALONE = {
+    (PRODUCING, "The end"),
+    (PRODUCING, "Acknowledge upstream when it is stored"),
+    (PRODUCING, TOP),
+    FIXTURES,
+    ("docs/consume/spark.md", TOP),
+}
+"""What ends its process, or has a test of its own."""
 
-
-SAID = {("docs/ingest/producing.md", "CBOR"): "the service does not read CBOR"}
+SAID = {"docs/ingest/options.md": "the service does not read CBOR"}
 """What is logged of the local Kinesis."""
+
+
+def _programs() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Give the sections of each document that may share a process; all that there are, but for those ALONE."""
+    for path in GUIDES:
+        document = path.relative_to(REPOSITORY).as_posix()
+        together: dict[bool, list[str]] = {}
+        for heading, blocks in sections(document).items():
+            if (document, heading) not in ALONE:
+                together.setdefault(any("aiobotocore" in source for _, source in blocks), []).append(heading)
+        yield from ((document, tuple(headings)) for headings in together.values())
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +55,11 @@ def kinesis() -> Iterator[LocalKinesis]:
 
 @pytest.fixture
 def run(kinesis, command_environment, tmp_path):
-    def run(document, heading):
-        needs_aiobotocore = any("aiobotocore" in source for _, source in sections(document)[heading])
+    def run(document, *headings):
+        blocks = sections(document)
+        needs_aiobotocore = any("aiobotocore" in source for heading in headings for _, source in blocks[heading])
         return subprocess.run(
-            [sys.executable, "-W", "error", RUNNER, document, heading],
+            [sys.executable, "-W", "error", RUNNER, document, *headings],
             cwd=tmp_path,
             env=command_environment
             | {"AWS_ENDPOINT_URL_KINESIS": kinesis.endpoint_url}
@@ -57,26 +73,48 @@ def run(kinesis, command_environment, tmp_path):
     return run
 
 
-@pytest.mark.parametrize(("document", "heading"), SECTIONS)
-def test_it_runs(run, document, heading):
-    done = run(document, heading)
+@pytest.mark.parametrize(("document", "headings"), list(_programs()))
+def test_they_run(run, document, headings):
+    done = run(document, *headings)
     assert done.returncode == 0, done.stderr
-    said = SAID.get((document, heading))
+    said = SAID.get(document)
     assert done.stderr == "" if said is None else done.stderr.startswith(said) and done.stderr.count("\n") == 1
+
+
+def test_the_end_runs(run):
+    done = run(PRODUCING, "The end")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_fixtures_are_a_conftest(tmp_path):
+    tmp_path.joinpath("conftest.py").write_text("".join(source for _, source in sections(FIXTURES[0])[FIXTURES[1]]))
+    tmp_path.joinpath("test_own.py").write_text(
+        "import boto3\n\ndef test_own(stream, environment):\n"
+        "    assert len(boto3.client('kinesis').list_shards(StreamName=stream)['Shards']) == 2\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_first_example_is_a_whole_program(kinesis, run):
     before = _count(kinesis)
-    assert run("docs/ingest/producing.md", TOP).returncode == 0
+    assert run(PRODUCING, TOP).returncode == 0
     assert _count(kinesis) - before == 10_000 + 4
 
 
 def test_what_is_acknowledged_is_all_of_it(run):
-    assert run("docs/ingest/producing.md", "Acknowledge upstream when it is stored").stdout == "1000\n"
+    assert run(PRODUCING, "Acknowledge upstream when it is stored").stdout == "1000\n"
 
 
 def test_every_option_has_its_line():
-    rows = re.findall(r"^\| (`.*?) \|", DOCUMENT.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| (`.*?) \|", OPTIONS.read_text(), re.MULTILINE)
     names = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert names >= {*inspect.signature(Producer).parameters} - {"stream_name", "stream_arn"}
 
