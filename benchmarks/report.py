@@ -1,4 +1,4 @@
-"""Make what is published of what was measured: results/latest.json, the README's table, docs/understand/benchmarks.md, plots.
+"""Make what is published of measurements: results/latest.json, the README's table, docs/understand/benchmarks.md, plots.
 
 python benchmarks/report.py SUITE.json HEADLINE.json    after measuring: `make bench` does both
 python benchmarks/report.py                             once more from results/latest.json
@@ -22,6 +22,7 @@ from shardpack.bench.row import ALONE, BESIDE
 ROOT = Path(__file__).resolve().parents[1]
 LATEST = ROOT / "benchmarks" / "results" / "latest.json"
 LIBRARIES = (AWS, AIOKPL, BOTO3, CONFLUENT, "hashlib")
+README, BENCHMARKS = ROOT / "README.md", ROOT / "docs" / "understand" / "benchmarks.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
@@ -36,8 +37,7 @@ def main() -> None:
         LATEST.parent.mkdir(exist_ok=True)
         LATEST.write_text(json.dumps(results, indent=1) + "\n")
     results = json.loads(LATEST.read_text())
-    for page, section in (("README.md", readme_section(results)), ("docs/understand/benchmarks.md", docs_section(results))):
-        path = ROOT / page
+    for path, section in ((README, readme_section(results)), (BENCHMARKS, docs_section(results))):
         path.write_text(replace_section(path.read_text(), section))
     from plots import draw_all  # noqa: PLC0415 (the tables need no matplotlib)
 

@@ -69,8 +69,8 @@ def columns() -> Names:
 def data_frames() -> Names:
     """Return a response, and the libraries that read Arrow."""
     import duckdb  # noqa: PLC0415
-    import polars  # noqa: PLC0415
-    import pyarrow  # noqa: PLC0415
+    import polars  # noqa: ICN001, PLC0415 - as documents call it
+    import pyarrow  # noqa: ICN001, PLC0415
 
     from shardpack import deaggregate_arrow  # noqa: PLC0415
 
