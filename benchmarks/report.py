@@ -1,4 +1,4 @@
-"""Make what is published of measurements: results/latest.json, the README's table, docs/understand/benchmarks.md, plots.
+"""Make what is published of measurements: results/latest.json, the README's table, docs/understand/benchmarks, plots.
 
 python benchmarks/report.py SUITE.json HEADLINE.json    after measuring: `make bench` does both
 python benchmarks/report.py                             once more from results/latest.json
