@@ -10,7 +10,7 @@ OLDEST_TESTS := cbor client connections diagnosis faults large_records producer 
 AIOBOTOCORE := build/aiobotocore/3.10.0 build/aiobotocore/2.11.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest lint format sanitize emulate fuzz simulate chaos bench bench-smoke bench-compare build clean
+.PHONY: help demo test oldest lint format sanitize emulate fuzz docs simulate chaos bench bench-smoke bench-compare build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -54,6 +54,15 @@ emulate: .venv/built ## cross-compile csrc for AArch64 and run its kernels under
 fuzz: .venv/built ## fuzz the deaggregator and the router under ASan + UBSan, FUZZ_SECONDS=60 for all targets together
 	$(BIN)/python -m pip install --quiet atheris==3.0.0
 	$(BIN)/python fuzz/run.py --seconds $(or $(FUZZ_SECONDS),60)
+
+docs: build/docs/installed ## build the site of the documentation into build/site, and check its links
+	build/docs/bin/zensical build --strict --clean
+	$(PYTHON) tests/check_site.py build/site
+
+build/docs/installed: requirements/docs.txt
+	$(PYTHON) -m venv --clear build/docs
+	build/docs/bin/python -m pip install --quiet --requirement requirements/docs.txt
+	@touch $@
 
 simulate: .venv/built ## simulated delivery, a seed a run: SECONDS=60 of them, or SEED=n with its schedule
 	$(BIN)/python -m shardpack.testing.simulation --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))

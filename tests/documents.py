@@ -14,6 +14,7 @@ from typing import Any
 from document_names import names_of
 
 REPOSITORY = Path(__file__).parent.parent
+ON_GITHUB = "https://github.com/shardpack/shardpack/blob/main/"
 TOP = "(top)"
 
 
@@ -40,8 +41,10 @@ def broken_links(document: Path) -> list[str]:
     broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         path, _, heading = link.partition("#")
+        if path.startswith(ON_GITHUB):
+            path = str(REPOSITORY / path.removeprefix(ON_GITHUB))
         target = document.parent / path if path else document
-        if "://" in link or (target.exists() and (not heading or heading in _anchors(target))):
+        if "://" in path or (target.exists() and (not heading or heading in _anchors(target))):
             continue
         broken.append(link)
     return broken

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from aiobotocore_packages import NEWEST, python_path
+from check_site import defects
 from documents import REPOSITORY, TOP, broken_links, sections
 
 from shardpack import Producer
@@ -126,3 +127,18 @@ def test_links_lead_somewhere(document):
 
 def _count(kinesis):
     return sum(len(shard.records) for shard in history.read_all(kinesis.client(), "telemetry", kcl_rule=True))
+
+
+def test_links_of_the_site_that_lead_nowhere_are_found(tmp_path):
+    tmp_path.joinpath("there").mkdir()
+    tmp_path.joinpath("there", "index.html").write_text('<h2 id="here">x</h2><a href="../">up</a>')
+    tmp_path.joinpath("index.html").write_text(
+        '<script src="https://cdn.example/x.js"></script><img src="data:,"><a href="there/#here"></a>'
+        '<a href="gone/"></a><a href="there/#gone"></a><a href="../../out"></a><a href="https://example.org"></a>'
+    )
+    assert defects(tmp_path) == [
+        ".: loads https://cdn.example/x.js",
+        ".: gone/ is not there",
+        ".: there/#gone: no such heading",
+        ".: ../../out leads out of the site",
+    ]
