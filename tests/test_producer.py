@@ -226,7 +226,7 @@ def test_what_expires_is_told_and_kept(tmp_path):
 
 def test_dead_letters_that_cannot_be_kept_are_said_and_delivery_goes_on(caplog):
     class Full:
-        def put(self, letters):
+        def put(self, _letters):
             raise OSError(28, "no room")
 
     def fail(entries):
