@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
-import typer
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,19 +13,23 @@ from ..bench.end_to_end import RECORD_SIZES, TITLES, Taken, measure_end_to_end
 from ..bench.headline import Finding, environment, measure, rate_text, ratio_text
 from ..bench.row import CannotMeasureError, Scale
 from ..bench.rows import ROWS
-from .outcome import exit_on_error, fail, stderr
+from .console import stderr
+from .outcome import exit_on_error, fail
+from .parameters import command, option
 
 
-def bench(
-    seconds: Annotated[
-        float, typer.Option("--seconds", min=0, metavar="N", help="How long to measure, preparations not counted.")
-    ] = 25,
-    quick: Annotated[bool, typer.Option("--quick", help="A hundredth of the records: does it work?")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    end_to_end: Annotated[
-        bool, typer.Option("--end-to-end", help="Where the time goes: put until stored, GetRecords to user records.")
-    ] = False,
-) -> None:
+@command
+@option(
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=25,
+    metavar="N",
+    help="How long to measure, preparations not counted.",
+)
+@option("--quick", is_flag=True, help="A hundredth of the records: does it work?")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@option("--end-to-end", is_flag=True, help="Where the time goes: put until stored, GetRecords to user records.")
+def bench(seconds: float, quick: bool, as_json: bool, end_to_end: bool) -> None:
     """Measure shardpack on this machine, beside its peers.
 
     Each row runs ours and the peers in turns, each in a process of its own and on
@@ -55,7 +58,7 @@ def bench(
                 status.update(f"Measuring, {len({finding.row for finding in findings})} of {len(ROWS)}")
         if as_json:
             found = {"environment": environment(), "rows": [finding.to_json() for finding in findings]}
-            typer.echo(json.dumps(found, indent=1))
+            click.echo(json.dumps(found, indent=1))
             return
         console.print(_table(findings))
         console.print()
@@ -74,7 +77,7 @@ def _end_to_end(console: Console, seconds: float, scale: Scale, *, as_json: bool
     except CannotMeasureError as why:
         fail(str(why))
     if as_json:
-        typer.echo(
+        click.echo(
             json.dumps({"environment": environment(), "end_to_end": [taken.to_json() for taken in found]}, indent=1)
         )
         return

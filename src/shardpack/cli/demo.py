@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 from rich.bar import Bar
 from rich.console import Group
 from rich.progress import BarColumn, Progress, TextColumn
@@ -22,15 +22,15 @@ from rich.text import Text
 from .._native.deaggregate import UserRecord
 from ..bench.corpus import FLIGHTS_FILE
 from ..consume import deaggregate
-from ..consume.stream.reader import read_stream
 from ..limits import MIB, put_payload_units
 from ..producer.producer import Producer
 from ..producer.settling import SettledRecord
 from ..producer.stats import Stats
 from ..testing import history
-from ..testing.local_kinesis import LocalKinesis
+from .console import Stdout, stderr
 from .cost import Cost, WireMeter, cost_unaggregated
-from .outcome import FAILED, Stdout, exit_on_error, stderr
+from .outcome import FAILED, exit_on_error
+from .parameters import OneOf, command, option
 
 STREAM = "flights"
 EVENTS = 120_000
@@ -64,15 +64,16 @@ class Received:
     size_by_shard: Counter[str] = field(default_factory=Counter)
 
 
-def demo(
-    key: Annotated[
-        KeyField, typer.Option("--key", help="4,000 aircraft spread evenly; 16 carriers make hot shards.")
-    ] = KeyField.TAILNUM,
-    shards: Annotated[int, typer.Option("--shards", min=1, max=200, metavar="N", help="Shards of the stream.")] = 8,
-    events: Annotated[
-        int, typer.Option("--events", min=1, max=EVENTS, metavar="N", help="How many events to send.")
-    ] = EVENTS,
-) -> None:
+@command
+@option(
+    "--key",
+    type=OneOf(KeyField),
+    default=KeyField.TAILNUM.value,
+    help="4,000 aircraft spread evenly; 16 carriers make hot shards.",
+)
+@option("--shards", type=click.IntRange(1, 200), default=8, metavar="N", help="Shards of the stream.")
+@option("--events", type=click.IntRange(1, EVENTS), default=EVENTS, metavar="N", help="How many events to send.")
+def demo(key: KeyField, shards: int, events: int) -> None:
     """Send real flight events through a local Kinesis and back, with proof.
 
     Needs no AWS account and no network: the stream is a server on a free port of
@@ -84,6 +85,8 @@ def demo(
       shardpack demo
       shardpack demo --key carrier
     """
+    from ..testing.local_kinesis import LocalKinesis  # noqa: PLC0415 (loads boto3, which help does without)
+
     with exit_on_error():
         console = Stdout()
         with LocalKinesis() as kinesis:
@@ -115,7 +118,7 @@ def demo(
         holds, statement = proof(put, sent, received)
         console.print(Text(statement, "bold green" if holds else "bold red"))
         if not holds:
-            raise typer.Exit(FAILED)
+            raise SystemExit(FAILED)
 
 
 def sent_events(key_field: str, events: int) -> Iterator[tuple[str, bytes]]:
@@ -154,6 +157,8 @@ def send(client: Any, key_field: str, events: int, progress: Progress) -> Sent:
 
 def receive(client: Any, stream_name: str, events: int, progress: Progress) -> Received:
     """Read everything back as `shardpack tail` does; keep only what the KCL would, by its shard's hash range."""
+    from ..consume.stream.reader import read_stream  # noqa: PLC0415 (loads botocore)
+
     task = progress.add_task("Reading", total=events)
     received = Received()
     for read in read_stream(client, stream_name, follow=False):
