@@ -12,7 +12,7 @@ import click
 from click.shell_completion import get_completion_class, shell_complete
 
 from .help import help_text, usage_pieces
-from .outcome import WRONG_USAGE, Messages, exit_on_error, fail
+from .outcome import WRONG_USAGE, Messages, end_in_order_on_sigterm, exit_on_error, fail
 from .parameters import SETTINGS, argument, command
 
 NAME = "shardpack"
@@ -105,6 +105,7 @@ app.add_command(completion)
 def run() -> None:
     """Run the command that the arguments name, and end the process."""
     logging.basicConfig(format=f"{NAME}: %(message)s", handlers=[Messages()])
+    end_in_order_on_sigterm()
     with exit_on_error():
         if question := os.environ.get(COMPLETE):
             raise SystemExit(shell_complete(app, {}, NAME, COMPLETE, question))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 from rich.console import Console
 from rich.table import Table
@@ -13,8 +11,8 @@ from ..bench.end_to_end import RECORD_SIZES, TITLES, Taken, measure_end_to_end
 from ..bench.headline import Finding, environment, measure, rate_text, ratio_text
 from ..bench.row import CannotMeasureError, Scale
 from ..bench.rows import ROWS
-from .console import stderr
-from .outcome import exit_on_error, fail
+from .console import Stdout, stderr
+from .outcome import exit_on_error, fail, print_json
 from .parameters import command, option
 
 
@@ -47,7 +45,7 @@ def bench(seconds: float, quick: bool, as_json: bool, end_to_end: bool) -> None:
       shardpack bench --end-to-end
     """
     with exit_on_error():
-        console = Console(highlight=False)
+        console = Stdout()
         if end_to_end:
             _end_to_end(console, seconds, Scale(0.01 if quick else 1.0), as_json=as_json)
             return
@@ -58,7 +56,7 @@ def bench(seconds: float, quick: bool, as_json: bool, end_to_end: bool) -> None:
                 status.update(f"Measuring, {len({finding.row for finding in findings})} of {len(ROWS)}")
         if as_json:
             found = {"environment": environment(), "rows": [finding.to_json() for finding in findings]}
-            click.echo(json.dumps(found, indent=1))
+            print_json(found)
             return
         console.print(_table(findings))
         console.print()
@@ -77,9 +75,7 @@ def _end_to_end(console: Console, seconds: float, scale: Scale, *, as_json: bool
     except CannotMeasureError as why:
         fail(str(why))
     if as_json:
-        click.echo(
-            json.dumps({"environment": environment(), "end_to_end": [taken.to_json() for taken in found]}, indent=1)
-        )
+        print_json({"environment": environment(), "end_to_end": [taken.to_json() for taken in found]})
         return
     for way, title in TITLES.items():
         console.print(_stages(title, [taken for taken in found if taken.way == way]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 
 from rich.text import Text
@@ -11,7 +9,7 @@ from rich.text import Text
 from .client import aws_options, make_client, stream_argument
 from .console import Stdout
 from .inspect import visible
-from .outcome import FAILED, exit_on_error, until_reader_leaves
+from .outcome import FAILED, exit_on_error, print_json, until_reader_leaves
 from .parameters import command, option
 
 TYPE_CHECKING = False
@@ -41,12 +39,11 @@ def doctor(stream: str, as_json: bool, region: str | None, endpoint_url: str | N
 
     with exit_on_error():
         diagnosis = diagnose(make_client(region, endpoint_url, profile, calls_once=1), stream)
-        with until_reader_leaves():  # the exit code is the verdict all the same
-            if as_json:
-                found = {"stream": stream, "verdict": diagnosis.verdict, "checks": list(map(asdict, diagnosis.checks))}
-                sys.stdout.buffer.write(json.dumps(found).encode() + b"\n")
-                sys.stdout.buffer.flush()
-            else:
+        if as_json:
+            checks = list(map(asdict, diagnosis.checks))
+            print_json({"stream": stream, "verdict": diagnosis.verdict, "checks": checks})
+        else:
+            with until_reader_leaves():  # the exit code is the verdict all the same
                 _show(diagnosis)
         if diagnosis.verdict == "fails":
             raise SystemExit(FAILED)

@@ -36,7 +36,7 @@ def help_text(command: click.Command, ctx: click.Context) -> str:
     """Lay out the help of a command for the terminal as wide as it is now."""
     width = max(shutil.get_terminal_size().columns, NARROWEST_TEXT)
     usage = " ".join([ctx.command_path, *usage_pieces(command, ctx)])
-    blocks = [_wrap(usage, width, first=_heading("Usage:") + " ", indent=len("Usage: "), hidden=_hidden())]
+    blocks = [_wrap(usage, width, first=_heading("Usage:") + " ", indent=len("Usage: "))]
     blocks += [_paragraph(paragraph, width) for paragraph in paragraphs(command)]
     for title, entries in _sections(command, ctx):
         blocks.append("\n".join([_heading(f"{title}:"), *_entries(entries, width)]))
@@ -75,30 +75,25 @@ def _entries(entries: list[Entry], width: int) -> Iterator[str]:
     for name, text in entries:
         if beside:
             padding = " " * (widest - len(name) + 2)
-            yield _wrap(text, width, first=" " * INDENT + _name(name) + padding, indent=column, hidden=_hidden())
+            yield _wrap(text, width, first=" " * INDENT + _name(name) + padding, indent=column)
         else:
             named = _wrap(name, width - INDENT, indent=INDENT)
             yield "\n".join(" " * INDENT + _name(line) for line in named.splitlines())
             yield textwrap.indent(_wrap(text, width - 3 * INDENT), " " * 3 * INDENT)
 
 
-def _wrap(text: str, width: int, *, first: str = "", indent: int = 0, hidden: int = 0) -> str:
-    """Fill lines; of ``first``, which begins the first one, so many characters take no room."""
+def _wrap(text: str, width: int, *, first: str = "", indent: int = 0) -> str:
+    """Fill lines, of which the first begins with ``first``, and the others with so many spaces."""
+    taken = len(click.unstyle(first))
     lines = textwrap.wrap(
-        text, width, initial_indent=" " * (len(first) - hidden), subsequent_indent=" " * indent, break_on_hyphens=False
+        text, width, initial_indent=" " * taken, subsequent_indent=" " * indent, break_on_hyphens=False
     )
-    if not lines:
-        return first.rstrip()
-    return "\n".join([first + lines[0][len(first) - hidden :], *lines[1:]])
+    return "\n".join([first + lines[0][taken:], *lines[1:]]) if lines else first.rstrip()
 
 
 def _styled() -> bool:
     """Whether to use colours; click takes them out again where the output is no terminal."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def _hidden() -> int:
-    return len(_heading(""))
 
 
 def _heading(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import signal
@@ -29,7 +30,8 @@ class ExitCode(IntEnum):
     DONE = 0, "Done. Also when the reader of the output has left, as head does."
     FAILED = 1, "Not delivered, missing, refused or unreachable; or what was examined is not as it should be."
     WRONG_USAGE = 2, "Wrong usage or bad input."
-    INTERRUPTED = 130, "Ctrl-C. For put and redrive SIGTERM too: what was begun is finished."
+    INTERRUPTED = 130, "Ctrl-C; for put and redrive SIGTERM too: what was begun is finished."
+    TERMINATED = 143, "SIGTERM, of the other commands."
 
     def __new__(cls, code: int, meaning: str) -> ExitCode:
         member = int.__new__(cls, code)
@@ -41,6 +43,7 @@ class ExitCode(IntEnum):
 FAILED = ExitCode.FAILED
 WRONG_USAGE = ExitCode.WRONG_USAGE
 INTERRUPTED = ExitCode.INTERRUPTED
+TERMINATED = ExitCode.TERMINATED
 
 
 class Messages(logging.Handler):
@@ -85,6 +88,23 @@ def until_reader_leaves() -> Iterator[None]:
         _discard(sys.stdout)
 
 
+def print_json(found: Any) -> None:
+    """Print one JSON object on a line. That nobody reads it changes nothing about how the command ends."""
+    with until_reader_leaves():
+        sys.stdout.buffer.write(json.dumps(found).encode() + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def end_in_order_on_sigterm() -> None:
+    """Have SIGTERM clear what is shown on the terminal, and stop what was started, before the command ends."""
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(_signal: int, _frame: object) -> None:
+    raise SystemExit(TERMINATED.value)
+
+
 @contextmanager
 def finish_on_interrupt() -> Iterator[Callable[[], bool]]:
     """Tell whether there was a Ctrl-C or SIGTERM, so that what was begun is finished; a second one stops at once."""
@@ -92,7 +112,7 @@ def finish_on_interrupt() -> Iterator[Callable[[], bool]]:
     before = {
         number: handler
         for number in (signal.SIGINT, signal.SIGTERM)
-        if (handler := signal.getsignal(number)) in {signal.default_int_handler, signal.SIG_DFL}
+        if (handler := signal.getsignal(number)) in {signal.default_int_handler, signal.SIG_DFL, _terminate}
     }  # another is not meant for us, in the background for example
 
     def note(_signal: int, _frame: object) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -21,7 +19,7 @@ from ..producer.stats import Stats
 from ..transport.boto3 import Boto3Transport
 from .client import aws_options, make_client, stream_argument
 from .ndjson import BadLineError, KeyFields
-from .outcome import INTERRUPTED, BadInputError, exit_on_error, fail, finish_on_interrupt, tell
+from .outcome import INTERRUPTED, BadInputError, exit_on_error, fail, finish_on_interrupt, print_json, tell
 from .parameters import FILE, argument, command, option
 from .prefix import Position, Prefix
 from .put_lines import LONGEST_WAIT_SECONDS, LinePutter
@@ -357,5 +355,4 @@ class _Put:
             "interrupted": self._interrupted(),
             "error": None if error is None else str(error) or type(error).__name__,
         }
-        sys.stdout.buffer.write(json.dumps(found).encode() + b"\n")
-        sys.stdout.buffer.flush()
+        print_json(found)

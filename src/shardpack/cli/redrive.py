@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -35,7 +33,9 @@ from .outcome import (
     exit_on_error,
     fail,
     finish_on_interrupt,
+    print_json,
     tell,
+    until_reader_leaves,
 )
 from .parameters import FILE, argument, command, option
 
@@ -128,7 +128,7 @@ def _redrive(
             error = raised
     left = _count(letters, origin)
     if as_json:
-        _print_json(asdict(done) | {"left": left, "interrupted": interrupted()})
+        print_json(asdict(done) | {"left": left, "interrupted": interrupted()})
     else:
         _show_done(done, left, getattr(error, "error_code", ""))
     if error is not None:
@@ -271,7 +271,7 @@ def _show_what_is_there(letters: SQLiteDeadLetters, stream: str, *, as_json: boo
     tallies = letters.tally()
     left = sum(tally.letters for tally in tallies if library.is_stream(tally.stream, stream))
     if as_json:
-        _print_json({"left": left, "letters": [asdict(tally) for tally in tallies]})
+        print_json({"left": left, "letters": [asdict(tally) for tally in tallies]})
     else:
         _print_tallies(tallies)
     if left:
@@ -294,7 +294,8 @@ def _print_tallies(tallies: list[Tally]) -> None:
             f"{tally.maybe_stored:,}",
             _time(tally.first_given_up_at),
         )
-    Stdout().print(table if tallies else "no letters")
+    with until_reader_leaves():  # the exit code says what is left all the same
+        Stdout().print(table if tallies else "no letters")
 
 
 def _time(seconds: float) -> str:
@@ -302,8 +303,3 @@ def _time(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):
         return f"{seconds:g}"
-
-
-def _print_json(found: dict[str, Any]) -> None:
-    sys.stdout.buffer.write(json.dumps(found).encode() + b"\n")
-    sys.stdout.buffer.flush()
