@@ -54,7 +54,8 @@ def _sections(command: click.Command, ctx: click.Context) -> Iterator[tuple[str,
         if isinstance(param, click.Argument):
             found["Arguments"].append((_name_of(param), getattr(param, "help", "")))
         elif (record := param.get_help_record(ctx)) is not None:
-            found.setdefault(getattr(param, "panel", "Options"), []).append(record)
+            name, text = record
+            found.setdefault(getattr(param, "panel", "Options"), []).append((name, " ".join(text.split())))
     if isinstance(command, click.Group):
         found["Commands"] = [(name, paragraphs(one)[0]) for name, one in command.commands.items()]
     found["Exit codes"] = [(str(code.value), code.meaning) for code in ExitCode]
