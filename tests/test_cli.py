@@ -365,35 +365,6 @@ def test_absent_stream_is_one_clear_line(shardpack, arguments):
     assert "ResourceNotFoundException" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("put", "s"),
-        ("put", "s", "-", "--default-key", "k"),
-        ("put", "s", "-", "--give-up-after", "-1"),
-        ("put", "s", "-", "--key"),
-        ("put", "s", "/no/such/file", "--key", "id"),
-        ("put", "s", ".", "--key", "id"),
-        ("put", "", "-", "--key", "id"),
-        ("put", "s", "-", "--key", "id", "--linger-ms", "-1"),
-        ("put", "s", "-", "--key", "id", "--endpoint-url", "nowhere"),
-        ("tail", "s", "--profile", "absent"),
-        ("tail", "s", "--limit", "0"),
-        ("tail", "s", "--wrong"),
-        ("demo", "--events", "0"),
-        ("demo", "--key", "pilot"),
-        ("inspect", "/no/such/file"),
-        ("inspect", "-", "--format", "utf7"),
-        ("nothing",),
-    ],
-)
-def test_wrong_usage_exits_2(shardpack, arguments):
-    done = shardpack(*arguments)
-    assert done.returncode == 2
-    assert done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_no_credentials(shardpack):
     done = shardpack("tail", "s", AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
     assert done.returncode == 1
