@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import SHARDPACK
 from faulty_kinesis import RESET, FaultyKinesis
+from letters import letter
 
 from shardpack import Aggregator, ShardMap
 
@@ -146,14 +147,17 @@ def test_tail_goes_on_after_throttling_and_outages(shardpack, endpoint_url):
         (("doctor", "absent", "--json"), 1),
         (("put", "absent", "{lines}", "--key", "id", "--json"), 1),
         (("demo", "--events", "10", "--shards", "1"), 0),
+        (("redrive", "{letters}", STREAM, "--dry-run"), 1),
+        (("bench", "--end-to-end", "--quick", "--seconds", "0"), 0),
     ],
 )
-def test_a_reader_that_leaves_is_no_error(sh, lines, arguments, code):
+def test_a_reader_that_leaves_is_no_error(sh, lines, letters, path, arguments, code):  # noqa: PLR0917 (fixtures)
+    letters.put([letter(stream=STREAM)])
+    places = {"{lines}": lines, "{letters}": path}
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as gone:
-        given = (str(lines) if argument == "{lines}" else argument for argument in arguments)
-        done = sh("", *given, stdout=gone.fileno())
+        done = sh("", *(places.get(argument, argument) for argument in arguments), stdout=gone.fileno())
     assert done.returncode == code
     assert not done.stderr or (code == 1 and done.stderr.startswith("shardpack: "))
     assert len(done.stderr.splitlines()) <= 1
