@@ -14,8 +14,8 @@ from shardpack.cli import main
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "command-line.md"
 BEGINNING = """# Command line
 
-What `shardpack --help` and `shardpack COMMAND --help` say; `python tests/command_line_page.py` writes this page. It needs
-`pip install 'shardpack[cli]'`. The guide to `put` is [The put command](../ingest/put.md), that to `redrive` is
+What `shardpack --help` and `shardpack COMMAND --help` say; `python tests/command_line_page.py` writes this page.
+The command needs `pip install 'shardpack[cli]'`. The guides: [The put command](../ingest/put.md) and, for `redrive`,
 [Dead letters](../operate/dead-letters.md).
 """
 
