@@ -82,6 +82,18 @@ def test_they_run(run, document, headings):
     assert done.stderr == "" if said is None else done.stderr.startswith(said) and done.stderr.count("\n") == 1
 
 
+def test_no_block_hides_from_the_tests():
+    """A fence that is indented, or names Python otherwise, would be run by none."""
+    fences = {
+        (path.name, fence) for path in GUIDES for fence in re.findall(r"^[ \t>]*```.+$", path.read_text(), re.MULTILINE)
+    }
+    assert {fence for _, fence in fences} >= {"```python", "```sh"}
+    known = {
+        "```" + name for name in ("python", "sh", "text", "json", "yaml", "ini", "properties", "toml", "java", "sql")
+    }
+    assert {(name, fence) for name, fence in fences if fence not in known} == set()
+
+
 def test_the_end_runs(run):
     done = run(PRODUCING, "The end")
     assert (done.returncode, done.stderr) == (0, "")
