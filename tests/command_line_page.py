@@ -1,4 +1,4 @@
-"""Write docs/reference/command-line.md from the help of the commands themselves: python tests/command_line_page.py"""
+"""Write docs/reference/command-help.md from the help of the commands themselves: python tests/command_line_page.py"""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from unittest import mock
 
 from shardpack.cli import main
 
-PAGE = Path(__file__).parent.parent / "docs" / "reference" / "command-line.md"
-BEGINNING = """# Command line
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "command-help.md"
+BEGINNING = """# Commands and options
 
 What `shardpack --help` and `shardpack COMMAND --help` say; `python tests/command_line_page.py` writes this page.
-The command needs `pip install 'shardpack[cli]'`. The guides: [The put command](../ingest/put.md) and, for `redrive`,
-[Dead letters](../operate/dead-letters.md).
+Exit codes and JSON: [The command line](command-line.md). The guides: [The put command](../ingest/put.md) and, for
+`redrive`, [Dead letters](../operate/dead-letters.md).
 """
 
 
