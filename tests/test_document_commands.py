@@ -23,9 +23,9 @@ def shown(program: str) -> list[tuple[str, list[str]]]:
     for path in [REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/**/*.md"))]:
         for block in re.findall(r"^```sh\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE):
             for line in block.replace("\\\n", " ").splitlines():
-                for part in re.split(r"\s[|&;>]+\s", re.sub(r"\s+#.*", "", line)):
-                    if part.startswith(f"{program} "):
-                        found.append((path.relative_to(REPOSITORY).as_posix(), shlex.split(part)[1:]))
+                parts = re.split(r"\s[|&;>]+\s", re.sub(r"\s+#.*", "", line))
+                where = path.relative_to(REPOSITORY).as_posix()
+                found += [(where, shlex.split(part)[1:]) for part in parts if part.startswith(f"{program} ")]
     return found
 
 
