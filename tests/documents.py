@@ -65,9 +65,10 @@ def run(document: str, heading: str, **names: Any) -> dict[str, Any]:
     return namespace
 
 
-def main(document: str, *headings: str) -> None:
-    """Run these sections, each in a namespace of its own."""
-    for heading in headings:
+def main(*programs: str) -> None:
+    """Run these sections, each named by document, "#" and heading, in a namespace of its own."""
+    for program in programs:
+        document, _, heading = program.partition("#")
         run(document, heading)
 
 

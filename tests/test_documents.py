@@ -36,15 +36,22 @@ SAID = {"docs/ingest/options.md": "the service does not read CBOR"}
 """What is logged of the local Kinesis."""
 
 
-def _programs() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Give the sections of each document that may share a process; all that there are, but for those ALONE."""
+def _programs() -> dict[str, list[tuple[str, str]]]:
+    """Give the sections that may share a process, of all documents; all that there are, but for those ALONE."""
+    together: dict[str, list[tuple[str, str]]] = {}
     for path in GUIDES:
         document = path.relative_to(REPOSITORY).as_posix()
-        together: dict[bool, list[str]] = {}
         for heading, blocks in sections(document).items():
             if (document, heading) not in ALONE:
-                together.setdefault(any("aiobotocore" in source for _, source in blocks), []).append(heading)
-        yield from ((document, tuple(headings)) for headings in together.values())
+                aio = " with aiobotocore" if any("aiobotocore" in source for _, source in blocks) else ""
+                name = (
+                    document if document in SAID else path.parent.name if path.parent != REPOSITORY else "README"
+                ) + aio
+                together.setdefault(name, []).append((document, heading))
+    return together
+
+
+PROGRAMS = _programs()
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +63,12 @@ def kinesis() -> Iterator[LocalKinesis]:
 
 @pytest.fixture
 def run(kinesis, command_environment, tmp_path):
-    def run(document, *headings):
-        blocks = sections(document)
-        needs_aiobotocore = any("aiobotocore" in source for heading in headings for _, source in blocks[heading])
+    def run(*programs):
+        needs_aiobotocore = any(
+            "aiobotocore" in source for document, heading in programs for _, source in sections(document)[heading]
+        )
         return subprocess.run(
-            [sys.executable, "-W", "error", RUNNER, document, *headings],
+            [sys.executable, "-W", "error", RUNNER, *map("#".join, programs)],
             cwd=tmp_path,
             env=command_environment
             | {"AWS_ENDPOINT_URL_KINESIS": kinesis.endpoint_url}
@@ -74,16 +82,28 @@ def run(kinesis, command_environment, tmp_path):
     return run
 
 
-@pytest.mark.parametrize(("document", "headings"), list(_programs()))
-def test_they_run(run, document, headings):
-    done = run(document, *headings)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_they_run(run, name):
+    done = run(*PROGRAMS[name])
     assert done.returncode == 0, done.stderr
-    said = SAID.get(document)
+    said = SAID.get(name)
     assert done.stderr == "" if said is None else done.stderr.startswith(said) and done.stderr.count("\n") == 1
 
 
+def test_no_block_hides_from_the_tests():
+    """A fence that is indented, or names Python otherwise, would be run by none."""
+    fences = {
+        (path.name, fence) for path in GUIDES for fence in re.findall(r"^[ \t>]*```.+$", path.read_text(), re.MULTILINE)
+    }
+    assert {fence for _, fence in fences} >= {"```python", "```sh"}
+    known = {
+        "```" + name for name in ("python", "sh", "text", "json", "yaml", "ini", "properties", "toml", "java", "sql")
+    }
+    assert {(name, fence) for name, fence in fences if fence not in known} == set()
+
+
 def test_the_end_runs(run):
-    done = run(PRODUCING, "The end")
+    done = run((PRODUCING, "The end"))
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -106,12 +126,12 @@ def test_the_fixtures_are_a_conftest(tmp_path):
 
 def test_the_first_example_is_a_whole_program(kinesis, run):
     before = _count(kinesis)
-    assert run(PRODUCING, TOP).returncode == 0
+    assert run((PRODUCING, TOP)).returncode == 0
     assert _count(kinesis) - before == 10_000 + 4
 
 
 def test_what_is_acknowledged_is_all_of_it(run):
-    assert run(PRODUCING, "Acknowledge upstream when it is stored").stdout == "1000\n"
+    assert run((PRODUCING, "Acknowledge upstream when it is stored")).stdout == "1000\n"
 
 
 def test_every_option_has_its_line():
