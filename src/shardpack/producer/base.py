@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .._native.inbox import Inbox
 from ..errors import EventLoopEndedError, ProducerClosedError
 from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
-from ..transport import AsyncTransport, Transport, has_coroutines, is_async
+from ..transport import AsyncTransport, Transport, check_client, has_coroutines, is_async
 from ..transport.naming import name_or_arn
 from .dead_letters import DeadLetterSink
 from .hot_shards import HotShard
@@ -107,6 +107,7 @@ class BaseProducer:
             )
 
         self._begin = begin
+        self._stream = stream_arn or stream_name or repr(transport)
         self._max_buffered = max_buffered_bytes
         self._close_timeout = close_timeout_s
         self._closed = self._forked = False
@@ -114,6 +115,10 @@ class BaseProducer:
         self._pump: Pump | None = None
         self._inbox: Inbox | None = None
         _alive.add(self)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<{type(self).__name__} of {self._stream:.200}, {state}>"
 
     @classmethod
     def from_kpl_properties(
@@ -247,6 +252,8 @@ def _check_stream(stream_name: object, stream_arn: object, client: object, trans
             raise ValueError("a transport has its client: give one of them")
     else:
         name_or_arn(stream_name, stream_arn)
+        if client is not None and not has_coroutines(client):
+            check_client(client)
 
 
 def _check_number(name: str, given: float | None, least: float) -> None:
