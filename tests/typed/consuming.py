@@ -13,7 +13,7 @@ from shardpack import (
 
 
 def of_a_response(response: dict[str, Any]) -> list[bytes]:
-    kept: list[UserRecord] = [record for record in deaggregate(response) if record.error is None]
+    kept: list[UserRecord] = [record.detach() for record in deaggregate(response) if record.error is None]
     arrived: datetime | None = kept[0].approximate_arrival_timestamp
     print(arrived, kept[0].tags, kept[0].partition_key)
     return [record.data for record in deaggregate(response["Records"])]

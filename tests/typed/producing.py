@@ -67,3 +67,5 @@ producer.put(7, b"21.5")  # wrong: arg-type
 producer.put("device-7", b"21.5").sequence_number  # wrong: union-attr
 number: int = receipt.result()  # wrong: assignment
 AsyncProducer("telemetry").put("a", b"").result()  # wrong: attr-defined
+Producer.from_kpl_properties({}, "telemetry", linger_ms="5")  # wrong: arg-type
+AsyncProducer.from_kpl_properties({}, "telemetry", linger=5)  # wrong: call-arg
