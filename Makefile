@@ -71,7 +71,7 @@ chaos: .venv/built ## a million records through faults and reshardings, checked:
 	$(BIN)/python -m shardpack.testing.chaos --records $(or $(RECORDS),1000000) $(if $(SEED),--seed $(SEED)) \
 		--aggregate $(or $(AGGREGATE),250) $(if $(AUTO),--auto)
 
-bench: build build/bench/aiokpl ## measure everything beside the peers (15 minutes); write figures, tables and plots
+bench: build build/bench/aiokpl ## measure everything beside the peers and write figures, tables and plots
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0 # as a whole it would hold boto3 back
 	$(BIN)/pytest benchmarks --quiet --benchmark-quiet --benchmark-json build/bench/suite.json
 	$(BIN)/shardpack bench --json --seconds 130 > build/bench/headline.json

@@ -89,7 +89,7 @@ def replace_section(page: str, section: str) -> str:
 
 def readme_section(results: Mapping[str, Any]) -> str:
     findings = [Finding.from_json(values) for values in results["headline"]]
-    lines = ["| | shardpack | beside it | its rate | ratio |", "|---|---:|---|---:|---:|"]
+    lines = ["| | shardpack | compared with | rate of that | ratio |", "|---|---:|---|---:|---:|"]
     before = ""
     for finding in findings:
         if finding.ratio is None:
@@ -158,11 +158,11 @@ def rate_table(benchmarks: Iterable[Mapping[str, Any]]) -> tuple[str, list[str]]
         contenders.setdefault(benchmark["contender"], {})[benchmark["at"]], unit = {
             "bytes": (few_digits(rate / 1e9), "GB/s"),
             "starts": (few_digits(1e3 / rate), "milliseconds, the fastest; fewer is better"),
-            "requests": (few_digits(1e3 / rate), "milliseconds of processor time a request; fewer is better"),
-            "nanoseconds": (few_digits(1e9 / rate), "nanoseconds a user record; fewer is better"),
+            "requests": (few_digits(1e3 / rate), "milliseconds of processor time per request; fewer is better"),
+            "nanoseconds": (few_digits(1e9 / rate), "nanoseconds per user record; fewer is better"),
             "milliseconds": (few_digits(1e3 / rate), "milliseconds; fewer is better"),
             "multiples": (few_digits(1 / rate), "fewer is better"),
-        }.get(benchmark["unit"], (millions(rate), f"million {benchmark['unit']} a second"))
+        }.get(benchmark["unit"], (millions(rate), f"million {benchmark['unit']} per second"))
     places = list(dict.fromkeys(at for cells in contenders.values() for at in cells))
     return unit, [
         f"| | {' | '.join(f'{at:,}' if isinstance(at, int) else at for at in places)} |",

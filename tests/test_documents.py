@@ -142,3 +142,9 @@ def test_links_of_the_site_that_lead_nowhere_are_found(tmp_path):
         ".: there/#gone: no such heading",
         ".: ../../out leads out of the site",
     ]
+
+
+def test_tests_that_documents_name_exist():
+    named = {name for path in GUIDES for name in re.findall(r"`(?:tests/)?(test_\w+\.py)`", path.read_text())}
+    assert "test_deaggregate_hostile.py" in named
+    assert {name for name in named if not RUNNER.with_name(name).exists()} == set()
