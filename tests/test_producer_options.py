@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+
 import boto3
 import pytest
 
 from shardpack import AsyncProducer, Boto3Transport, Producer
+from shardpack.producer.options import ProducerOptions
 
 
 @pytest.mark.parametrize("kind", [Producer, AsyncProducer])
@@ -66,3 +69,10 @@ def test_what_they_show():
     assert repr(Producer(transport=Boto3Transport(client, "telemetry"))) == (
         "<Producer of <Boto3Transport of telemetry>, open>"
     )
+
+
+def test_options_that_are_handed_on_are_all_of_them():
+    """A type checker sees them in two places: the same names, of the same types."""
+    taken = inspect.get_annotations(Producer.__init__)
+    handed_on = {name: text.__forward_arg__ for name, text in ProducerOptions.__annotations__.items()}
+    assert handed_on == {name: text for name, text in taken.items() if name not in {"stream_name", "return"}}

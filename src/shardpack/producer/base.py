@@ -26,7 +26,9 @@ from .settling import SettledRecord
 from .stats import Stats
 
 if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from 3.11
+    from typing_extensions import Self, Unpack  # typing has them from 3.11
+
+    from .options import ProducerOptions
 
 logger = logging.getLogger("shardpack.producer")
 
@@ -122,7 +124,7 @@ class BaseProducer:
 
     @classmethod
     def from_kpl_properties(
-        cls, properties: Mapping[str, object], stream_name: str | None = None, **options: Any
+        cls, properties: Mapping[str, object], stream_name: str | None = None, **options: Unpack[ProducerOptions]
     ) -> Self:
         """Make a producer that does what a configuration of the Kinesis Producer Library says.
 

@@ -13,6 +13,8 @@ from ..limits import Limits
 from ..records import KinesisRecord
 from ..shards import ShardMap
 
+__all__ = ["AsyncTransport", "BrokenAnswerError", "Failed", "Stored", "StreamDescription", "Transport"]
+
 THROTTLED = frozenset(
     {
         "KMSThrottlingException",

@@ -8,6 +8,8 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, g
 
 from .figures import FIGURES, SHARD_FIGURES, Figure, Kind, Watched, histograms
 
+__all__ = ["observe"]
+
 Callback = Callable[[CallbackOptions], Iterable[Observation]]
 
 

@@ -11,6 +11,8 @@ from prometheus_client.registry import Collector
 from ..stats import Stats
 from .figures import FIGURES, SHARD_FIGURES, Figure, Kind, Watched, histograms
 
+__all__ = ["ProducerCollector"]
+
 
 class ProducerCollector(Collector):
     """Read the figures of producers whenever Prometheus asks: ``REGISTRY.register(ProducerCollector({...}))``.

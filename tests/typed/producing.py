@@ -1,10 +1,3 @@
-"""Programs that use a producer as a type checker sees them: right ones pass ``mypy --strict``, wrong ones do not."""
-
-from __future__ import annotations
-
-import typed_program
-
-PROGRAM = """\
 from collections.abc import Sequence
 
 from shardpack import (
@@ -74,8 +67,5 @@ producer.put(7, b"21.5")  # wrong: arg-type
 producer.put("device-7", b"21.5").sequence_number  # wrong: union-attr
 number: int = receipt.result()  # wrong: assignment
 AsyncProducer("telemetry").put("a", b"").result()  # wrong: attr-defined
-"""
-
-
-def test_mypy_tells_right_programs_from_wrong_ones(tmp_path):
-    typed_program.check(PROGRAM, tmp_path)
+Producer.from_kpl_properties({}, "telemetry", linger_ms="5")  # wrong: arg-type
+AsyncProducer.from_kpl_properties({}, "telemetry", linger=5)  # wrong: call-arg

@@ -1,10 +1,3 @@
-"""Handlers as a type checker sees them: right signatures pass ``mypy --strict``, wrong ones do not."""
-
-from __future__ import annotations
-
-import typed_program
-
-PROGRAM = """\
 from functools import partial
 from typing import Any
 
@@ -76,41 +69,3 @@ each_user_record(None)  # wrong: call-overload
 each_user_record(max_records=5)  # wrong: call-overload
 user_record_batches(max_records="5")  # wrong: call-overload
 number: int = bare({}, None)  # wrong: assignment
-"""
-
-
-def test_mypy_tells_right_handlers_from_wrong_ones(tmp_path):
-    typed_program.check(PROGRAM, tmp_path)
-
-
-QUEUE = """\
-from typing import Any
-
-from shardpack import UserRecord
-from shardpack.consume.queue import Received, receive_each, receive_list
-
-
-def store(record: UserRecord) -> int:
-    return len(record.data)
-
-
-def store_all(records: list[UserRecord]) -> list[UserRecord]:
-    return records[1:]
-
-
-def work(client: Any) -> Received:
-    receive_each(client, "arn", store, max_kinesis_records=1, retry_after_s=0)
-    receive_list(client, "arn", store_all, wait_s=20)
-    return receive_list(client, "arn", lambda records: None)
-
-
-def wrong(client: Any) -> None:
-    receive_each(client, "arn", store_all)  # wrong: arg-type
-    receive_list(client, "arn", store)  # wrong: arg-type
-    receive_each(client, "arn", store, wait_s="9")  # wrong: arg-type
-    receive_list(client, "arn", lambda records: len(records))  # wrong: arg-type, return-value
-"""
-
-
-def test_mypy_tells_right_handlers_of_queues_from_wrong_ones(tmp_path):
-    typed_program.check(QUEUE, tmp_path)
