@@ -41,4 +41,4 @@ def _extension_file() -> str:
     return spec.origin
 
 
-sys.meta_path.append(_OneFile(_extension_file()))
+sys.meta_path.insert(0, _OneFile(_extension_file()))  # first: files that an older build left are not taken
