@@ -10,7 +10,7 @@ OLDEST_TESTS := cbor client connections diagnosis faults large_records producer 
 AIOBOTOCORE := build/aiobotocore/3.10.0 build/aiobotocore/2.11.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest lint format sanitize emulate fuzz simulate chaos bench bench-smoke bench-compare build clean
+.PHONY: help demo test oldest lint format sanitize emulate fuzz docs simulate chaos bench bench-smoke bench-compare build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -55,6 +55,15 @@ fuzz: .venv/built ## fuzz the deaggregator and the router under ASan + UBSan, FU
 	$(BIN)/python -m pip install --quiet atheris==3.0.0
 	$(BIN)/python fuzz/run.py --seconds $(or $(FUZZ_SECONDS),60)
 
+docs: build/docs/installed ## build the site of the documentation into build/site, and check its links
+	build/docs/bin/zensical build --strict --clean
+	$(PYTHON) tests/check_site.py build/site
+
+build/docs/installed: requirements/docs.txt
+	$(PYTHON) -m venv --clear build/docs
+	build/docs/bin/python -m pip install --quiet --requirement requirements/docs.txt
+	@touch $@
+
 simulate: .venv/built ## simulated delivery, a seed a run: SECONDS=60 of them, or SEED=n with its schedule
 	$(BIN)/python -m shardpack.testing.simulation --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
@@ -62,7 +71,7 @@ chaos: .venv/built ## a million records through faults and reshardings, checked:
 	$(BIN)/python -m shardpack.testing.chaos --records $(or $(RECORDS),1000000) $(if $(SEED),--seed $(SEED)) \
 		--aggregate $(or $(AGGREGATE),250) $(if $(AUTO),--auto)
 
-bench: build build/bench/aiokpl ## measure everything beside the peers (15 minutes); write figures, tables and plots
+bench: build build/bench/aiokpl ## measure everything beside the peers and write figures, tables and plots
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0 # as a whole it would hold boto3 back
 	$(BIN)/pytest benchmarks --quiet --benchmark-quiet --benchmark-json build/bench/suite.json
 	$(BIN)/shardpack bench --json --seconds 130 > build/bench/headline.json

@@ -17,24 +17,32 @@ BY_KERNEL = "deaggregate by MD5 kernel"
 
 # what it is called: the shape it takes, how to bind it to records, and what it found as pairs (None: as another)
 CONTENDERS = {
-    "deaggregate": (received.get_records, lambda records: partial(deaggregate, records), pairs.of_user_records),
-    "deaggregate + read": (received.get_records, lambda records: partial(ours.read, records), None),
+    "deaggregate, all read": (received.get_records, lambda records: partial(ours.read, records), None),
+    "deaggregate, no field read": (
+        received.get_records,
+        lambda records: partial(deaggregate, records),
+        pairs.of_user_records,
+    ),
     "deaggregate_columns": (
         received.get_records,
         lambda records: partial(deaggregate_columns, records),
         pairs.of_columns,
     ),
-    "deaggregate, Lambda": (
+    "deaggregate, Lambda, no field read": (
         received.lambda_records,
         lambda records: partial(deaggregate, records),
         pairs.of_user_records,
+    ),
+    "aws_kinesis_agg, all read": (
+        received.get_records,
+        lambda records: partial(peers.aws_read("Boto3"), records),
+        None,
     ),
     "aws_kinesis_agg": (
         received.get_records,
         lambda records: partial(peers.aws_deaggregate("Boto3"), records),
         pairs.of_dictionaries,
     ),
-    "aws_kinesis_agg + read": (received.get_records, lambda records: partial(peers.aws_read("Boto3"), records), None),
     "aws_kinesis_agg, Lambda": (
         received.lambda_records,
         lambda records: partial(peers.aws_deaggregate(None), records),

@@ -17,7 +17,7 @@ LIMITS = Limits()
 
 CONTENDERS = {
     "pack": pack,
-    "pack, one entry a shard": partial(pack, max_entries_per_shard=1),
+    "pack, one entry per shard": partial(pack, max_entries_per_shard=1),
     "in order of arrival": partial(pack_in_order, limits=LIMITS),
 }
 

@@ -28,11 +28,11 @@ from shardpack.producer.scheduler import Entry, Scheduler
 from shardpack.transport import Stored
 
 PUT = "producer, put until the buffer is full, 100 B"
-DELIVERED = "producer, until it is stored, by record size; of a second of processor time"
+DELIVERED = "producer, until it is stored, by record size; per second of processor time"
 CLOCK = "producer, until it is stored, 100 B; by the clock"
 AWAY = "producer, until it is stored, 64 shards, by the round trip"
 SCHEDULED = "producer, the scheduler alone, by shard count"
-KEYED = "producer, until it is stored, 100 B, by shard count; of a second of processor time"
+KEYED = "producer, until it is stored, 100 B, by shard count; per second of processor time"
 LATENCY = "producer, from the put of a lone record to its outcome, by its linger"
 MEMORY = "producer, memory over the baseline at a standstill, as a multiple of max_buffered_bytes"
 IDLE = "producer, processor time of ten idle seconds"

@@ -19,7 +19,7 @@ from conftest import told
 from shardpack.bench.producer_rows import SHARDS
 from shardpack.bench.producing import kinesis
 
-OF_PROCESSOR = "AsyncProducer, until it is stored, by record size; of a second of processor time"
+OF_PROCESSOR = "AsyncProducer, until it is stored, by record size; per second of processor time"
 BY_CLOCK = "AsyncProducer, until it is stored, by record size; by the clock, one core"
 LATE = "AsyncProducer at full load, by how much its loop is late with a timer, 99 % within, by record size"
 FIGURES = {"cpu_seconds": OF_PROCESSOR, "seconds": BY_CLOCK, "late_seconds": LATE}

@@ -28,7 +28,7 @@ from shardpack.bench.wire_rows import SHA_256, SHARDS, body_contenders, entries,
 
 REQUEST = "PutRecords by what is in a request"
 BODY = "the body of a PutRecords request by what is in it, and the hash of it"
-RESPONSE = "GetRecords of 10 MB by record size; of a second of processor time"
+RESPONSE = "GetRecords of 10 MB by record size; per second of processor time"
 TITLES = {
     PUT: "where the time goes, from a put until it is stored, by record size",
     RECEIVED: "where the time goes, from GetRecords to user records, by record size",

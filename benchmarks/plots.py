@@ -44,10 +44,10 @@ LOOKS = {
     "add_many": ("#0072b2", "o", "-"),
     "add": ("#56b4e9", "s", "-"),
     "deaggregate_columns": ("#009e73", "D", "-"),
-    "deaggregate": ("#0072b2", "o", "-"),
-    "deaggregate + read": ("#56b4e9", "s", "-"),
+    "deaggregate, no field read": ("#0072b2", "o", "-"),
+    "deaggregate, all read": ("#56b4e9", "s", "-"),
     "aws_kinesis_agg": ("#d55e00", "^", "-"),
-    "aws_kinesis_agg + read": ("#d55e00", "^", "-"),
+    "aws_kinesis_agg, all read": ("#d55e00", "^", "-"),
     "aiokpl": ("#b07aa1", "v", "-"),
     "memcpy + MD5": ("#7a828a", "", "--"),
     "avx512": ("#0072b2", "o", "-"),
@@ -103,13 +103,18 @@ def record_size(suite: Any) -> plt.Figure:
         series(
             suite,
             "deaggregate by record size",
-            ("deaggregate_columns", "deaggregate", "deaggregate + read", "aiokpl", "aws_kinesis_agg + read"),
+            (
+                "deaggregate_columns",
+                "deaggregate, all read",
+                "deaggregate, no field read",
+                "aiokpl",
+                "aws_kinesis_agg, all read",
+            ),
         ),
-        renamed={"deaggregate + read": "deaggregate, all read", "aws_kinesis_agg + read": "aws_kinesis_agg, all read"},
     )
     left.set_title("Aggregate: 8 shards, add + flush")
     right.set_title("Deaggregate: records as GetRecords gives them")
-    left.set_ylabel("user records a second")
+    left.set_ylabel("user records per second")
     for axes in (left, right):
         axes.set(xscale="log", yscale="log", xlabel="bytes of data in a user record")
         name_ticks(axes.xaxis, (10, 100, 1_000, 10_000, 100_000), ("10 B", "100 B", "1 KB", "10 KB", "100 KB"))
@@ -135,7 +140,7 @@ def shards_and_keys(suite: Any) -> plt.Figure:
         axes.set(xscale="log", xlabel=label)
         name_ticks(axes.xaxis, places, [f"{at:,}".replace(",000,000", " M").replace(",000", " k") for at in places])
     left.set_ylim(0, left.get_ylim()[1] * 1.12)
-    left.set_ylabel("nanoseconds a user record")
+    left.set_ylabel("nanoseconds per user record")
     left.set_title("By shard count: 100,000 keys")
     right.set_title("By key cardinality: 8 shards")
     return arrange(figure, (left, right), right_margin=0.02)
@@ -148,7 +153,7 @@ def md5(suite: Any) -> plt.Figure:
         for contender, values in series(suite, "MD5 by message size").items()
     }
     lines(left, found)
-    left.set(xscale="log", ylim=(0, None), xlabel="bytes a message", ylabel="GB a second")
+    left.set(xscale="log", ylim=(0, None), xlabel="bytes per message", ylabel="GB per second")
     name_ticks(left.xaxis, [10**i for i in range(1, 7)], ("10 B", "100 B", "1 KB", "10 KB", "100 KB", "1 MB"))
     left.set_title("MD5 of many messages")
     found = {
@@ -156,7 +161,7 @@ def md5(suite: Any) -> plt.Figure:
         for contender, values in series(suite, "hash keys by key length").items()
     }
     lines(right, found)
-    right.set(xscale="log", yscale="log", xlabel="characters a partition key", ylabel="million hash keys a second")
+    right.set(xscale="log", yscale="log", xlabel="characters a partition key", ylabel="million hash keys per second")
     name_ticks(right.xaxis, (8, 36, 256), ("8", "36", "256"))
     name_ticks(right.yaxis, (1, 10, 100), ("1", "10", "100"))
     right.set_ylim(min(0.8, right.get_ylim()[0]), max(120, right.get_ylim()[1]))
@@ -164,7 +169,7 @@ def md5(suite: Any) -> plt.Figure:
     return arrange(figure, (left, right), right_margin=0.27)
 
 
-def lines(axes: plt.Axes, found: Series, *, labels: bool = True, renamed: Mapping[str, str] | None = None) -> None:
+def lines(axes: plt.Axes, found: Series, *, labels: bool = True) -> None:
     """Draw a line for each contender, named at its end in its colour."""
     for contender, values in found.items():
         places = sorted(values)
@@ -172,7 +177,7 @@ def lines(axes: plt.Axes, found: Series, *, labels: bool = True, renamed: Mappin
         axes.plot(places, [values[at] for at in places], dashes, marker=marker, color=colour, lw=2, ms=5, clip_on=False)
         if labels:
             axes.annotate(
-                (renamed or {}).get(contender, contender),
+                contender,
                 (places[-1], values[places[-1]]),
                 (9, 0),
                 textcoords="offset points",

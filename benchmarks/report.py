@@ -1,4 +1,4 @@
-"""Make what is published of what was measured: results/latest.json, the README's table, docs/benchmarks.md, plots.
+"""Make what is published of measurements: results/latest.json, the README's table, docs/understand/benchmarks, plots.
 
 python benchmarks/report.py SUITE.json HEADLINE.json    after measuring: `make bench` does both
 python benchmarks/report.py                             once more from results/latest.json
@@ -22,6 +22,7 @@ from shardpack.bench.row import ALONE, BESIDE
 ROOT = Path(__file__).resolve().parents[1]
 LATEST = ROOT / "benchmarks" / "results" / "latest.json"
 LIBRARIES = (AWS, AIOKPL, BOTO3, CONFLUENT, "hashlib")
+README, BENCHMARKS = ROOT / "README.md", ROOT / "docs" / "understand" / "benchmarks.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
@@ -36,8 +37,7 @@ def main() -> None:
         LATEST.parent.mkdir(exist_ok=True)
         LATEST.write_text(json.dumps(results, indent=1) + "\n")
     results = json.loads(LATEST.read_text())
-    for page, section in (("README.md", readme_section(results)), ("docs/benchmarks.md", docs_section(results))):
-        path = ROOT / page
+    for path, section in ((README, readme_section(results)), (BENCHMARKS, docs_section(results))):
         path.write_text(replace_section(path.read_text(), section))
     from plots import draw_all  # noqa: PLC0415 (the tables need no matplotlib)
 
@@ -89,7 +89,7 @@ def replace_section(page: str, section: str) -> str:
 
 def readme_section(results: Mapping[str, Any]) -> str:
     findings = [Finding.from_json(values) for values in results["headline"]]
-    lines = ["| | shardpack | beside it | its rate | ratio |", "|---|---:|---|---:|---:|"]
+    lines = ["| | shardpack | compared with | rate of that | ratio |", "|---|---:|---|---:|---:|"]
     before = ""
     for finding in findings:
         if finding.ratio is None:
@@ -141,7 +141,7 @@ def docs_section(results: Mapping[str, Any]) -> str:
         ("shards-and-keys", "Cost of a user record by shard count and by key cardinality"),
         ("md5", "MD5 by kernel"),
     ):
-        lines += [f"![{alternative}](img/{name}.svg)", ""]
+        lines += [f"![{alternative}](../img/{name}.svg)", ""]
     for group, benchmarks in groups.items():
         beside_busy_thread = any("peer" in benchmark for benchmark in benchmarks)
         unit, table = busy_thread_table(benchmarks) if beside_busy_thread else rate_table(benchmarks)
@@ -158,11 +158,11 @@ def rate_table(benchmarks: Iterable[Mapping[str, Any]]) -> tuple[str, list[str]]
         contenders.setdefault(benchmark["contender"], {})[benchmark["at"]], unit = {
             "bytes": (few_digits(rate / 1e9), "GB/s"),
             "starts": (few_digits(1e3 / rate), "milliseconds, the fastest; fewer is better"),
-            "requests": (few_digits(1e3 / rate), "milliseconds of processor time a request; fewer is better"),
-            "nanoseconds": (few_digits(1e9 / rate), "nanoseconds a user record; fewer is better"),
+            "requests": (few_digits(1e3 / rate), "milliseconds of processor time per request; fewer is better"),
+            "nanoseconds": (few_digits(1e9 / rate), "nanoseconds per user record; fewer is better"),
             "milliseconds": (few_digits(1e3 / rate), "milliseconds; fewer is better"),
             "multiples": (few_digits(1 / rate), "fewer is better"),
-        }.get(benchmark["unit"], (millions(rate), f"million {benchmark['unit']} a second"))
+        }.get(benchmark["unit"], (millions(rate), f"million {benchmark['unit']} per second"))
     places = list(dict.fromkeys(at for cells in contenders.values() for at in cells))
     return unit, [
         f"| | {' | '.join(f'{at:,}' if isinstance(at, int) else at for at in places)} |",

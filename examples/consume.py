@@ -10,7 +10,7 @@ from shardpack import read_records
 def main(stream_name: str, shard_id: str) -> None:
     client = boto3.client("kinesis")
     position = client.get_shard_iterator(StreamName=stream_name, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON")
-    iterator = position["ShardIterator"]
+    iterator: str | None = position["ShardIterator"]
     while iterator:
         reply = read_records(client, ShardIterator=iterator)
         for record in reply.user_records():

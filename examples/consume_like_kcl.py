@@ -18,10 +18,11 @@ def main(stream_name: str, shard_id: str) -> None:
     hash_range = (int(shards[shard_id]["StartingHashKey"]), int(shards[shard_id]["EndingHashKey"]))
 
     left_out = 0
-    iterator = client.get_shard_iterator(StreamName=stream_name, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON")
-    response = {"NextShardIterator": iterator["ShardIterator"], "MillisBehindLatest": 1}
-    while response.get("NextShardIterator") and response["MillisBehindLatest"]:
-        response = client.get_records(ShardIterator=response["NextShardIterator"])
+    position = client.get_shard_iterator(StreamName=stream_name, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON")
+    iterator: str | None = position["ShardIterator"]
+    while iterator:
+        response = client.get_records(ShardIterator=iterator)
+        iterator = response.get("NextShardIterator") if response["MillisBehindLatest"] else None
         found = deaggregate(response, hash_range=hash_range)
         left_out += found.left_out
         for record in found:

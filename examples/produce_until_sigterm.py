@@ -11,8 +11,12 @@ DEVICES = [f"device-{device}" for device in range(100)]
 
 def main(stream_name: str) -> None:
     stop = threading.Event()
+
+    def end(_signal_number: int, _frame: object) -> None:
+        stop.set()  # nothing else: it may run between any two steps of the loop
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())  # nothing else: it may run between any two steps of the loop
+        signal.signal(number, end)
 
     put = 0
     # closing takes less than the supervisor grants before it kills: 10 s (Docker), 30 s (Kubernetes), 90 s (systemd)

@@ -15,7 +15,7 @@ from shardpack import deaggregate_arrow, read_records
 def main(stream_name: str, shard_id: str, path: str) -> None:
     client = boto3.client("kinesis")
     position = client.get_shard_iterator(StreamName=stream_name, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON")
-    iterator = position["ShardIterator"]
+    iterator: str | None = position["ShardIterator"]
     rows = 0
     with pq.ParquetWriter(path, pa.schema(deaggregate_arrow([]))) as file:
         while iterator:

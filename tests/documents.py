@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from document_names import names_of
+
 REPOSITORY = Path(__file__).parent.parent
+ON_GITHUB = "https://github.com/shardpack/shardpack/blob/main/"
 TOP = "(top)"
-NAMES = {"keys": ["device-7", "device-8"], "payloads": [b"21.5", b"19.0"]}
-"""What every reader has."""
 
 
 def sections(document: str) -> dict[str, list[tuple[int, str]]]:
@@ -40,8 +41,10 @@ def broken_links(document: Path) -> list[str]:
     broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         path, _, heading = link.partition("#")
+        if path.startswith(ON_GITHUB):
+            path = str(REPOSITORY / path.removeprefix(ON_GITHUB))
         target = document.parent / path if path else document
-        if "://" in link or (target.exists() and (not heading or heading in _anchors(target))):
+        if "://" in path or (target.exists() and (not heading or heading in _anchors(target))):
             continue
         broken.append(link)
     return broken
@@ -52,13 +55,21 @@ def _anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-def main(document: str, heading: str) -> None:
-    """Run the blocks of a section one after the other, in one namespace."""
-    namespace: dict[str, Any] = {"__name__": "__main__", **NAMES}
+def run(document: str, heading: str, **names: Any) -> dict[str, Any]:
+    """Run the blocks of a section one after the other, with these names, and return what they leave."""
+    namespace: dict[str, Any] = {"__name__": "__main__", **names_of(document, heading), **names}
     for first, source in sections(document)[heading]:
         if "signal.SIGTERM" in source:
             threading.Thread(target=_terminate, daemon=True).start()
         exec(compile("\n" * (first - 1) + source, REPOSITORY / document, "exec"), namespace)  # noqa: S102 - our own
+    return namespace
+
+
+def main(*programs: str) -> None:
+    """Run these sections, each named by document, "#" and heading, in a namespace of its own."""
+    for program in programs:
+        document, _, heading = program.partition("#")
+        run(document, heading)
 
 
 def _terminate() -> None:

@@ -35,7 +35,7 @@ class DuckMap:
     ids=lambda value: type(value).__name__,
 )
 def test_a_shard_map_is_a_shard_map(shard_map):
-    with pytest.raises(TypeError, match=r"an Aggregator is made for a ShardMap, not .*from_shards"):
+    with pytest.raises(TypeError, match=r"an Aggregator is made for a ShardMap(, not \w+)?: .*from_shards"):
         Aggregator(shard_map)
 
 
@@ -241,3 +241,19 @@ for made in {made}:
 )
 def test_a_second_init_of_what_is_inside(module, made, use):
     run(INTERNALS.format(module=module, made=made, use=use))
+
+
+def test_how_many_user_records_it_holds():
+    aggregator = Aggregator(ShardMap.uniform(4), max_records=3)
+    assert len(aggregator) == 0
+    aggregator.add("a", b"1")
+    with pytest.raises(TypeError):
+        aggregator.add_many(["b", "c"], [b"2", "3"])
+    assert len(aggregator) == 1
+    aggregator.add_many([f"key-{i}" for i in range(100)], [b"x"] * 100)
+    taken = sum(record.user_record_count for record in aggregator.take())
+    assert 0 < taken < 101
+    assert len(aggregator) == 101 - taken
+    assert repr(aggregator).endswith(f"with {101 - taken} user records>")
+    assert sum(record.user_record_count for record in aggregator.flush()) == 101 - taken
+    assert len(aggregator) == 0

@@ -327,9 +327,9 @@ def test_latency_is_told_in_milliseconds_and_memory_as_a_multiple(report):
 
 def test_requests_are_told_in_milliseconds_and_stages_in_nanoseconds(report):
     lines = report.docs_section(RESULTS).splitlines()
-    of_requests = lines.index("**Requests**, milliseconds of processor time a request; fewer is better")
+    of_requests = lines.index("**Requests**, milliseconds of processor time per request; fewer is better")
     assert lines[of_requests + 4] == "| w | 4.0 |"
-    assert lines[lines.index("**Stages**, nanoseconds a user record; fewer is better") + 4] == "| sign | 107 |"
+    assert lines[lines.index("**Stages**, nanoseconds per user record; fewer is better") + 4] == "| sign | 107 |"
 
 
 def test_calls_beside_a_busy_thread_are_told_in_their_time_alone_and_beside_their_peers(report):

@@ -6,9 +6,7 @@ import bz2
 import gzip
 import json
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 from collections import Counter
@@ -17,17 +15,13 @@ from itertools import count
 
 import pytest
 import zstandard
-from conftest import SHARDPACK
 from faulty_kinesis import FaultyKinesis
+from terminal import SIGNALLED, on_terminal, screen
 
 from shardpack import deaggregate
 from shardpack.consume.stream.reader import read_stream
 
 STREAM_NUMBERS = count(1)
-SIGNALLED = [  # a shell in the background may have told its children to ignore Ctrl-C
-    *SHARDPACK[:-1],
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + SHARDPACK[-1],
-]
 THROTTLED = "ProvisionedThroughputExceededException"
 
 
@@ -446,63 +440,11 @@ def test_a_state_of_another_stream_or_that_cannot_be_written(shardpack, stream, 
 # --- on a terminal ---
 
 
-def on_terminal(shardpack, *arguments, stop_when=None, **options):
-    """Run it on a terminal of 80 columns; returns the exit code and what it wrote there."""
-    ours, theirs = pty.openpty()
-    environment = {name: value for name, value in shardpack.environment.items() if name != "COLUMNS"}
-    process = subprocess.Popen(
-        [*SIGNALLED, "put", *map(str, arguments)],
-        stderr=theirs,
-        env=environment | {"TERM": "xterm", "COLUMNS": "80"},
-        **options,
-    )
-    os.close(theirs)
-    seen = b""
-    try:
-        while True:
-            if select.select([ours], [], [], 60)[0]:
-                try:
-                    chunk = os.read(ours, 65536)
-                except OSError:  # the other end is closed
-                    break
-                if not chunk:
-                    break
-                seen += chunk
-                if stop_when is not None and stop_when in seen:
-                    process.send_signal(signal.SIGINT)
-                    stop_when = None
-        return process.wait(60), seen.decode()
-    finally:
-        process.kill()
-        os.close(ours)
-
-
-def screen(text: str) -> list[str]:
-    """What a terminal shows after these bytes: as much of one as rich needs."""
-    lines, row, column = [""], 0, 0
-    for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", text):
-        if part == "\r":
-            column = 0
-        elif part == "\n":
-            row += 1
-            lines += [""] * (row + 1 - len(lines))
-        elif part.startswith("\x1b"):
-            number = int(re.sub(r"\D", "", part) or 1)
-            if part.endswith("A"):
-                row = max(0, row - number)
-            elif part == "\x1b[2K":
-                lines[row] = ""
-        else:
-            lines[row] = lines[row].ljust(column)[:column] + part + lines[row][column + len(part) :]
-            column += len(part)
-    return [line.rstrip() for line in lines if line.strip()]
-
-
 def test_a_terminal_sees_figures_and_keeps_only_the_last(shardpack, stream, faulty, tmp_path):
     file = tmp_path / "events"
     file.write_bytes(b"\n".join(events(20_000, 500)))
     faulty.fail("PutRecords", *[THROTTLED, ""] * 4)
-    code, seen = on_terminal(shardpack, stream, file, "--key", "id", "--endpoint-url", faulty.endpoint_url)
+    code, seen = on_terminal(shardpack, "put", stream, file, "--key", "id", "--endpoint-url", faulty.endpoint_url)
     assert code == 0
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
     assert re.search(r"stored +records/s +MB/s +in flight +throttles", plain)
@@ -519,7 +461,7 @@ def test_a_warning_stands_above_the_figures(shardpack, stream, faulty, tmp_path)
     file.write_bytes(b"\n".join(events(1000)))
     faulty.fail("ListShards", "AccessDeniedException")
     faulty.fail("PutRecords", *[THROTTLED] * 3)
-    code, seen = on_terminal(shardpack, stream, file, "--key", "id", "--endpoint-url", faulty.endpoint_url)
+    code, seen = on_terminal(shardpack, "put", stream, file, "--key", "id", "--endpoint-url", faulty.endpoint_url)
     assert code == 0
     left = screen(seen)
     assert left[0].startswith("shardpack: ListShards is not allowed: ")
@@ -530,7 +472,7 @@ def test_a_warning_stands_above_the_figures(shardpack, stream, faulty, tmp_path)
 def test_a_terminal_keeps_the_error_alone(shardpack, stream, tmp_path):
     file = tmp_path / "events"
     file.write_bytes(b"{}")
-    code, seen = on_terminal(shardpack, stream, file, "--key", "id", "--endpoint-url", shardpack.endpoint_url)
+    code, seen = on_terminal(shardpack, "put", stream, file, "--key", "id", "--endpoint-url", shardpack.endpoint_url)
     assert code == 2
     left = screen(seen)
     assert left[0].startswith("shardpack: line 1: no value in the field 'id'")
@@ -541,6 +483,7 @@ def test_an_interrupt_leaves_the_terminal_clean(shardpack, stream):
     os.write(writing, b"\n".join(events(10)) + b"\n")
     code, seen = on_terminal(
         shardpack,
+        "put",
         stream,
         "-",
         "--key",
@@ -563,6 +506,6 @@ def test_a_quiet_terminal(shardpack, stream, tmp_path):
     file = tmp_path / "events"
     file.write_bytes(b'{"id":1}')
     code, seen = on_terminal(
-        shardpack, stream, file, "--key", "id", "--quiet", "--endpoint-url", shardpack.endpoint_url
+        shardpack, "put", stream, file, "--key", "id", "--quiet", "--endpoint-url", shardpack.endpoint_url
     )
     assert (code, seen) == (0, "")

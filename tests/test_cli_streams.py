@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import SHARDPACK
 from faulty_kinesis import RESET, FaultyKinesis
+from letters import letter
 
 from shardpack import Aggregator, ShardMap
 
@@ -26,12 +27,15 @@ def endpoint_url(local_kinesis):
 
 @pytest.fixture
 def sh(command_environment, endpoint_url):
-    def sh(redirected: str, *arguments: object, stdin: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
+    def sh(
+        redirected: str, *arguments: object, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.PIPE
+    ) -> subprocess.CompletedProcess[str]:
         """Run the command with streams as a shell redirects them."""
         return subprocess.run(
             ["/bin/sh", "-c", f'"$@" {redirected}', "sh", *SHARDPACK, *map(str, arguments)],
             stdin=stdin,
-            capture_output=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
             check=False,
             timeout=120,
             env=command_environment | {"AWS_ENDPOINT_URL_KINESIS": endpoint_url},
@@ -130,3 +134,30 @@ def test_tail_goes_on_after_throttling_and_outages(shardpack, endpoint_url):
     told, again = done.stderr.splitlines()
     assert told.startswith(f"shardpack: {STREAM} cannot be reached, trying again for 300 s: ")
     assert again == f"shardpack: {STREAM} can be reached again"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--help",), 0),
+        (("tail", "--help"), 0),
+        (("completion", "zsh"), 0),
+        (("tail", STREAM, "--no-follow"), 0),
+        (("doctor", STREAM), 0),
+        (("doctor", "absent", "--json"), 1),
+        (("put", "absent", "{lines}", "--key", "id", "--json"), 1),
+        (("demo", "--events", "10", "--shards", "1"), 0),
+        (("redrive", "{letters}", STREAM, "--dry-run"), 1),
+        (("bench", "--end-to-end", "--quick", "--seconds", "0"), 0),
+    ],
+)
+def test_a_reader_that_leaves_is_no_error(sh, lines, letters, path, arguments, code):  # noqa: PLR0917 (fixtures)
+    letters.put([letter(stream=STREAM)])
+    places = {"{lines}": lines, "{letters}": path}
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone:
+        done = sh("", *(places.get(argument, argument) for argument in arguments), stdout=gone.fileno())
+    assert done.returncode == code
+    assert not done.stderr or (code == 1 and done.stderr.startswith("shardpack: "))
+    assert len(done.stderr.splitlines()) <= 1

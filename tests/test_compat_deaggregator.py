@@ -1,4 +1,7 @@
-"""The drop-in's deaggregator beside the original's: the same dictionaries, but for the defects of docs/migrating.md."""
+"""The drop-in's deaggregator beside the original's: the same dictionaries but for its defects.
+
+The defects are listed in docs/migrate/from-aws-kinesis-agg.md.
+"""
 
 from __future__ import annotations
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import tracemalloc
 import weakref
+from datetime import datetime, timezone
 
 import pytest
 import wire
@@ -14,6 +16,7 @@ from shardpack import MalformedRecordError, deaggregate, deaggregate_columns, it
 pytestmark = [pytest.mark.native, pytest.mark.usefixtures("small_heap")]
 
 TWO = wire.aggregate([("a", b"1", None), ("b", b"2", None)])
+ARRIVED = datetime(2026, 11, 20, 6, 31, 15, tzinfo=timezone.utc)
 BAD_INDEX = wire.frame(wire.content(1, b"a") + wire.record(1, b"d"))
 
 
@@ -77,3 +80,45 @@ def test_the_cycle_collector_is_left_as_it_was(enabled):
         assert gc.isenabled() == enabled
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("data", [TWO, BAD_INDEX, b"raw"])
+def test_a_detached_user_record_is_equal_and_keeps_nothing_of_its_kinesis_record(data):
+    class Record(dict):
+        pass
+
+    record = Record(received(data), ApproximateArrivalTimestamp=ARRIVED)
+    gone = weakref.ref(record)
+    found = deaggregate([record])
+    assert found[-1].source is record
+    expected = fields(found[-1])
+    detached = found[-1].detach()
+    assert detached == found[-1]
+    assert hash(detached) == hash(found[-1])
+    del record, found
+    gc.collect()
+    assert gone() is None
+    assert detached.source is None
+    assert fields(detached) == expected
+    assert fields(detached.detach()) == expected
+
+
+def test_one_that_is_kept_keeps_a_megabyte_unless_it_is_detached():
+    """Python's own allocator counts: the Kinesis records are bytes objects."""
+    blobs = [wire.aggregate([(f"{i}", bytes(100_000), None) for i in range(10)]) for _ in range(8)]
+    kept = []
+    for detach in (False, True):
+        tracemalloc.start()
+        user_records = [deaggregate(bytes(bytearray(blob)))[3] for blob in blobs]
+        kept.append([record.detach() if detach else record for record in user_records])
+        del user_records
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (size > 8 * 900_000) is not detach, size
+        assert size > 8 * 100_000 or not detach
+    assert kept[0] == kept[1]
+
+
+def fields(record):
+    names = [name for name in dir(record) if not name.startswith("_") and name not in {"source", "detach", "error"}]
+    return {name: getattr(record, name) for name in names} | {"error": str(record.error)}

@@ -14,7 +14,7 @@ from shardpack.producer.kpl_properties import NAMES, OBJECTS, producer_options
 from shardpack.producer.producer import Producer
 
 KPL = json.loads(Path(__file__).with_name("data").joinpath("kpl_names.json").read_text())
-DOCS = Path(__file__).parent.parent / "docs" / "producing.md"
+DOCS = Path(__file__).parent.parent / "docs" / "migrate" / "from-kpl.md"
 OF_1_1 = {"DescribeStreamSummaryIntervalMs", "RecordDistributionStrategyDefault"}
 
 

@@ -97,3 +97,9 @@ def test_limits_of_a_stream(kib, record, request_):
 @pytest.mark.parametrize(("size", "units"), [(0, 1), (1, 1), (25_600, 1), (25_601, 2), (51_200, 2), (MIB, 41)])
 def test_put_payload_units(size, units):
     assert put_payload_units(size) == units
+
+
+@pytest.mark.parametrize("summary", ["telemetry", None, 5])
+def test_what_is_no_summary(summary):
+    with pytest.raises(TypeError, match=r"client\.describe_stream_summary"):
+        Limits.for_stream(summary)

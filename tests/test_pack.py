@@ -255,3 +255,9 @@ def test_capped_records_of_one_size_take_the_fewest_requests(queues, max_request
     packed = pack(records, limits, max_entries_per_shard=per_shard)
     check(records, packed, limits, per_shard)
     assert len(packed) == lower_bound(records, limits, per_shard)
+
+
+@pytest.mark.parametrize("given", [5, b"abc", "abc", None])
+def test_what_is_no_list_of_kinesis_records(given):
+    with pytest.raises(TypeError, match=r"pack takes KinesisRecords, as Aggregator\.flush\(\) returns them"):
+        pack(given)

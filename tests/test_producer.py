@@ -224,6 +224,23 @@ def test_what_expires_is_told_and_kept(tmp_path):
     letters.close()
 
 
+def test_dead_letters_that_cannot_be_kept_are_said_and_delivery_goes_on(caplog):
+    class Full:
+        def put(self, _letters):
+            raise OSError(28, "no room")
+
+    def fail(entries):
+        if any(entry.partition_key == "bad" for entry in entries):
+            raise client_error("ValidationException")
+
+    with Producer(transport=Shards(fail=fail), linger_ms=1, dead_letters=Full()) as producer:
+        with pytest.raises(DeliveryError):
+            producer.put("bad", b"1").result(10)
+        assert producer.put("good", b"2").result(10).sequence_number
+    assert "1 dead letters could not be kept" in caplog.text
+    assert "no room" in caplog.text
+
+
 def test_closing_settles_what_is_left():
     transport = Shards()
     transport.gate.clear()

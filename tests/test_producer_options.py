@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+
+import boto3
 import pytest
 
-from shardpack import AsyncProducer, Producer
+from shardpack import AsyncProducer, Boto3Transport, Producer
+from shardpack.producer.options import ProducerOptions
 
 
 @pytest.mark.parametrize("kind", [Producer, AsyncProducer])
@@ -39,3 +43,36 @@ def test_options_that_are_none(kind, options, error, said):
     )
     with pytest.raises(error, match=said):
         kind(**{**given, **options})
+
+
+@pytest.mark.parametrize("client", ["us-east-1", boto3.Session(region_name="us-east-1"), object(), 7])
+@pytest.mark.parametrize(
+    "make", [lambda client: Producer("x", client=client), lambda client: Boto3Transport(client, "x")]
+)
+def test_a_client_that_is_none_is_named_at_once(make, client):
+    with pytest.raises(TypeError, match=r"expected a Kinesis client, as boto3\.client\('kinesis'\) makes one"):
+        make(client)
+
+
+def test_a_client_in_the_place_of_the_name():
+    with pytest.raises(TypeError, match="a client goes in as client="):
+        Producer(boto3.client("kinesis", region_name="us-east-1"))
+
+
+def test_what_they_show():
+    client = boto3.client("kinesis", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="y")  # noqa: S106
+    producer = Producer("telemetry", client=client)
+    assert repr(producer) == "<Producer of telemetry, open>"
+    producer.close()
+    assert repr(producer) == "<Producer of telemetry, closed>"
+    assert repr(Boto3Transport(client, "telemetry")) == "<Boto3Transport of telemetry>"
+    assert repr(Producer(transport=Boto3Transport(client, "telemetry"))) == (
+        "<Producer of <Boto3Transport of telemetry>, open>"
+    )
+
+
+def test_options_that_are_handed_on_are_all_of_them():
+    """A type checker sees them in two places: the same names, of the same types."""
+    taken = inspect.get_annotations(Producer.__init__)
+    handed_on = {name: text.__forward_arg__ for name, text in ProducerOptions.__annotations__.items()}
+    assert handed_on == {name: text for name, text in taken.items() if name not in {"stream_name", "return"}}

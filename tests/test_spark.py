@@ -13,6 +13,7 @@ import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
+import documents
 import pyarrow as pa
 import pytest
 import wire
@@ -248,3 +249,9 @@ def test_batches_without_data(blobs):
 def test_strict_batches():
     with pytest.raises(MalformedRecordError):
         list(ours.deaggregate_batch(pa.record_batch({"data": pa.array(BLOBS)}), NAMES, strict=True))
+
+
+def test_what_its_document_shows(spark):
+    df = spark.createDataFrame(databricks_rows(BLOBS), DATABRICKS)
+    left = documents.run("docs/consume/spark.md", documents.TOP, df=df)
+    assert len(left["user_records"].collect()) == len(deaggregate(BLOBS))

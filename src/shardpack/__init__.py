@@ -13,6 +13,8 @@ from ._native.md5 import (  # at once: a kernel that is demanded and not there i
     hash_keys,
 )
 
+__version__ = "0.1.0"  # as pyproject.toml has it: to ask the metadata of the package takes longer than all of this
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._native.aggregate import Aggregator

@@ -6,6 +6,22 @@ Errors about a record name it and the limit. All are ``ShardpackError``; those a
 
 from __future__ import annotations
 
+__all__ = [
+    "BufferFullError",
+    "DeliveryError",
+    "EventLoopEndedError",
+    "FlushTimeoutError",
+    "InvalidHashKeyError",
+    "InvalidPartitionKeyError",
+    "InvalidRecordError",
+    "MalformedRecordError",
+    "ProducerClosedError",
+    "RecordExpiredError",
+    "RecordTooLargeError",
+    "ShardMapError",
+    "ShardpackError",
+]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any

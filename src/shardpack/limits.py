@@ -82,8 +82,13 @@ class Limits:
     def for_stream(cls, summary: Mapping[str, Any]) -> Limits:
         """Limits of a stream, from a DescribeStreamSummary response or its ``StreamDescriptionSummary``.
 
-        A stream whose ``MaxRecordSizeInKiB`` is raised also takes requests of 10 MiB.
+        A stream whose ``MaxRecordSizeInKiB`` is raised also takes requests of 10 MiB. Raises ``TypeError`` for what is
+        neither.
         """
+        if not isinstance(summary, Mapping):
+            raise TypeError(
+                f"expected what client.describe_stream_summary(StreamName=…) returns, not {abridged(summary)}"
+            )
         description = summary.get("StreamDescriptionSummary", summary)
         max_record_bytes = description.get("MaxRecordSizeInKiB", MAX_RECORD_BYTES // KIB) * KIB
         raised = max_record_bytes > MAX_RECORD_BYTES

@@ -33,6 +33,10 @@ def pack(
     Raises ``RecordTooLargeError`` for a record that exceeds ``limits.max_record_bytes``; nothing is returned then.
     ``TypeError`` for what is no ``KinesisRecord``, and for limits that are no ``Limits``, which alone are checked.
     """
+    if not isinstance(kinesis_records, Iterable) or isinstance(kinesis_records, (bytes, str)):
+        raise TypeError(
+            f"pack takes KinesisRecords, as Aggregator.flush() returns them, not {abridged(kinesis_records)}"
+        )
     limits = Limits() if limits is None else limits
     if not isinstance(limits, Limits):
         raise TypeError(f"limits are Limits, not {abridged(limits)}")

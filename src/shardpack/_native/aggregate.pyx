@@ -76,14 +76,16 @@ cdef class Aggregator:
     cdef readonly Py_ssize_t max_records
     cdef Intake _intake
     cdef Router _router
+    cdef Py_ssize_t _held  # user records that were taken, and not returned
     cdef int _busy  # a call is under way
 
-    def __cinit__(self, shard_map, *, limits=None, max_bytes=None, max_records=None):
+    def __cinit__(self, shard_map=None, *, limits=None, max_bytes=None, max_records=None):
         cdef Py_ssize_t largest
         if not isinstance(shard_map, ShardMap):
+            given = "" if shard_map is None else f", not {type(shard_map).__name__}"
             raise TypeError(
-                f"an Aggregator is made for a ShardMap, not {type(shard_map).__name__}: ShardMap(shards), "
-                "ShardMap.from_shards(client.list_shards(…)) or transport.list_shards()")
+                f"an Aggregator is made for a ShardMap{given}: ShardMap.from_shards(client.list_shards(…)), "
+                "Boto3Transport(client, stream).list_shards(), or ShardMap.uniform(4) of a new stream")
         if not (limits is None or isinstance(limits, Limits)):
             raise TypeError(f"limits are a Limits, not {type(limits).__name__}")
         self.limits = Limits() if limits is None else limits
@@ -98,7 +100,13 @@ cdef class Aggregator:
         self._router = Router(table, self.max_bytes, self.max_records)
 
     def __repr__(self):
-        return f"<Aggregator for {len(self.shard_map)} shards, of at most {self.max_bytes:,} bytes>"
+        return (
+            f"<Aggregator for {len(self.shard_map)} shards, of at most {self.max_bytes:,} bytes, "
+            f"with {self._held:,} user records>")
+
+    def __len__(self):
+        """How many user records were taken that no Kinesis record was returned of yet."""
+        return self._held
 
     def add(self, partition_key, data, explicit_hash_key=None):
         """Take one user record.
@@ -108,9 +116,12 @@ cdef class Aggregator:
         Raises ``InvalidPartitionKeyError``, ``InvalidHashKeyError``, ``RecordTooLargeError`` or ``TypeError``, and then
         the record was not taken.
         """
+        cdef Py_ssize_t before
         self._enter()
         try:
+            before = self._intake.count
             self._intake.add(partition_key, data, explicit_hash_key)
+            self._held += self._intake.count - before
             self._route_many()
         finally:
             give_flag(&self._busy)
@@ -130,9 +141,12 @@ cdef class Aggregator:
         if explicit_hash_keys is not None:
             explicit = sequence_of(explicit_hash_keys, "explicit hash keys", "int, str or None")
             demand_one_for_one(keys, explicit, "partition keys and explicit hash keys")
+        cdef Py_ssize_t before
         self._enter()
         try:
+            before = self._intake.count
             self._intake.add_many(keys, values, explicit)
+            self._held += self._intake.count - before
             self._route_many()
         finally:
             give_flag(&self._busy)
@@ -157,9 +171,12 @@ cdef class Aggregator:
         other types; ``OSError`` for a stream that fails. In all cases nothing was taken.
         """
         cdef ArrowRows rows = ArrowRows(batch, key, data, explicit_hash_key)
+        cdef Py_ssize_t before
         self._enter()
         try:
+            before = self._intake.count
             rows.take(self._intake)
+            self._held += self._intake.count - before
             self._route_many()
         finally:
             give_flag(&self._busy)
@@ -170,7 +187,7 @@ cdef class Aggregator:
         try:
             self._router.route(self._intake)
             self._router.seal()
-            return self._router.take_ready()
+            return self._give()
         finally:
             give_flag(&self._busy)
 
@@ -181,9 +198,15 @@ cdef class Aggregator:
             self._router.route(self._intake)
             self._router.detach()
             self._router.seal()
-            return self._router.take_ready()
+            return self._give()
         finally:
             give_flag(&self._busy)
+
+    cdef list _give(self):
+        cdef list ready = self._router.take_ready()
+        for record in ready:
+            self._held -= record.user_record_count
+        return ready
 
     cdef int _enter(self) except -1:
         """Keep other threads out, and code of the caller's that runs inside a call: methods of odd arguments."""

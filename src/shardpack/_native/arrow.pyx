@@ -118,6 +118,7 @@ cdef class UserRecordBatch:
 
     @property
     def left_out(self):
+        """How many user records ``hash_range`` kept back."""
         return self.columns.left_out
 
     def __arrow_c_schema__(self):

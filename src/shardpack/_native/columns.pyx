@@ -50,10 +50,12 @@ cdef class Columns:
 
     @property
     def data(self):
+        """All payloads behind one another: uint8. Row i is from ``offsets[i]`` to ``offsets[i + 1]``."""
         return self._copied(self._data)
 
     @property
     def offsets(self):
+        """Where each row's payload begins in ``data``: int64, n + 1."""
         return self._copied(self._offsets)
 
     cdef object _copied(self, object buffer):
@@ -63,6 +65,9 @@ cdef class Columns:
 
     @property
     def partition_keys(self):
+        """The partition keys that ``partition_key_indices`` points into; one of several Kinesis records is there
+        several times.
+        """
         cdef const sp_contents *contents
         cdef list keys
         cdef uint32_t i
@@ -86,6 +91,7 @@ cdef class Columns:
 
     @property
     def explicit_hash_keys(self):
+        """The explicit hash keys that ``explicit_hash_key_indices`` points into."""
         cdef const sp_contents *contents
         cdef ReceivedRecord received
         cdef list keys
@@ -109,22 +115,27 @@ cdef class Columns:
 
     @property
     def sequence_numbers(self):
+        """The sequence number of each Kinesis record, ``None`` where its source has none."""
         return list(map(attrgetter("origin.sequence_number"), self._received))
 
     @property
     def approximate_arrival_timestamps(self):
+        """When each Kinesis record arrived: aware ``datetime`` or ``None``."""
         return list(map(attrgetter("origin.approximate_arrival_timestamp"), self._received))
 
     @property
     def shard_ids(self):
+        """The shard of each Kinesis record, where its source tells; else ``None``."""
         return list(map(attrgetter("origin.shard_id"), self._received))
 
     @property
     def sources(self):
+        """Each Kinesis record, as it was given."""
         return list(map(attrgetter("source"), self._received))
 
     @property
     def aggregated(self):
+        """Whether each Kinesis record was taken apart."""
         cdef list aggregated = [None] * len(self._received)
         cdef Py_ssize_t p
         for p in range(len(self._received)):
@@ -134,6 +145,7 @@ cdef class Columns:
 
     @property
     def errors(self):
+        """Why each Kinesis record came back whole; ``None`` for those that did not."""
         cdef list errors = [None] * len(self._received)
         cdef Py_ssize_t p
         for p in range(len(self._received)):

@@ -189,7 +189,7 @@ cdef class UserRecord:
     (Firehose's), and ``source``, the record as it was given. Immutable; compares by value, ``source`` not among them.
     Fields are made when they are asked for, from the Kinesis record, which a user record keeps alive; of a response
     that was read by ``read_records``, it keeps the data of all Kinesis records in there, which lie in one buffer (10 MB
-    at most, as GetRecords has it). Pickled, it takes its values along and leaves that behind: ``source`` is None then.
+    at most, as GetRecords has it). ``detach()`` leaves that behind, and so does pickling: ``source`` is None then.
     """
 
     cdef ReceivedRecord _received
@@ -201,6 +201,7 @@ cdef class UserRecord:
 
     @property
     def data(self):
+        """What the producer put: ``bytes``. Made when it is first asked for, and kept."""
         cdef bytes data
         if self._position == WHOLE_RECORD:
             return self._received.data
@@ -213,12 +214,20 @@ cdef class UserRecord:
 
     @property
     def partition_key(self):
+        """The key that it was put with; ``None`` where the stream distributes records itself and there was none.
+
+        Bytes that are not UTF-8 decode with ``surrogateescape``.
+        """
         if self._position == WHOLE_RECORD:
             return self._received.origin.partition_key
         return self._received.partition_key_at(self.wire().partition_key_index)
 
     @property
     def explicit_hash_key(self):
+        """The explicit hash key that its producer gave, as decimal text; ``None`` where it gave none.
+
+        Of a raw record it is ``None``: the service does not tell it.
+        """
         cdef uint32_t index
         if self._position == WHOLE_RECORD:
             return self._received.explicit_hash_key
@@ -227,44 +236,54 @@ cdef class UserRecord:
 
     @property
     def tags(self):
+        """Its tags: pairs of a key and a value or ``None``. The KPL writes none."""
         if self._position == WHOLE_RECORD:
             return self._received.tags
         return tags_of(self._received.contents(), self._position)
 
     @property
     def error(self):
+        """Why a malformed aggregated record came back whole, as this record; ``None`` for all others."""
         return self._received.error if self._position == WHOLE_RECORD else None
 
     @property
     def sub_sequence_number(self):
+        """Its place in its Kinesis record, from 0."""
         return self._received.origin.sub_sequence_number if self._position == WHOLE_RECORD else self._position
 
     @property
     def aggregated(self):
+        """Whether it came in an aggregated record. ``False`` for a raw record, and where one came back whole."""
         return self._position != WHOLE_RECORD or self._received.deaggregated or self._received.was_aggregated
 
     @property
     def sequence_number(self):
+        """Its Kinesis record's; ``None`` where the source has none, as bytes and records of queues."""
         return self._received.origin.sequence_number
 
     @property
     def approximate_arrival_timestamp(self):
+        """When its Kinesis record arrived, an aware ``datetime``; ``None`` where the source does not tell."""
         return self._received.origin.approximate_arrival_timestamp
 
     @property
     def shard_id(self):
+        """The shard that it was read from, where the source tells; else ``None``."""
         return self._received.origin.shard_id
 
     @property
     def encryption_type(self):
+        """``"NONE"`` or ``"KMS"``, where the source tells; else ``None``."""
         return self._received.origin.encryption_type
 
     @property
     def record_id(self):
+        """Firehose's, Kinesis Analytics' or a queue's name of its Kinesis record; else ``None``."""
         return self._received.origin.record_id
 
     @property
     def source(self):
+        """The Kinesis record as it was given; ``None`` of a user record that was detached or pickled."""
         return self._received.source
 
     cdef tuple own_values(self):
@@ -273,6 +292,17 @@ cdef class UserRecord:
     cdef tuple origin_values(self):
         """What makes an origin of this user record alone."""
         return self.partition_key, *self._received.origin.values()[1:6], self.sub_sequence_number
+
+    def detach(self):
+        """Return an equal user record that keeps its own bytes alone, where this one keeps its whole Kinesis record.
+
+        For the few that stay of many. Its ``source`` is ``None``; every other field is the same. Costs what reading
+        all fields costs. Safe beside other threads.
+        """
+        return _user_record(*self.values())
+
+    cdef tuple values(self):
+        return *self.own_values(), self.error, type(self._received.origin), self.origin_values()
 
     def __eq__(self, other):
         if not isinstance(other, UserRecord):
@@ -286,7 +316,7 @@ cdef class UserRecord:
         return hash((self.data, self.partition_key, self.explicit_hash_key, self.sub_sequence_number))
 
     def __reduce__(self):
-        return _user_record, (*self.own_values(), self.error, type(self._received.origin), self.origin_values())
+        return _user_record, self.values()
 
     def __repr__(self):
         data = self.data if len(self.data) <= 40 else self.data[:40] + b"..."
@@ -310,7 +340,7 @@ cdef str shown(value):
 def _user_record(
     data, str explicit_hash_key, tuple tags not None, bint aggregated, error, origin_type, tuple origin_values not None
 ):
-    """Make a user record of its values: one that was pickled, and left the Kinesis record it came in behind."""
+    """Make a user record of its values: one that left the Kinesis record behind that it came in."""
     cdef ReceivedRecord received = ReceivedRecord(data, explicit_hash_key=explicit_hash_key)
     received._origin = origin_type(*origin_values)
     received.tags, received.was_aggregated = tags, aggregated

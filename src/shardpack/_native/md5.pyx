@@ -71,7 +71,7 @@ def _md5_many(messages):
 
 @cython.final
 cdef class HashKeys:
-    """The hash keys of n partition keys: a read-only buffer of n × 16 bytes, each row a big-endian number.
+    """The hash keys of n partition keys: a read-only buffer of 16 bytes per key, each row a big-endian number.
 
     ``numpy.asarray`` takes it without a copy, with shape (n, 16) and dtype uint8. Indexing gives ints.
     """
@@ -88,6 +88,9 @@ cdef class HashKeys:
 
     def __init__(self):
         raise TypeError("HashKeys are made by hash_keys()")
+
+    def __repr__(self):
+        return f"<HashKeys of {self._count:,} partition keys>"
 
     def __len__(self):
         return self._count

@@ -7,7 +7,10 @@ slower or faster by a quarter.
 from __future__ import annotations
 
 import multiprocessing
-from contextlib import suppress
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -35,7 +38,8 @@ class ContenderProcess:
         spawning = multiprocessing.get_context("spawn")
         self._connection, theirs = spawning.Pipe()
         self._process = spawning.Process(target=_serve, args=(theirs, row, scale, contender), daemon=True)
-        self._process.start()
+        with _interrupts_ignored():  # as the new process then does: Ctrl-C is for the one that started it
+            self._process.start()
         theirs.close()
 
     def __enter__(self) -> ContenderProcess:
@@ -61,6 +65,18 @@ class ContenderProcess:
         return float(self._connection.recv())
 
 
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # which alone may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _serve(connection: Connection, row_name: str, scale: Scale, contender: str) -> None:
     with one_core():  # and whatever threads are started
         try:
@@ -70,7 +86,7 @@ def _serve(connection: Connection, row_name: str, scale: Scale, contender: str) 
             connection.send(why)
             return
         amounts = {name: row.amount_of(name) for name in row.contenders}
-        connection.send(RowSummary(row.title, row.detail, row.unit, amounts))
-        with suppress(EOFError):
+        with suppress(EOFError, BrokenPipeError):  # the other end is closed
+            connection.send(RowSummary(row.title, row.detail, row.unit, amounts))
             while True:
                 connection.send(turn(connection.recv()))

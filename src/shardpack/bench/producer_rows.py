@@ -60,7 +60,7 @@ def delivered_row(scale: Scale) -> Row:
     ours = partial(producing.produce, corpus, put=producing.put_each, receipts=False)
     return Row(
         "`Producer.put`, until it is stored",
-        "100 B, 64 shards, a second of processor time",
+        "100 B, 64 shards, per second of processor time",
         "user records",
         len(corpus),
         {
@@ -94,7 +94,7 @@ def large_row(scale: Scale) -> Row:
 
     return Row(
         "… records of 1 KB",
-        "64 shards, bytes of data in a second of processor time",
+        "64 shards, bytes of data per second of processor time",
         "bytes",
         corpus.data_size,
         {
@@ -128,7 +128,7 @@ def _beside_boto3(title: str, detail: str, scale: Scale, *, by_clock: bool) -> R
 
 
 def boto3_row(scale: Scale) -> Row:
-    return _beside_boto3("`put_many` of 500, until it is stored", "a second of processor time", scale, by_clock=False)
+    return _beside_boto3("`put_many` of 500, until it is stored", "per second of processor time", scale, by_clock=False)
 
 
 def boto3_by_clock_row(scale: Scale) -> Row:

@@ -238,8 +238,8 @@ def _readers(corpus: Corpus, records: list[dict[str, Any]]) -> dict[str, Contend
 def deaggregate_row(scale: Scale) -> Row:
     corpus, records = _received(scale)
     return Row(
-        "`deaggregate`",
-        "to `UserRecord`s, 100 B, GetRecords with KPL aggregates",
+        "`deaggregate`, no field read",
+        "100 B, GetRecords with KPL aggregates, to `UserRecord`s",
         "user records",
         len(corpus),
         {
@@ -254,8 +254,8 @@ def deaggregate_row(scale: Scale) -> Row:
 def read_row(scale: Scale) -> Row:
     corpus, records = _received(scale)
     return Row(
-        "… and read each",
-        "its `data` and `partition_key`",
+        "`deaggregate`, `data` and `partition_key` of each read",
+        "100 B, GetRecords with KPL aggregates",
         "user records",
         len(corpus),
         {
@@ -269,7 +269,7 @@ def read_row(scale: Scale) -> Row:
 def deaggregate_beside_busy_thread_row(scale: Scale) -> Row:
     corpus, records = _received(scale)
     return _beside_busy_thread_row(
-        "to `UserRecord`s, 100 B, GetRecords with KPL aggregates",
+        "no field read, 100 B, GetRecords with KPL aggregates",
         corpus,
         Contender(lambda: partial(deaggregate, records), lambda found: pairs.of_user_records(found) == corpus.pairs()),
         _readers(corpus, records)[AWS],
@@ -304,7 +304,7 @@ def arrow_row(scale: Scale) -> Row:
     corpus, records = _received(scale)
     return Row(
         "`deaggregate_arrow`",
-        "an Arrow record batch of the same",
+        "100 B, GetRecords with KPL aggregates, to an Arrow record batch",
         "user records",
         len(corpus),
         {
@@ -328,8 +328,8 @@ def pyarrow_row(scale: Scale) -> Row:
         return pairs.of_batch(batch) == corpus.pairs()
 
     return Row(
-        "… as a pyarrow record batch",
-        "which the peer's dictionaries are made into",
+        "… to a pyarrow record batch",
+        "the peer's dictionaries made into one",
         "user records",
         len(corpus),
         {
@@ -343,7 +343,7 @@ def event_row(scale: Scale) -> Row:
     corpus = synthetic(scale(40_000), 100)  # a function is given 6 MB at most
     event = {"Records": received.lambda_records(received.kinesis_records(corpus, received.KPL_AGGREGATE))}
     return Row(
-        "`deaggregate`, an event of Lambda",
+        "`deaggregate` of a Lambda event, no field read",
         "100 B, to `UserRecord`s",
         "user records",
         len(corpus),
@@ -378,7 +378,7 @@ def _drop_in_row(title: str, corpus: Corpus, records: list[dict[str, Any]], data
 def drop_in_events_row(scale: Scale) -> Row:
     corpus = synthetic(scale(40_000), 100)  # what a function is given at most
     records = received.lambda_records(received.kinesis_records(corpus, received.KPL_AGGREGATE))
-    return _drop_in_row("the drop-in's `deaggregate_records`, an event of Lambda", corpus, records, None)
+    return _drop_in_row("`deaggregate_records` of the drop-in, a Lambda event", corpus, records, None)
 
 
 def drop_in_boto3_row(scale: Scale) -> Row:
@@ -414,9 +414,9 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "aggregate-flights": aggregate_flights_row,
     "shards": many_shards_row,
     "floor": floor_row,
+    "deaggregate-read": read_row,
     "deaggregate": deaggregate_row,
     "deaggregate-busy-thread": deaggregate_beside_busy_thread_row,
-    "deaggregate-read": read_row,
     "deaggregate-columns": columns_row,
     "deaggregate-arrow": arrow_row,
     "deaggregate-pyarrow": pyarrow_row,

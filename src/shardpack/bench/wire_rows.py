@@ -87,7 +87,7 @@ def large_entries_row(scale: Scale) -> Row:
 
 
 def many_entries_row(scale: Scale) -> Row:
-    return _requests_row("…", "500 entries of 1 KB, processor time", entries(500, scale(1_000)), 20)
+    return _requests_row("`put_records`", "500 entries of 1 KB, processor time", entries(500, scale(1_000)), 20)
 
 
 def body_contenders(records: list[KinesisRecord]) -> tuple[int, dict[str, Contender]]:
@@ -173,20 +173,20 @@ def _received_row(scale: Scale, title: str, detail: str, ways: Ways, *, answered
 
 
 def get_records_row(scale: Scale) -> Row:
-    detail = "10 MB, 100 B, a second of processor time"
-    return _received_row(scale, "GetRecords to `UserRecord`s", detail, TO_USER_RECORDS)
+    detail = "10 MB, 100 B, per second of processor time"
+    return _received_row(scale, "GetRecords to `UserRecord`s, no field read", detail, TO_USER_RECORDS)
 
 
 def get_records_arrow_row(scale: Scale) -> Row:
     _needs("pyarrow", "pip install pyarrow")
-    detail = "and by `get_records`, the peer's dictionaries and pyarrow"
+    detail = "the peer: `get_records`, dictionaries, pyarrow"
     return _received_row(scale, "… to a pyarrow record batch", detail, TO_ARROW)
 
 
 def answered_arrow_row(scale: Scale) -> Row:
     _needs("pyarrow", "pip install pyarrow")
-    detail = "nothing over the wire, for the peer neither"
-    return _received_row(scale, "… its answer there already", detail, TO_ARROW, answered=True)
+    detail = "neither side uses the network"
+    return _received_row(scale, "… from a response in memory", detail, TO_ARROW, answered=True)
 
 
 WIRE_ROWS: dict[str, Callable[[Scale], Row]] = {

@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import sys
 
-NEEDED = ("typer", "rich", "boto3", "botocore")
+from .. import __version__
+
+NEEDED = ("click", "rich", "boto3", "botocore")
 
 
 def main() -> None:
     """Run the command line; the entry point of the ``shardpack`` script."""
     _replace_closed_streams()
     try:
-        from .app import run  # noqa: PLC0415 (only the command needs typer, rich and boto3)
+        if sys.argv[1:] == ["--version"] and _print_version():
+            return
+        from .app import run  # noqa: PLC0415 (only the command needs click, rich and boto3)
+
+        run()
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in NEEDED:
@@ -21,7 +27,21 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    run()
+
+
+def version_text() -> str:
+    """Return what --version prints."""
+    return f"shardpack {__version__}"
+
+
+def _print_version() -> bool:
+    """Print the version without loading what the commands need. False when that failed, which ``run`` can tell of."""
+    try:
+        sys.stdout.write(f"{version_text()}\n")
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
 
 
 def _replace_closed_streams() -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated
-
-import typer
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,19 +11,23 @@ from ..bench.end_to_end import RECORD_SIZES, TITLES, Taken, measure_end_to_end
 from ..bench.headline import Finding, environment, measure, rate_text, ratio_text
 from ..bench.row import CannotMeasureError, Scale
 from ..bench.rows import ROWS
-from .outcome import exit_on_error, fail, stderr
+from .console import Stdout, stderr
+from .outcome import exit_on_error, fail, print_json
+from .parameters import command, option
 
 
-def bench(
-    seconds: Annotated[
-        float, typer.Option("--seconds", min=0, metavar="N", help="How long to measure, preparations not counted.")
-    ] = 25,
-    quick: Annotated[bool, typer.Option("--quick", help="A hundredth of the records: does it work?")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    end_to_end: Annotated[
-        bool, typer.Option("--end-to-end", help="Where the time goes: put until stored, GetRecords to user records.")
-    ] = False,
-) -> None:
+@command
+@option(
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=25,
+    metavar="N",
+    help="How long to measure, preparations not counted.",
+)
+@option("--quick", is_flag=True, help="A hundredth of the records: does it work?")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@option("--end-to-end", is_flag=True, help="Where the time goes: put until stored, GetRecords to user records.")
+def bench(seconds: float, quick: bool, as_json: bool, end_to_end: bool) -> None:
     """Measure shardpack on this machine, beside its peers.
 
     Each row runs ours and the peers in turns, each in a process of its own and on
@@ -44,7 +45,7 @@ def bench(
       shardpack bench --end-to-end
     """
     with exit_on_error():
-        console = Console(highlight=False)
+        console = Stdout()
         if end_to_end:
             _end_to_end(console, seconds, Scale(0.01 if quick else 1.0), as_json=as_json)
             return
@@ -55,7 +56,7 @@ def bench(
                 status.update(f"Measuring, {len({finding.row for finding in findings})} of {len(ROWS)}")
         if as_json:
             found = {"environment": environment(), "rows": [finding.to_json() for finding in findings]}
-            typer.echo(json.dumps(found, indent=1))
+            print_json(found)
             return
         console.print(_table(findings))
         console.print()
@@ -74,9 +75,7 @@ def _end_to_end(console: Console, seconds: float, scale: Scale, *, as_json: bool
     except CannotMeasureError as why:
         fail(str(why))
     if as_json:
-        typer.echo(
-            json.dumps({"environment": environment(), "end_to_end": [taken.to_json() for taken in found]}, indent=1)
-        )
+        print_json({"environment": environment(), "end_to_end": [taken.to_json() for taken in found]})
         return
     for way, title in TITLES.items():
         console.print(_stages(title, [taken for taken in found if taken.way == way]))

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import boto3
-import typer
-from botocore.config import Config
+from typing import Any
 
 from .outcome import BadInputError
+from .parameters import argument, option
 
-Stream = Annotated[
-    str, typer.Argument(metavar="STREAM", help="Name of the stream, or its ARN, which may be of another account.")
-]
-Region = Annotated[str | None, typer.Option("--region", metavar="NAME", help="AWS region.", rich_help_panel="AWS")]
-EndpointUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--endpoint-url", metavar="URL", help="Another Kinesis, a local one for example.", rich_help_panel="AWS"
-    ),
-]
-Profile = Annotated[
-    str | None,
-    typer.Option("--profile", metavar="NAME", help="Profile of your AWS configuration.", rich_help_panel="AWS"),
-]
+stream_argument = argument(
+    "stream", metavar="STREAM", help="Name of the stream, or its ARN, which may be of another account."
+)
+
+
+def aws_options(function: Any) -> Any:
+    """Add --region, --endpoint-url and --profile, which ``make_client`` takes."""
+    for declare in (
+        option("--profile", metavar="NAME", panel="AWS", help="Profile of your AWS configuration."),
+        option("--endpoint-url", metavar="URL", panel="AWS", help="Another Kinesis, a local one for example."),
+        option("--region", metavar="NAME", panel="AWS", help="AWS region."),
+    ):
+        function = declare(function)
+    return function
 
 
 def make_client(
@@ -33,6 +30,9 @@ def make_client(
 
     For a producer, which tries again itself: one that makes each call once, and ``calls_once`` of them at a time.
     """
+    import boto3  # noqa: PLC0415 (help and completion do without)
+    from botocore.config import Config  # noqa: PLC0415
+
     session = boto3.session.Session(profile_name=profile, region_name=region)
     config = None
     if calls_once is not None:

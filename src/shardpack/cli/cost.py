@@ -1,4 +1,4 @@
-"""What events cost on their way into a stream: as they were sent, and one Kinesis record an event."""
+"""What events cost on their way into a stream: as they were sent, and one Kinesis record per event."""
 
 from __future__ import annotations
 

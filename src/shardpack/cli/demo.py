@@ -7,12 +7,12 @@ import lzma
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from itertools import islice
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 from rich.bar import Bar
 from rich.console import Group
 from rich.progress import BarColumn, Progress, TextColumn
@@ -22,15 +22,15 @@ from rich.text import Text
 from .._native.deaggregate import UserRecord
 from ..bench.corpus import FLIGHTS_FILE
 from ..consume import deaggregate
-from ..consume.stream.reader import read_stream
 from ..limits import MIB, put_payload_units
 from ..producer.producer import Producer
 from ..producer.settling import SettledRecord
 from ..producer.stats import Stats
 from ..testing import history
-from ..testing.local_kinesis import LocalKinesis
+from .console import Stdout, stderr
 from .cost import Cost, WireMeter, cost_unaggregated
-from .outcome import FAILED, Stdout, exit_on_error, stderr
+from .outcome import FAILED, exit_on_error, print_json, until_reader_leaves
+from .parameters import OneOf, command, option
 
 STREAM = "flights"
 EVENTS = 120_000
@@ -64,15 +64,17 @@ class Received:
     size_by_shard: Counter[str] = field(default_factory=Counter)
 
 
-def demo(
-    key: Annotated[
-        KeyField, typer.Option("--key", help="4,000 aircraft spread evenly; 16 carriers make hot shards.")
-    ] = KeyField.TAILNUM,
-    shards: Annotated[int, typer.Option("--shards", min=1, max=200, metavar="N", help="Shards of the stream.")] = 8,
-    events: Annotated[
-        int, typer.Option("--events", min=1, max=EVENTS, metavar="N", help="How many events to send.")
-    ] = EVENTS,
-) -> None:
+@command
+@option(
+    "--key",
+    type=OneOf(KeyField),
+    default=KeyField.TAILNUM.value,
+    help="4,000 aircraft spread evenly; 16 carriers make hot shards.",
+)
+@option("--shards", type=click.IntRange(1, 200), default=8, metavar="N", help="Shards of the stream.")
+@option("--events", type=click.IntRange(1, EVENTS), default=EVENTS, metavar="N", help="How many events to send.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def demo(key: KeyField, shards: int, events: int, as_json: bool) -> None:
     """Send real flight events through a local Kinesis and back, with proof.
 
     Needs no AWS account and no network: the stream is a server on a free port of
@@ -84,16 +86,19 @@ def demo(
       shardpack demo
       shardpack demo --key carrier
     """
+    from ..testing.local_kinesis import LocalKinesis  # noqa: PLC0415 (loads boto3, which help does without)
+
     with exit_on_error():
         console = Stdout()
         with LocalKinesis() as kinesis:
             kinesis.create_stream(STREAM, shards)
-            console.print(
-                Text.assemble(
-                    (f"{events:,} flight events", "bold"),
-                    f", keyed by {key.value}, to {shards} shards of a local Kinesis and back",
+            if not as_json:
+                console.print(
+                    Text.assemble(
+                        (f"{events:,} flight events", "bold"),
+                        f", keyed by {key.value}, to {shards} shards of a local Kinesis and back",
+                    )
                 )
-            )
             client = kinesis.client(retries={"total_max_attempts": 1})  # the producer tries again itself
             meter = WireMeter(client)
             with _progress() as progress:
@@ -105,17 +110,36 @@ def demo(
                 read_seconds = time.perf_counter() - began
         put = list(sent_events(key.value, events))
         cost = Cost(sent.stats.kinesis_records_stored, meter.requests, meter.wire_bytes, sent.payload_units)
-        console.print()
-        console.print(cost_table(events, cost, cost_unaggregated(put, STREAM)))
-        console.print()
-        console.print(shard_chart(received.size_by_shard, shards))
-        console.print()
-        console.print(speed(events, sent.stats, send_seconds, read_seconds), style="dim")
-        console.print()
+        unaggregated = cost_unaggregated(put, STREAM)
         holds, statement = proof(put, sent, received)
-        console.print(Text(statement, "bold green" if holds else "bold red"))
+        if as_json:
+            print_json(
+                {
+                    "events": events,
+                    "key": key.value,
+                    "shards": shards,
+                    "aggregated": asdict(cost),
+                    "one_record_per_event": asdict(unaggregated),
+                    "bytes_by_shard": dict(sorted(received.size_by_shard.items())),
+                    "resent_entries": sent.stats.retries,
+                    "send_seconds": round(send_seconds, 3),
+                    "read_seconds": round(read_seconds, 3),
+                    "proved": holds,
+                    "statement": statement,
+                }
+            )
+        else:
+            with until_reader_leaves():  # the exit code is the verdict all the same
+                console.print()
+                console.print(cost_table(events, cost, unaggregated))
+                console.print()
+                console.print(shard_chart(received.size_by_shard, shards))
+                console.print()
+                console.print(speed(events, sent.stats, send_seconds, read_seconds), style="dim")
+                console.print()
+                console.print(Text(statement, "bold green" if holds else "bold red"))
         if not holds:
-            raise typer.Exit(FAILED)
+            raise SystemExit(FAILED)
 
 
 def sent_events(key_field: str, events: int) -> Iterator[tuple[str, bytes]]:
@@ -154,6 +178,8 @@ def send(client: Any, key_field: str, events: int, progress: Progress) -> Sent:
 
 def receive(client: Any, stream_name: str, events: int, progress: Progress) -> Received:
     """Read everything back as `shardpack tail` does; keep only what the KCL would, by its shard's hash range."""
+    from ..consume.stream.reader import read_stream  # noqa: PLC0415 (loads botocore)
+
     task = progress.add_task("Reading", total=events)
     received = Received()
     for read in read_stream(client, stream_name, follow=False):
@@ -187,10 +213,10 @@ def proof(put: list[tuple[str, bytes]], sent: Sent, received: Received) -> tuple
 
 
 def cost_table(events: int, cost: Cost, unaggregated: Cost) -> Group:
-    """Compare what was sent with one Kinesis record an event."""
+    """Compare what was sent with one Kinesis record per event."""
     table = Table(box=None, padding=(0, 3, 0, 0))
     table.add_column("", style="dim")
-    for title in ("aggregated", "one record an event", "ratio"):
+    for title in ("aggregated", "one record per event", "ratio"):
         table.add_column(title, justify="right")
     table.add_row("events", f"{events:,}", f"{events:,}", "")
     for what, ours, theirs in (
@@ -202,7 +228,7 @@ def cost_table(events: int, cost: Cost, unaggregated: Cost) -> Group:
         ratio = theirs / ours
         table.add_row(what, f"{ours:,}", f"{theirs:,}", f"{ratio:,.2f} : 1" if ratio < 10 else f"{ratio:,.0f} : 1")
     note = (
-        "On the wire: HTTP bodies of the PutRecords calls, measured. One record an event\n"
+        "On the wire: HTTP bodies of the PutRecords calls, measured. One record per event\n"
         "is computed: up to 500 entries and 5 MiB a request, 25 KB a payload unit."
     )
     return Group(table, Text(note, "dim"))
@@ -219,7 +245,7 @@ def shard_chart(size_by_shard: dict[str, int], shards: int) -> Group:
         shard_id = f"shardId-{i:012d}"
         size = size_by_shard.get(shard_id, 0)
         table.add_row(shard_id, f"{size:,}", Bar(largest or 1, 0, size, color="cyan"))
-    return Group(Text("Bytes a shard", "bold"), table)
+    return Group(Text("Bytes per shard", "bold"), table)
 
 
 def speed(events: int, stats: Stats, send_seconds: float, read_seconds: float) -> str:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
-from typing import Annotated
 
-import typer
 from rich.text import Text
 
-from ..transport.diagnosis import Check, Diagnosis, diagnose
-from .client import EndpointUrl, Profile, Region, Stream, make_client
+from .client import aws_options, make_client, stream_argument
+from .console import Stdout
 from .inspect import visible
-from .outcome import FAILED, Stdout, exit_on_error, until_reader_leaves
+from .outcome import FAILED, exit_on_error, print_json, until_reader_leaves
+from .parameters import command, option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..transport.diagnosis import Check, Diagnosis
 
 STYLES = {"ok": "green", "warning": "yellow", "fails": "bold red"}
 
 
-def doctor(
-    stream: Stream,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    region: Region = None,
-    endpoint_url: EndpointUrl = None,
-    profile: Profile = None,
-) -> None:
+@command
+@stream_argument
+@option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@aws_options
+def doctor(stream: str, as_json: bool, region: str | None, endpoint_url: str | None, profile: str | None) -> None:
     """Tell what would fail before anything is put; writes nothing.
 
     Looks at endpoint, credentials, clock, the stream's settings, and at what may
@@ -36,17 +35,18 @@ def doctor(
       shardpack doctor arn:aws:kinesis:eu-west-1:111122223333:stream/telemetry
       shardpack doctor telemetry --json | jq '.checks[] | select(.verdict != "ok")'
     """
+    from ..transport.diagnosis import diagnose  # noqa: PLC0415 (loads botocore, which help does without)
+
     with exit_on_error():
         diagnosis = diagnose(make_client(region, endpoint_url, profile, calls_once=1), stream)
-        with until_reader_leaves():  # the exit code is the verdict all the same
-            if as_json:
-                found = {"stream": stream, "verdict": diagnosis.verdict, "checks": list(map(asdict, diagnosis.checks))}
-                sys.stdout.buffer.write(json.dumps(found).encode() + b"\n")
-                sys.stdout.buffer.flush()
-            else:
+        if as_json:
+            checks = list(map(asdict, diagnosis.checks))
+            print_json({"stream": stream, "verdict": diagnosis.verdict, "checks": checks})
+        else:
+            with until_reader_leaves():  # the exit code is the verdict all the same
                 _show(diagnosis)
         if diagnosis.verdict == "fails":
-            raise typer.Exit(FAILED)
+            raise SystemExit(FAILED)
 
 
 def _show(diagnosis: Diagnosis) -> None:

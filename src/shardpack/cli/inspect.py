@@ -10,15 +10,16 @@ import sys
 from collections import Counter
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..consume.dissection import DIGEST_BYTES, MAGIC, Dissection, dissect_blob
-from .outcome import FAILED, BadInputError, Stdout, exit_on_error, os_error_text, until_reader_leaves
+from .console import Stdout
+from .outcome import FAILED, BadInputError, exit_on_error, os_error_text, until_reader_leaves
+from .parameters import FILE, OneOf, argument, command, option
 
 SHOWN = 20
 PREVIEW_BYTES = 64
@@ -34,12 +35,12 @@ class Form(str, Enum):
     HEX = "hex"
 
 
-def inspect(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Raw bytes, base64 or hex text; - is stdin.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Everything as one JSON object.")] = False,
-    show_all: Annotated[bool, typer.Option("--all", help=f"Show all rows, not the first {SHOWN} of a table.")] = False,
-    form: Annotated[Form, typer.Option("--format", help="What FILE holds, where guessing fails.")] = Form.AUTO,
-) -> None:
+@command
+@argument("file", metavar="FILE", type=FILE, help="Raw bytes, base64 or hex text; - is stdin.")
+@option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+@option("--all", "show_all", is_flag=True, help=f"Show all rows, not the first {SHOWN} of a table.")
+@option("--format", "form", type=OneOf(Form), default=Form.AUTO.value, help="What FILE holds, where guessing fails.")
+def inspect(file: str, as_json: bool = False, show_all: bool = False, form: Form = Form.AUTO) -> None:
     """Take one Kinesis record apart: magic, checksum, keys, user records.
 
     Says why a blob is no aggregated record, and at which byte it goes wrong. Exit
@@ -66,7 +67,7 @@ def inspect(
             else:
                 _show(dissection, read_as, None if show_all else SHOWN)
         if dissection.reason is not None:
-            raise typer.Exit(FAILED)
+            raise SystemExit(FAILED)
 
 
 def read_blob(content: bytes, form: str) -> tuple[bytes, str]:

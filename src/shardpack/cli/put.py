@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Annotated, Any
+from typing import Any, get_args
 
-import typer
+import click
 
 from ..errors import DeliveryError, FlushTimeoutError
 from ..limits import Limits
@@ -19,10 +17,10 @@ from ..producer.faults import call_error
 from ..producer.producer import Producer
 from ..producer.stats import Stats
 from ..transport.boto3 import Boto3Transport
-from ..transport.transient import is_transient
-from .client import EndpointUrl, Profile, Region, Stream, make_client
+from .client import aws_options, make_client, stream_argument
 from .ndjson import BadLineError, KeyFields
-from .outcome import INTERRUPTED, BadInputError, exit_on_error, fail, finish_on_interrupt, tell
+from .outcome import INTERRUPTED, BadInputError, exit_on_error, fail, finish_on_interrupt, print_json, tell
+from .parameters import FILE, argument, command, option
 from .prefix import Position, Prefix
 from .put_lines import LONGEST_WAIT_SECONDS, LinePutter
 from .put_progress import Tally, live_table, report
@@ -40,82 +38,87 @@ SECONDS_AFTER_FAILURE = 5.0
 """Once an event was given up, the others have so long from one that is stored to the next."""
 
 
-def put(  # noqa: PLR0917 (typer calls it)
-    stream: Stream,
-    file: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="FILE",
-            help="One JSON object a line; gzip, bzip2, xz and zstd are unpacked; - is stdin. Or --parquet.",
-            show_default=False,
-        ),
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option(
-            "--key",
-            metavar="FIELD",
-            help="Field that holds the partition key; a.b is in the object a. Without it, lines go as they are, in no "
-            "order, to whatever shard has room.",
-        ),
-    ] = None,
-    default_key: Annotated[
-        str | None,
-        typer.Option("--default-key", metavar="TEXT", help="Partition key of events whose field is null or missing."),
-    ] = None,
-    explicit_hash_key: Annotated[
-        str | None,
-        typer.Option("--explicit-hash-key", metavar="FIELD", help="Field that holds an explicit hash key, if any."),
-    ] = None,
-    resume: Annotated[
-        str | None,
-        typer.Option(
-            "--resume",
-            metavar="STATE",
-            help="Keep in this file how much is stored without a gap, and go on from there, after kill -9 too.",
-        ),
-    ] = None,
-    skip_bad: Annotated[
-        str | None,
-        typer.Option("--skip-bad", metavar="FILE", help="Append bad lines to this file, with the reason, and go on."),
-    ] = None,
-    parquet: Annotated[
-        str | None,
-        typer.Option(
-            "--parquet",
-            metavar="FILE",
-            help="Send the rows of a Parquet file; fields are columns then. Needs pyarrow.",
-            rich_help_panel="Parquet",
-        ),
-    ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--data",
-            metavar="COLUMN",
-            help="Column of bytes or strings that is the data as it is; of others, of several, or of all columns, each "
-            "row becomes an object.",
-            rich_help_panel="Parquet",
-        ),
-    ] = None,
-    form: Annotated[
-        Form | None,
-        typer.Option(
-            "--as", help="Make an object of each row, in this form; else JSON where need be.", rich_help_panel="Parquet"
-        ),
-    ] = None,
-    linger_ms: Annotated[
-        int, typer.Option("--linger-ms", min=0, metavar="MS", help="Longest wait of an event for others of its shard.")
-    ] = 100,
-    give_up_after: Annotated[
-        float,
-        typer.Option("--give-up-after", min=0, metavar="S", help="End when nothing was stored for so many seconds."),
-    ] = 60,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but what went wrong.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as one JSON object.")] = False,
-    region: Region = None,
-    endpoint_url: EndpointUrl = None,
-    profile: Profile = None,
+@command
+@stream_argument
+@argument(
+    "file",
+    metavar="FILE",
+    type=FILE,
+    required=False,
+    help="One JSON object per line; gzip, bzip2, xz and zstd are unpacked; - is stdin. Or --parquet.",
+)
+@option(
+    "--key",
+    metavar="FIELD",
+    help="Field that holds the partition key; a.b is in the object a. Without it, lines go as they are, in no "
+    "order, to whatever shard has room.",
+)
+@option("--default-key", metavar="TEXT", help="Partition key of events whose field is null or missing.")
+@option("--explicit-hash-key", metavar="FIELD", help="Field that holds an explicit hash key, if any.")
+@option(
+    "--resume",
+    metavar="STATE",
+    type=FILE,
+    help="Keep in this file how much is stored without a gap, and go on from there, after kill -9 too.",
+)
+@option("--skip-bad", metavar="FILE", type=FILE, help="Append bad lines to this file, with the reason, and go on.")
+@option(
+    "--parquet",
+    metavar="FILE",
+    type=FILE,
+    panel="Parquet",
+    help="Send the rows of a Parquet file; fields are columns then. Needs pyarrow.",
+)
+@option(
+    "--data",
+    metavar="COLUMN",
+    multiple=True,
+    panel="Parquet",
+    help="Column of bytes or strings that is the data as it is; of others, of several, or of all columns, each "
+    "row becomes an object.",
+)
+@option(
+    "--as",
+    "form",
+    type=click.Choice(get_args(Form)),
+    panel="Parquet",
+    help="Make an object of each row, in this form; else JSON where need be.",
+)
+@option(
+    "--linger-ms",
+    type=click.IntRange(min=0),
+    default=100,
+    metavar="MS",
+    help="Longest wait of an event for others of its shard.",
+)
+@option(
+    "--give-up-after",
+    type=click.FloatRange(min=0),
+    default=60,
+    metavar="S",
+    help="End when nothing was stored for so many seconds.",
+)
+@option("--quiet", "-q", is_flag=True, help="Say nothing but what went wrong.")
+@option("--json", "as_json", is_flag=True, help="Print what was done as one JSON object.")
+@aws_options
+def put(  # noqa: PLR0917 (click calls it)
+    stream: str,
+    file: str | None,
+    key: str | None,
+    default_key: str | None,
+    explicit_hash_key: str | None,
+    resume: str | None,
+    skip_bad: str | None,
+    parquet: str | None,
+    data: tuple[str, ...],
+    form: Form | None,
+    linger_ms: int,
+    give_up_after: float,
+    quiet: bool,
+    as_json: bool,
+    region: str | None,
+    endpoint_url: str | None,
+    profile: str | None,
 ) -> None:
     """Send lines of JSON, or rows of Parquet, aggregated, until the service has every one.
 
@@ -137,7 +140,7 @@ def put(  # noqa: PLR0917 (typer calls it)
         if parquet is not None and (file is not None or skip_bad is not None):
             raise BadInputError("FILE and --skip-bad are for lines, not for --parquet")
         fields = KeyFields(key, default_key, explicit_hash_key)
-        source = _lines(file, data, form) if parquet is None else ParquetRows(parquet, fields, data or [], form)
+        source = _lines(file, data, form) if parquet is None else ParquetRows(parquet, fields, list(data), form)
         opened.callback(source.close)
         client = make_client(region, endpoint_url, profile, calls_once=REQUESTS_IN_FLIGHT + 2)
         transport = Boto3Transport(client, stream)
@@ -166,7 +169,7 @@ def put(  # noqa: PLR0917 (typer calls it)
             done.end(quiet=quiet, as_json=as_json)
 
 
-def _lines(file: str | None, data: list[str] | None, form: Form | None) -> Source:
+def _lines(file: str | None, data: tuple[str, ...], form: Form | None) -> Source:
     if file is None:
         raise BadInputError("give a FILE, or --parquet FILE")
     if data or form is not None:
@@ -181,6 +184,8 @@ def _begin(state: StateFile, source: Source | ParquetRows, stopping: Callable[[]
 
 def _limits(transport: Boto3Transport) -> Limits:
     """Ask for the stream's limits: what no later call would do better with ends the command before it has begun."""
+    from ..transport.transient import is_transient  # noqa: PLC0415 (loads botocore, which help does without)
+
     for wait in (0.1, 0.4, 1.6, None):
         try:
             return transport.describe().limits
@@ -350,5 +355,4 @@ class _Put:
             "interrupted": self._interrupted(),
             "error": None if error is None else str(error) or type(error).__name__,
         }
-        sys.stdout.buffer.write(json.dumps(found).encode() + b"\n")
-        sys.stdout.buffer.flush()
+        print_json(found)

@@ -22,8 +22,8 @@ from ..producer.producer import Producer
 from ..producer.settling import SettledRecord
 from ..producer.stats import Stats
 from ..transport import THROTTLED
+from .console import stderr
 from .inspect import visible
-from .outcome import stderr
 from .prefix import Prefix
 from .put_rows import ParquetRows
 from .source import Source

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -26,19 +23,21 @@ from ..producer.producer import Producer
 from ..producer.scheduler import MISPLACED
 from ..transport import Transport
 from ..transport.boto3 import Boto3Transport
-from .client import EndpointUrl, Profile, Region, make_client
+from .client import aws_options, make_client
+from .console import Stdout, stderr
 from .inspect import visible
 from .outcome import (
     FAILED,
     INTERRUPTED,
     BadInputError,
-    Stdout,
     exit_on_error,
     fail,
     finish_on_interrupt,
-    stderr,
+    print_json,
     tell,
+    until_reader_leaves,
 )
+from .parameters import FILE, argument, command, option
 
 Send = Callable[[Sequence[DeadLetter]], Iterator[library.Outcome]]
 
@@ -54,23 +53,24 @@ FAULTS_OF_A_LETTER = INVALID | {MISPLACED, "ParamValidationError"}
 """Error codes of letters that fail alone; with any other the next ones would too."""
 
 
-def redrive(  # noqa: PLR0917 (typer calls it)
-    path: Annotated[str, typer.Argument(metavar="PATH", help="File of dead letters, as SQLiteDeadLetters writes it.")],
-    stream: Annotated[str, typer.Argument(metavar="STREAM", help="The stream they go to, name or ARN.")],
-    origin: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="STREAM", help="Letters of this stream, name or ARN, not of the one they go to."
-        ),
-    ] = None,
-    skip_maybe_stored: Annotated[
-        bool, typer.Option("--skip-maybe-stored", help="Leave letters that may be in the stream already.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is there, by error code; send nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    region: Region = None,
-    endpoint_url: EndpointUrl = None,
-    profile: Profile = None,
+@command
+@argument("path", metavar="PATH", type=FILE, help="File of dead letters, as SQLiteDeadLetters writes it.")
+@argument("stream", metavar="STREAM", help="The stream they go to, name or ARN.")
+@option("--from", "origin", metavar="STREAM", help="Letters of this stream, name or ARN, not of the one they go to.")
+@option("--skip-maybe-stored", is_flag=True, help="Leave letters that may be in the stream already.")
+@option("--dry-run", is_flag=True, help="Say what is there, by error code; send nothing.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@aws_options
+def redrive(  # noqa: PLR0917 (click calls it)
+    path: str,
+    stream: str,
+    origin: str | None,
+    skip_maybe_stored: bool,
+    dry_run: bool,
+    as_json: bool,
+    region: str | None,
+    endpoint_url: str | None,
+    profile: str | None,
 ) -> None:
     """Send dead letters again, in order; each is dropped only when it is stored.
 
@@ -128,7 +128,7 @@ def _redrive(
             error = raised
     left = _count(letters, origin)
     if as_json:
-        _print_json(asdict(done) | {"left": left, "interrupted": interrupted()})
+        print_json(asdict(done) | {"left": left, "interrupted": interrupted()})
     else:
         _show_done(done, left, getattr(error, "error_code", ""))
     if error is not None:
@@ -271,11 +271,11 @@ def _show_what_is_there(letters: SQLiteDeadLetters, stream: str, *, as_json: boo
     tallies = letters.tally()
     left = sum(tally.letters for tally in tallies if library.is_stream(tally.stream, stream))
     if as_json:
-        _print_json({"left": left, "letters": [asdict(tally) for tally in tallies]})
+        print_json({"left": left, "letters": [asdict(tally) for tally in tallies]})
     else:
         _print_tallies(tallies)
     if left:
-        raise typer.Exit(FAILED)
+        raise SystemExit(FAILED)
 
 
 def _print_tallies(tallies: list[Tally]) -> None:
@@ -294,7 +294,8 @@ def _print_tallies(tallies: list[Tally]) -> None:
             f"{tally.maybe_stored:,}",
             _time(tally.first_given_up_at),
         )
-    Stdout().print(table if tallies else "no letters")
+    with until_reader_leaves():  # the exit code says what is left all the same
+        Stdout().print(table if tallies else "no letters")
 
 
 def _time(seconds: float) -> str:
@@ -302,8 +303,3 @@ def _time(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):
         return f"{seconds:g}"
-
-
-def _print_json(found: dict[str, Any]) -> None:
-    sys.stdout.buffer.write(json.dumps(found).encode() + b"\n")
-    sys.stdout.buffer.flush()

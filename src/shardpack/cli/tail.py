@@ -7,38 +7,46 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Annotated
 
-import typer
+import click
 from rich.text import Text
 
 from .._native.deaggregate import UserRecord
-from ..consume.stream.reader import ShardRecords, read_stream
-from .client import EndpointUrl, Profile, Region, Stream, make_client
-from .outcome import BadInputError, exit_on_error, stderr, tell
+from .client import aws_options, make_client, stream_argument
+from .console import stderr
+from .outcome import BadInputError, exit_on_error, tell
+from .parameters import command, option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..consume.stream.reader import ShardRecords
 
 # what would end a line or steer a terminal, shown as \x..
 _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != ord("\t")}
 
 
-def tail(  # noqa: PLR0917 (typer calls it)
-    stream: Stream,
-    start: Annotated[
-        str,
-        typer.Option(
-            "--from",
-            metavar="WHERE",
-            help="trim-horizon (the oldest record), latest, or a time: ISO 8601 or epoch seconds.",
-        ),
-    ] = "trim-horizon",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a user record.")] = False,
-    follow: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="Wait for more, or stop when every shard is caught up.")
-    ] = True,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Stop after N user records.")] = None,
-    region: Region = None,
-    endpoint_url: EndpointUrl = None,
-    profile: Profile = None,
+@command
+@stream_argument
+@option(
+    "--from",
+    "start",
+    metavar="WHERE",
+    default="trim-horizon",
+    help="trim-horizon (the oldest record), latest, or a time: ISO 8601 or epoch seconds.",
+)
+@option("--json", "as_json", is_flag=True, help="Print one JSON object per user record, each on a line.")
+@option("--follow/--no-follow", default=True, help="Wait for more, or stop when every shard is caught up.")
+@option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N user records.")
+@aws_options
+def tail(  # noqa: PLR0917 (click calls it)
+    stream: str,
+    start: str,
+    as_json: bool,
+    follow: bool,
+    limit: int | None,
+    region: str | None,
+    endpoint_url: str | None,
+    profile: str | None,
 ) -> None:
     """Print the user records of a stream: partition key, a space, data.
 
@@ -51,6 +59,8 @@ def tail(  # noqa: PLR0917 (typer calls it)
       shardpack tail flights --from latest --json | jq .partition_key
       shardpack tail flights --from 2026-01-31T12:00:00Z --no-follow > day.txt
     """
+    from ..consume.stream.reader import read_stream  # noqa: PLC0415 (loads botocore, which help does without)
+
     with exit_on_error():
         position = starting_position(start)
         client = make_client(region, endpoint_url, profile)

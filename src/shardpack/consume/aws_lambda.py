@@ -20,6 +20,8 @@ from ..errors import abridged
 from .handling import check_handler, failures_of_list, first_failure
 from .shapes import fields_of, names_of, origin_of, received_of
 
+__all__ = ["each_user_record", "user_record_batches"]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,6 +25,8 @@ from ..transport import BrokenAnswerError
 from .handling import check_handler, failures_of_list, first_failure
 from .shapes import received_of
 
+__all__ = ["Received", "Unacknowledged", "receive_each", "receive_list"]
+
 logger = logging.getLogger("shardpack.consume")
 
 MOST_RECORDS = 10

@@ -39,7 +39,7 @@ class RecordsReply:
         self._received = received
         self._hash_range = hash_range
         self._strict = strict
-        self.response = response
+        self.response: dict[str, Any] = response
 
     def user_records(self) -> UserRecords:
         """Return what ``deaggregate`` returns of the response; ``strict`` raises here."""

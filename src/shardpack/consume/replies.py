@@ -32,10 +32,9 @@ def events_of(client: Any) -> Any:
         service = client.meta.service_model.service_name
         events = client.meta.events
     except AttributeError:
-        raise TypeError(
-            f"expected a Kinesis client, as boto3.client('kinesis') makes one, not {abridged(client)}; "
-            "of a resource it is resource.meta.client, and aiobotocore's is what `async with` gives"
-        ) from None
+        from ..transport import no_client  # noqa: PLC0415 - not where a function starts cold
+
+        raise no_client(client) from None
     if service != "kinesis":
         raise TypeError(f"expected a Kinesis client, not one of {abridged(service)}")
     return events

@@ -71,14 +71,14 @@ class Origin:
         record_id: str | None = None,
         sub_sequence_number: int = 0,
     ) -> None:
-        self.partition_key = partition_key
-        self.sequence_number = sequence_number
-        self.arrived = arrived
+        self.partition_key: str | None = partition_key
+        self.sequence_number: str | None = sequence_number
+        self.arrived: Any = arrived
         self._moment: Any = _NOT_READ
-        self.shard_id = shard_id
-        self.encryption_type = encryption_type
-        self.record_id = record_id
-        self.sub_sequence_number = sub_sequence_number
+        self.shard_id: str | None = shard_id
+        self.encryption_type: str | None = encryption_type
+        self.record_id: str | None = record_id
+        self.sub_sequence_number: int = sub_sequence_number
 
     @property
     def approximate_arrival_timestamp(self) -> datetime | None:

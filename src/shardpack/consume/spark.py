@@ -14,6 +14,8 @@ from .._native.columns import columns_of_received
 from .._native.deaggregate import ReceivedRecord
 from .shapes import Origin
 
+__all__ = ["deaggregate", "deaggregate_batch"]
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame

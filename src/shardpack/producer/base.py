@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .._native.inbox import Inbox
 from ..errors import EventLoopEndedError, ProducerClosedError
 from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
-from ..transport import AsyncTransport, Transport, has_coroutines, is_async
+from ..transport import AsyncTransport, Transport, check_client, has_coroutines, is_async
 from ..transport.naming import name_or_arn
 from .dead_letters import DeadLetterSink
 from .hot_shards import HotShard
@@ -26,7 +26,9 @@ from .settling import SettledRecord
 from .stats import Stats
 
 if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from 3.11
+    from typing_extensions import Self, Unpack  # typing has them from 3.11
+
+    from .options import ProducerOptions
 
 logger = logging.getLogger("shardpack.producer")
 
@@ -107,6 +109,7 @@ class BaseProducer:
             )
 
         self._begin = begin
+        self._stream = stream_arn or stream_name or repr(transport)
         self._max_buffered = max_buffered_bytes
         self._close_timeout = close_timeout_s
         self._closed = self._forked = False
@@ -115,16 +118,20 @@ class BaseProducer:
         self._inbox: Inbox | None = None
         _alive.add(self)
 
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<{type(self).__name__} of {self._stream:.200}, {state}>"
+
     @classmethod
     def from_kpl_properties(
-        cls, properties: Mapping[str, object], stream_name: str | None = None, **options: Any
+        cls, properties: Mapping[str, object], stream_name: str | None = None, **options: Unpack[ProducerOptions]
     ) -> Self:
         """Make a producer that does what a configuration of the Kinesis Producer Library says.
 
         ``properties`` are the keys and values of its file, ``RecordMaxBufferedTime`` and so on; what they do not say is
         as everywhere here. ``options`` are those of ``Producer`` and go before them. Keys that change nothing here are
         named in one warning. Raises ``ValueError`` for unknown keys, for values that the KPL refuses, and for those
-        that cannot be honoured, as ``FailIfThrottled=true``. ``docs/producing.md`` has what becomes of each.
+        that cannot be honoured, as ``FailIfThrottled=true``. ``docs/migrate/from-kpl.md`` has what becomes of each.
         """
         from .kpl_properties import producer_options  # noqa: PLC0415 - for those who come from there
 
@@ -247,6 +254,8 @@ def _check_stream(stream_name: object, stream_arn: object, client: object, trans
             raise ValueError("a transport has its client: give one of them")
     else:
         name_or_arn(stream_name, stream_arn)
+        if client is not None and not has_coroutines(client):
+            check_client(client)
 
 
 def _check_number(name: str, given: float | None, least: float) -> None:

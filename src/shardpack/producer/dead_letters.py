@@ -172,7 +172,7 @@ class SQLiteDeadLetters:
     # take as long as a flush or longer: the price does not show, so what a producer has reported stays true.
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout_s: float = 30.0) -> None:
-        self.path = os.path.abspath(path)  # noqa: PTH100 - it is opened again after a fork, wherever that works then
+        self.path: str = os.path.abspath(path)  # noqa: PTH100 - it is opened again after a fork, wherever that works then
         self._busy_timeout_s = busy_timeout_s
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None

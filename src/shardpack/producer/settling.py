@@ -31,6 +31,7 @@ class SettledRecord:
 
     @property
     def stored(self) -> bool:
+        """Whether the service has it."""
         return self.settlement.status is Status.STORED
 
     @property

@@ -17,6 +17,21 @@ from typing import Any, Literal, TypeAlias
 from ..errors import abridged
 from .http_exchange import parsed
 
+__all__ = [
+    "Chance",
+    "Cut",
+    "Error",
+    "Latency",
+    "Plan",
+    "RefuseEntries",
+    "Request",
+    "Reset",
+    "Script",
+    "ShardLimits",
+    "StaleShards",
+    "plan",
+]
+
 When: TypeAlias = Literal["before", "after"]
 """Before the request is passed on (nothing is stored), or after the service has answered (it is)."""
 

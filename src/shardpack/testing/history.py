@@ -14,6 +14,8 @@ from ..consume import deaggregate
 from ..errors import abridged
 from ..transport.list_shards import list_all_shards
 
+__all__ = ["Position", "Put", "Record", "Report", "ShardContents", "StoredRecord", "check", "read_all"]
+
 MOST_EXAMPLES = 5
 """Of each defect."""
 

@@ -8,10 +8,12 @@ from inspect import iscoroutinefunction
 from typing import Protocol, TypeGuard
 
 from .._native.put_reply import Stored as Stored
-from ..errors import ShardpackError
+from ..errors import ShardpackError, abridged
 from ..limits import Limits
 from ..records import KinesisRecord
 from ..shards import ShardMap
+
+__all__ = ["AsyncTransport", "BrokenAnswerError", "Failed", "Stored", "StreamDescription", "Transport"]
 
 THROTTLED = frozenset(
     {
@@ -95,6 +97,21 @@ class AsyncTransport(Protocol):
 def is_async(transport: Transport | AsyncTransport) -> TypeGuard[AsyncTransport]:
     """Whether a transport's calls are coroutines."""
     return iscoroutinefunction(getattr(transport, "put_records", None))
+
+
+def check_client(client: object) -> None:
+    """Raise ``TypeError`` for what cannot be a client of Kinesis, saying how one is made."""
+    if not callable(getattr(client, "put_records", None)):
+        raise no_client(client)
+
+
+def no_client(given: object) -> TypeError:
+    """Return the error for something that was given as a client."""
+    return TypeError(
+        f"expected a Kinesis client, as boto3.client('kinesis') makes one, not {abridged(given)}; "
+        "of a session it is session.client('kinesis'), of a resource it is resource.meta.client, and aiobotocore's is "
+        "what `async with` gives"
+    )
 
 
 def has_coroutines(client: object) -> bool:

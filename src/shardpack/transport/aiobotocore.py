@@ -15,6 +15,8 @@ from .body import Bodies, forget_call, outcomes_of
 from .list_shards import shard_pages
 from .naming import name_or_arn, stream_parameters
 
+__all__ = ["AiobotocoreTransport"]
+
 
 class AiobotocoreTransport:
     """Reach one stream through a Kinesis client of aiobotocore, in the event loop that the client was made in.

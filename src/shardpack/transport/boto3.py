@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ..records import KinesisRecord
 from ..shards import ShardMap
-from . import Failed, Stored, StreamDescription, has_coroutines
+from . import Failed, Stored, StreamDescription, check_client, has_coroutines
 from .answers import description_of
 from .body import Bodies, forget_call, outcomes_of
 from .list_shards import list_all_shards
@@ -76,9 +76,13 @@ class Boto3Transport:
     ) -> None:
         if has_coroutines(client):
             raise TypeError("the calls of aiobotocore's client are coroutines: AiobotocoreTransport and AsyncProducer")
+        check_client(client)
         self._stream = stream_parameters(name_or_arn(stream_name, stream_arn), stream_id)
         self.client = client
         self._bodies = Bodies(client, wire)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._stream.get('StreamName') or self._stream.get('StreamARN'):.200}>"
 
     def put_records(self, entries: Sequence[KinesisRecord]) -> list[Stored | Failed]:
         """Send one PutRecords request. Returns an outcome for each entry, by position."""

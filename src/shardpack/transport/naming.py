@@ -16,7 +16,7 @@ def name_or_arn(stream_name: object, stream_arn: object) -> str:
         raise ValueError("give either stream_name or stream_arn")
     given = stream_arn if stream_name is None else stream_name
     if not isinstance(given, str):
-        raise TypeError("a stream's name or ARN is a str")
+        raise TypeError(f"a stream's name or ARN is a str, not {abridged(given)}; a client goes in as client=")
     if stream_name is None and not given.startswith("arn:"):
         raise ValueError(f"stream_arn is an ARN, not {abridged(given)}")
     return given

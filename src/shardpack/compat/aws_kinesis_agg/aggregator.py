@@ -1,7 +1,7 @@
 """Aggregated records, built one user record at a time and for no shard in particular.
 
 New code wants ``shardpack.Aggregator``, which knows shards: the KCL drops an aggregated record, whole, when it holds a
-user record of another shard. Where this departs from the original, and why, is docs/migrating.md.
+user record of another shard. Where this departs from the original, and why, is docs/migrate/from-aws-kinesis-agg.md.
 
 Format: https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md
 """

@@ -3,7 +3,7 @@
 What is aggregated becomes a dictionary for each user record: ``kinesis`` with its ``partitionKey``,
 ``explicitHashKey``, ``subSequenceNumber``, ``aggregated`` (True) and ``data`` (base64, as bytes), and what the Kinesis
 record says beside it. Everything else comes back as it was given, or in Lambda's shape where it came in another.
-Where this departs from the original, and why, is docs/migrating.md.
+Where this departs from the original, and why, is docs/migrate/from-aws-kinesis-agg.md.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from time import time
 from ..stats import Histogram, Stats
 from .figures import Watched
 
+__all__ = ["EmfLines"]
+
 MAX_VALUE = 1024
 """Characters of a dimension's value."""
 

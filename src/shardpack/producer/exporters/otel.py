@@ -8,6 +8,8 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, g
 
 from .figures import FIGURES, SHARD_FIGURES, Figure, Kind, Watched, histograms
 
+__all__ = ["observe"]
+
 Callback = Callable[[CallbackOptions], Iterable[Observation]]
 
 
@@ -18,7 +20,8 @@ def observe(
 
     ``producers`` are known by the names of their streams, the attribute ``stream``. What is put into the mapping or
     taken out of it later is observed, or no longer. With ``shards`` there are four figures of each shard too.
-    ``docs/metrics.md`` has the names. The API knows no histograms that are observed: of stages there are sum and count.
+    ``docs/operate/metrics.md`` has the names. The API knows no histograms that are observed: of stages there are sum
+    and count.
     """
     meter = get_meter("shardpack.producer", meter_provider=meter_provider)
     create = {

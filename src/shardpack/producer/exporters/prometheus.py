@@ -11,13 +11,15 @@ from prometheus_client.registry import Collector
 from ..stats import Stats
 from .figures import FIGURES, SHARD_FIGURES, Figure, Kind, Watched, histograms
 
+__all__ = ["ProducerCollector"]
+
 
 class ProducerCollector(Collector):
     """Read the figures of producers whenever Prometheus asks: ``REGISTRY.register(ProducerCollector({...}))``.
 
     ``producers`` are known by the names of their streams, the label ``stream``. What is put into the mapping or taken
     out of it later is collected, or no longer. With ``shards`` there are four figures of each shard too.
-    ``docs/metrics.md`` has the names.
+    ``docs/operate/metrics.md`` has the names.
     """
 
     def __init__(self, producers: Mapping[str, Watched], *, shards: bool = False) -> None:

@@ -1,0 +1,156 @@
+"""What the snippets of documents take as given: names that a reader's own program has.
+
+A section's are those of `EVERYWHERE` and, where `OF_SECTION` has an entry for its document or its heading, what that
+function makes against the local Kinesis that the environment names, which has the stream ``telemetry``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+DATA = Path(__file__).with_name("data")
+EVERYWHERE = {"keys": ["device-7", "device-8"], "payloads": [b"21.5", b"19.0"]}
+QUEUE = "arn:aws:kinesis:us-east-1:123456789012:queue/abcdef0123456789"
+
+Names = dict[str, Any]
+
+
+def a_client() -> Names:
+    """Return a client, and an iterator at the beginning of a shard that has records."""
+    import boto3  # noqa: PLC0415 - not every section needs it
+
+    from shardpack import Producer  # noqa: PLC0415
+
+    client = boto3.client("kinesis")
+    with Producer("telemetry") as producer:
+        place = producer.put("device-7", b"21.5").result()
+        producer.put_many(["device-7", "device-7"], [b"21.6", b"21.7"])
+    where = client.get_shard_iterator(StreamName="telemetry", ShardId=place.shard_id, ShardIteratorType="TRIM_HORIZON")
+    return {"client": client, "iterator": where["ShardIterator"], "shard_id": place.shard_id}
+
+
+def a_response() -> Names:
+    """Return a client, and what it answered."""
+    names = a_client()
+    return {**names, "response": names["client"].get_records(ShardIterator=names["iterator"])}
+
+
+def all_responses() -> Names:
+    """Return a client, and a response of every shard of the stream."""
+    from shardpack import Boto3Transport, deaggregate  # noqa: PLC0415
+
+    client = a_client()["client"]
+    responses = {}
+    for shard in client.list_shards(StreamName="telemetry")["Shards"]:
+        where = client.get_shard_iterator(
+            StreamName="telemetry", ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )
+        responses[shard["ShardId"]] = client.get_records(ShardIterator=where["ShardIterator"])
+    return {
+        "client": client,
+        "responses": responses,
+        "Boto3Transport": Boto3Transport,
+        "deaggregate": deaggregate,
+    }
+
+
+def columns() -> Names:
+    """Return what a reader of a shard has, and the number of a user record."""
+    from shardpack import deaggregate_columns  # noqa: PLC0415
+
+    return {**a_client(), "deaggregate_columns": deaggregate_columns, "i": 0}
+
+
+def data_frames() -> Names:
+    """Return a response, and the libraries that read Arrow."""
+    import duckdb  # noqa: PLC0415
+    import polars  # noqa: ICN001, PLC0415 - as documents call it
+    import pyarrow  # noqa: ICN001, PLC0415
+
+    from shardpack import deaggregate_arrow  # noqa: PLC0415
+
+    libraries = {"duckdb": duckdb, "polars": polars, "pyarrow": pyarrow}
+    return {**a_response(), **libraries, "deaggregate_arrow": deaggregate_arrow}
+
+
+def a_function() -> Names:
+    """Return what a Lambda function has, and a client that takes its settings as the service's model has them."""
+    import boto3  # noqa: PLC0415
+    from botocore.stub import ANY, Stubber  # noqa: PLC0415
+
+    client = boto3.client("lambda")
+    uuid, arn = "6f2a1c9e-1111-2222-3333-444455556666", "arn:aws:sqs:us-east-1:123456789012:left"
+    stubber = Stubber(client)
+    asked = ("FunctionResponseTypes", "BisectBatchOnFunctionError", "MaximumRetryAttempts", "DestinationConfig")
+    stubber.add_response("update_event_source_mapping", {}, {"UUID": uuid, **dict.fromkeys(asked, ANY)})
+    stubber.activate()
+    stored: list[tuple[str, bytes]] = []
+    return {
+        "store": lambda key, data: stored.append((key, data)),
+        "lambda_client": client,
+        "uuid": uuid,
+        "queue_arn": arn,
+        "event": json.loads(DATA.joinpath("lambda_event.json").read_text()),
+    }
+
+
+def a_queue() -> Names:
+    """Return a client of a queue with one record, by the service's model: no local Kinesis knows queues."""
+    import boto3  # noqa: PLC0415
+    from botocore.stub import ANY, Stubber  # noqa: PLC0415
+
+    client = boto3.client("kinesis")
+    stubber = Stubber(client)
+    record = {"ReceiptHandle": "receipt", "RecordId": "record", "PartitionKey": "device-7", "Data": b"21.5"}
+    received = {**record, "ApproximateArrivalTimestamp": 0, "FirstReceiveTimestamp": 0, "ReceiveCount": 1}
+    stubber.add_response("receive_queue_records", {"QueueRecords": [received]})
+    done = {"Successful": [{"ReceiptHandle": "receipt"}], "Failed": []}
+    stubber.add_response("acknowledge_queue_records", done, {"QueueARN": QUEUE, "Entries": ANY})
+    stubber.activate()
+    turns = iter([True, False])
+    return {
+        "client": client,
+        "queue_arn": QUEUE,
+        "running": lambda: next(turns),
+        "store": lambda _key, _data: None,
+    }
+
+
+def a_producer() -> Names:
+    """Return a producer that has put something, and a program that serves for a minute that passes at once."""
+    from shardpack import Producer  # noqa: PLC0415
+
+    with Producer("telemetry") as producer:
+        producer.put("device-7", b"21.5")
+    turns = iter([True, False])
+    clock = SimpleNamespace(sleep=lambda _seconds: None, time=time.time)
+    return {"producer": producer, "serving": lambda: next(turns), "time": clock}
+
+
+def installed() -> Names:
+    """Return a client, and the package."""
+    import shardpack  # noqa: PLC0415
+
+    return {**a_client(), "shardpack": shardpack}
+
+
+OF_SECTION: dict[tuple[str, str], Callable[[], Names]] = {
+    ("README.md", "Consuming"): data_frames,
+    ("docs/consume/arrow.md", "Columns"): columns,
+    ("docs/consume/arrow.md", "Arrow"): data_frames,
+    ("docs/consume/boto3.md", "An existing client of boto3 or aiobotocore"): installed,
+    ("docs/consume/lambda.md", "(top)"): a_function,
+    ("docs/consume/queues.md", "(top)"): a_queue,
+    ("docs/consume/shapes.md", "After resharding: what the KCL leaves out"): all_responses,
+    ("docs/operate/metrics.md", "Exporters"): a_producer,
+}
+
+
+def names_of(document: str, heading: str) -> Names:
+    """Return the names that the snippets of a section take as given."""
+    return {**EVERYWHERE, **OF_SECTION.get((document, heading), dict)()}

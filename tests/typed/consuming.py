@@ -1,0 +1,41 @@
+from datetime import datetime
+from typing import Any
+
+from shardpack import (
+    Columns,
+    UserRecord,
+    UserRecordBatch,
+    deaggregate,
+    deaggregate_arrow,
+    deaggregate_columns,
+    iter_deaggregate,
+)
+
+
+def of_a_response(response: dict[str, Any]) -> list[bytes]:
+    kept: list[UserRecord] = [record.detach() for record in deaggregate(response) if record.error is None]
+    arrived: datetime | None = kept[0].approximate_arrival_timestamp
+    print(arrived, kept[0].tags, kept[0].partition_key)
+    return [record.data for record in deaggregate(response["Records"])]
+
+
+def of_a_lambda_event(event: dict[str, Any], context: object) -> int:
+    return sum(len(record.data) for record in iter_deaggregate(event, strict=True))
+
+
+def of_bytes(blobs: list[bytes]) -> Columns:
+    return deaggregate_columns(blobs, hash_range=(0, 2**127 - 1))
+
+
+def as_arrow(blobs: list[bytes]) -> UserRecordBatch:
+    return deaggregate_arrow(blobs, zero_copy=True)
+
+
+# from here on, every line that ends in the words below is wrong
+
+deaggregate([b""], strict="yes")  # wrong: arg-type
+deaggregate_columns([b""], hash_range=5)  # wrong: arg-type
+for each in deaggregate([b""]):
+    key: str = each.partition_key  # wrong: assignment
+    each.sequence_numbers  # wrong: attr-defined
+    each.data = b""  # wrong: misc
