@@ -17,11 +17,12 @@ from setuptools.command.build_ext import build_ext
 
 compile_args = ["-std=c11", "-g0", "-fvisibility=hidden", "-Wno-maybe-uninitialized"]
 link_args = []
-# One extension file with all the modules, not one file each, because of the size of a wheel. Compressed, GCC 12, CPython
-# 3.11: 22 files 977 KB as they were, all at -O3; 585 KB with -s, -Os beside the hot modules, and functions that are not
-# of Cython's own type; one file 438 KB; 415 KB with what `optimisation` says. Speed is the same: ns per user record of
-# 100 B, 22 files and one, least of 5 runs each in turns: add_many 76.4 and 77.9, deaggregate 32.4 and 32.7, columns 25.6
-# and 25.5, arrow 28.8 and 28.9. -Os for all of them would be 351 KB and cost 48 in place of 33 in deaggregate.
+# One extension file with all the modules, not one file each, because of the size of a wheel. Compressed, GCC 12,
+# CPython 3.11: 22 files 977 KB as they were, all at -O3; 585 KB with -s, -Os beside the hot modules, and functions that
+# are not of Cython's own type; one file 430 KB, 415 KB as below (link-time optimisation a fifth less
+# still, but three minutes more for each build). Speed is the same: ns per user record of 100 B, 22 files and one, least of 5 runs each in turns: add_many
+# 76.4 and 77.9, deaggregate 32.4 and 32.7, columns 25.6 and 25.5, arrow 28.8 and 28.9. -Os for all of them and -O2 for
+# C would be 351 KB, and cost 48 in place of 33 in deaggregate.
 TO_FIND_FAULTS = any(os.environ.get(f"SHARDPACK_{switch}") for switch in ("DEBUG", "SANITIZE", "COVERAGE"))
 if not TO_FIND_FAULTS:
     if sys.platform == "linux":
@@ -45,18 +46,18 @@ if os.environ.get("SHARDPACK_COVERAGE"):
 
 NATIVE = Path("src/shardpack/_native")
 MODULES = sorted(source.stem for source in NATIVE.glob("*.pyx"))
-HOT = {"aggregate", "deaggregate", "intake"}  # a call or a loop per user record
+HOT = {"aggregate", "deaggregate", "intake", "md5"}  # a call or a loop per user record
 HOT_C = {"arrow_rows", "columns", "contents", "deaggregate", "dictionary", "wire_record"}
 
 
 class BuildNative(build_ext):
-    """Compiles each source by itself, as many at once as ``-j`` says, and only those that changed."""
+    """Compiles each source by itself, as many at once as ``-j`` says or there are cores, and only what changed."""
 
-    def build_extension(self, ext):
+    def build_extension(self, ext: Extension) -> None:
         headers = max(Path(path).stat().st_mtime for path in (__file__, *ext.depends))
         macros = [*ext.define_macros, *((name,) for name in ext.undef_macros)]
 
-        def compiled(source):
+        def compiled(source: str) -> str:
             flags = [] if TO_FIND_FAULTS else [optimisation(source)]
             [target] = self.compiler.object_filenames([source], output_dir=self.build_temp)
             if self.force or not newer(target, source, headers):
@@ -70,7 +71,7 @@ class BuildNative(build_ext):
                 )
             return target
 
-        with ThreadPoolExecutor(int(self.parallel or 1)) as threads:
+        with ThreadPoolExecutor(int(self.parallel or os.cpu_count() or 1)) as threads:
             objects = list(threads.map(compiled, ext.sources))
         self.compiler.link_shared_object(
             objects,
@@ -82,7 +83,7 @@ class BuildNative(build_ext):
         )
 
 
-def optimisation(source):
+def optimisation(source: str) -> str:
     """-O3 for the C that reads or hashes each user record, -O2 for the rest and for hot modules, -Os for the others."""
     path = Path(source)
     if path.parent.name == "csrc":
@@ -90,7 +91,7 @@ def optimisation(source):
     return "-O2" if path.stem in HOT else "-Os"
 
 
-def newer(target, source, headers):
+def newer(target: str, source: str, headers: float) -> bool:
     """Whether a compiled file is newer than all that it was made from."""
     made = Path(target).stat().st_mtime if Path(target).exists() else 0
     return made > max(headers, Path(source).stat().st_mtime)
@@ -126,7 +127,7 @@ ON_GITHUB = "https://github.com/shardpack/shardpack/blob/main/"
 ON_SITE = "https://shardpack.github.io/shardpack/"
 
 
-def long_description():
+def long_description() -> str:
     """README.md as PyPI shows it: links and pictures lead to the site and the repository."""
     text = Path("README.md").read_text(encoding="utf-8")
     text = re.sub(r"\]\(docs/(img/[^)]*)\)", rf"]({ON_SITE}\1)", text)

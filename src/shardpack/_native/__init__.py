@@ -21,7 +21,7 @@ class _OneFile:
         self._path = path
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Answer for this package alone; a name that is not in the file is an ``ImportError`` of its loader."""
         if fullname.rpartition(".")[0] != __name__:
@@ -41,4 +41,4 @@ def _extension_file() -> str:
     return spec.origin
 
 
-sys.meta_path.append(_OneFile(_extension_file()))
+sys.meta_path.insert(0, _OneFile(_extension_file()))  # first: files that an older build left are not taken
