@@ -121,6 +121,21 @@ def a_queue() -> Names:
     }
 
 
+def a_subscriber() -> Names:
+    """Return a client whose subscription ends after two events, one of them without records, as boto3 gives them."""
+    records = a_response()["response"]["Records"]
+    about = {"ContinuationSequenceNumber": records[-1]["SequenceNumber"], "MillisBehindLatest": 0}
+    events = [{"SubscribeToShardEvent": {"Records": given, **about}} for given in (records, [])]
+    stored: list[tuple[str, bytes]] = []
+    return {
+        "client": SimpleNamespace(subscribe_to_shard=lambda **_: {"EventStream": iter(events)}),
+        "consumer_arn": "arn:aws:kinesis:us-east-1:123456789012:stream/telemetry/consumer/c:1",
+        "shard_id": "shardId-000000000000",
+        "last_sequence_number": "0",
+        "store": lambda key, data: stored.append((key, data)),
+    }
+
+
 def a_producer() -> Names:
     """Return a producer that has put something, and a program that serves for a minute that passes at once."""
     from shardpack import Producer  # noqa: PLC0415
@@ -144,6 +159,7 @@ OF_SECTION: dict[tuple[str, str], Callable[[], Names]] = {
     ("docs/consume/arrow.md", "Columns"): columns,
     ("docs/consume/arrow.md", "Arrow"): data_frames,
     ("docs/consume/boto3.md", "An existing client of boto3 or aiobotocore"): installed,
+    ("docs/consume/fan-out.md", "(top)"): a_subscriber,
     ("docs/consume/lambda.md", "(top)"): a_function,
     ("docs/consume/queues.md", "(top)"): a_queue,
     ("docs/consume/shapes.md", "After resharding: what the KCL leaves out"): all_responses,
