@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from base64 import b64decode, b64encode
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -271,6 +272,18 @@ def test_the_lambda_handler_skips_what_was_handled(capsys):
     assert function.handler(again, CONTEXT) == {"batchItemFailures": []}
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [celsius for _, _, celsius in printed] == ["1", "2", "3", "4", "5", "6", "7"]
+
+
+def test_the_firehose_transformation():
+    datas = {"reading": b'{"celsius": 20}', "other": b"{}", "no JSON": b"{"}
+    records = [
+        {"recordId": name, "data": b64encode(data).decode(), "kinesisRecordMetadata": {"partitionKey": "device-7"}}
+        for name, data in datas.items()
+    ]
+    answers = load("firehose_transform.py").handler({"records": records}, CONTEXT)["records"]
+    answered = {answer["recordId"]: answer for answer in answers}
+    assert b64decode(answered["reading"]["data"]) == b'{"device": "device-7", "fahrenheit": 68.0}\n'
+    assert [answered[name]["result"] for name in datas] == ["Ok", "Dropped", "ProcessingFailed"]
 
 
 def test_powertools_batch_processor(capsys):
