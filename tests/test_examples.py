@@ -225,6 +225,7 @@ def test_to_parquet_writes_what_a_shard_holds(local_kinesis, run, tmp_path):
     path = tmp_path / "shard.parquet"
     assert run("to_parquet.py", "to-parquet", "shardId-000000000000", str(path)) == f"5,000 user records in {path}\n"
     table = pq.read_table(path)
+    assert set(table["shard_id"].to_pylist()) == {"shardId-000000000000"}
     assert list(zip(table["partition_key"].to_pylist(), table["data"].to_pylist(), strict=True)) == sent
 
 
