@@ -287,7 +287,7 @@ RAW = "--format raw takes it for the data of one record"
         (b'{"a": "\xff"}', [], "begins as JSON does, and is none"),
         (b"[" * 100_000, [], "nested too deeply"),
         (b'{"id": 1}', [], "JSON with ['id'], not the event of a Lambda function, a Firehose transformation or"),
-        (text_of(RECORDS[0], {"id": 1}), [], "document 1 of 2: JSON with ['id'], not"),
+        (text_of(RECORDS[0], {"id": 1}), [], "document 1: JSON with ['id'], not"),
         (b"[1]", [], "JSON, but not the event of a Lambda function"),
         (b"[{}]", [], "cannot deaggregate a mapping with []"),
         (b'{"Records": {}}', [], "Records has no list of records"),
@@ -327,3 +327,13 @@ def test_input_has_a_bound(inspect, monkeypatch, tmp_path):
         for told in (inspect(SMALL + extra), inspect(b"", file=file)):
             assert told[0] == exit_code
             assert ("larger than" in told[2]) is bool(extra)
+
+
+def test_records_have_a_bound(inspect, monkeypatch):
+    monkeypatch.setattr(inspected, "MAX_RECORDS", 3)
+    for documents in ([GET_RECORDS], [RECORDS], RECORDS, [[GET_RECORDS]]):
+        assert inspect(text_of(*documents))[0] == 1
+    for documents in ([{"Records": [RECORDS[0]] * 4}], [RECORDS + RECORDS], RECORDS * 2, [[GET_RECORDS] * 2]):
+        exit_code, out, err = inspect(text_of(*documents))
+        assert (exit_code, out) == (2, "")
+        assert err == "shardpack: standard input: more than 3 Kinesis records; give fewer of them\n"

@@ -20,6 +20,8 @@ from ..errors import abridged
 from .outcome import BadInputError, os_error_text
 
 MAX_INPUT_BYTES = 64 * 1024 * 1024
+MAX_RECORDS = 500_000
+"""Kinesis records of JSON. It bounds memory too: 64 MiB of JSON may hold millions of records of a byte each."""
 
 
 class Form(str, Enum):
@@ -122,16 +124,24 @@ def _base64_each(tokens: list[bytes]) -> list[ReceivedRecord] | None:
 
 
 def _of_json(text: bytes) -> Inspected:
-    documents = list(_documents(text))
     records: list[ReceivedRecord] = []
-    for number, document in enumerate(documents):
+    several = False
+    for number, document in enumerate(_documents(text)):
+        where = f"document {number}: " if number else ""
+        several = several or bool(number) or not _is_one_record(document)
         try:
             records += received_records(_as_received(document))
+        except BadInputError:
+            raise
         except (TypeError, ValueError) as error:
-            where = f"document {number} of {len(documents)}: " if len(documents) > 1 else ""
             raise BadInputError(f"{where}{_what(document, error)}") from None
-    several = len(documents) > 1 or not _is_one_record(documents[0])
+        _check_count(len(records))
     return Inspected(records, "json", several)
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_RECORDS:
+        raise BadInputError(f"more than {MAX_RECORDS:,} Kinesis records; give fewer of them")
 
 
 def _documents(content: bytes) -> Iterator[Any]:
@@ -174,10 +184,12 @@ def _as_received(document: Any) -> Any:
         return _contained(document)
     if not isinstance(document, list):
         raise TypeError
+    _check_count(len(document))
     received: list[Any] = []
     for place, item in enumerate(document):
         if isinstance(item, dict) and not _is_one_record(item):
             received += _contained(item)
+            _check_count(len(received))
         else:
             received.append(_record(item, f"record {place}: "))
     return received
@@ -189,6 +201,7 @@ def _contained(document: Mapping[str, Any]) -> list[Any]:
     container = _container(inner) if isinstance(inner, dict) else None
     if container is None or not isinstance(inner[container], list):
         raise TypeError(f"{container or 'SubscribeToShardEvent'} has no list of records")
+    _check_count(len(inner[container]))
     return [_record(record, f"record {place}: ") for place, record in enumerate(inner[container])]
 
 
