@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 MAX_RESPONSE_BYTES: int = 6_000_000
 """Bytes of JSON that a response has at most. AWS documents "6 MB" for Lambda's responses; this is the lower reading."""
 
-LOGGED_FAILURES = 20
+_LOGGED_FAILURES = 20
 """Failures of an event that are logged one by one; of the others, their number is."""
 
 _NOT_GIVEN: Any = object()
@@ -112,7 +112,7 @@ def _answered(event: Any, transform: Callable[[list[UserRecord] | Exception], An
             answer = {"recordId": record_id, **transform(user_records)}
         except Exception:  # noqa: BLE001 - whatever it is, this one is not transformed
             failures += 1
-            if failures <= LOGGED_FAILURES:
+            if failures <= _LOGGED_FAILURES:
                 _log("failed to transform the record %s: it is answered ProcessingFailed", record_id)
             continue
         more = _size(answer) - _size(answers[place])
@@ -122,8 +122,8 @@ def _answered(event: Any, transform: Callable[[list[UserRecord] | Exception], An
             continue
         room -= more
         answers[place] = answer
-    if failures > LOGGED_FAILURES:
-        _log("failed to transform %d more records: they are answered ProcessingFailed", failures - LOGGED_FAILURES)
+    if failures > _LOGGED_FAILURES:
+        _log("failed to transform %d more records: they are answered ProcessingFailed", failures - _LOGGED_FAILURES)
     if too_large:
         _log(
             "%d of %d records are answered ProcessingFailed: the response would have %d bytes and may have %d; "
