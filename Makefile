@@ -3,14 +3,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-NATIVE := $(wildcard csrc/*.c csrc/*.h src/shardpack/_native/*.pyx src/shardpack/_native/*.pxd)
+NATIVE := $(wildcard csrc/*.c csrc/*.h src/shardpack/_native/*.pyx src/shardpack/_native/*.pxd) tools/pyproject.toml
 
 OLDEST := $(shell sed -n 's/.*"boto3>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 OLDEST_TESTS := cbor client connections diagnosis faults large_records producer put_records queue stream_reader transport
 AIOBOTOCORE := build/aiobotocore/3.10.0 build/aiobotocore/2.11.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest lint format sanitize emulate fuzz docs simulate chaos bench bench-smoke bench-compare build clean
+.PHONY: help demo test oldest lint format sanitize emulate fuzz dist dist-check docs simulate chaos bench bench-smoke bench-compare build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -54,6 +54,22 @@ emulate: .venv/built ## cross-compile csrc for AArch64 and run its kernels under
 fuzz: .venv/built ## fuzz the deaggregator and the router under ASan + UBSan, FUZZ_SECONDS=60 for all targets together
 	$(BIN)/python -m pip install --quiet atheris==3.0.0
 	$(BIN)/python fuzz/run.py --seconds $(or $(FUZZ_SECONDS),60)
+
+dist: build/dist/installed ## build what is published into dist: sdist, wheel of this Python, wheel of the tools
+	rm -rf dist tools/build build/lib* build/temp* build/bdist* build/wheels
+	build/dist/bin/python -m build --no-isolation --sdist --outdir dist .
+	build/dist/bin/python -m build --no-isolation --wheel --outdir build/wheels dist/shardpack-*.tar.gz
+	PATH="$(CURDIR)/build/dist/bin:$$PATH" build/dist/bin/python -m auditwheel repair --wheel-dir dist build/wheels/*.whl
+	build/dist/bin/python -m build --no-isolation --wheel --outdir dist tools
+	build/dist/bin/python -m twine check --strict dist/*
+
+dist-check: dist ## install it into fresh environments of PYTHONS, and run the native tests there
+	build/dist/bin/python tests/check_dist.py dist --python $(or $(PYTHONS),$(PYTHON))
+
+build/dist/installed: requirements/build.txt
+	$(PYTHON) -m venv --clear build/dist
+	build/dist/bin/python -m pip install --quiet --require-hashes --requirement requirements/build.txt
+	@touch $@
 
 docs: build/docs/installed ## build the site of the documentation into build/site, and check its links
 	build/docs/bin/zensical build --strict --clean
@@ -100,12 +116,12 @@ build/aiobotocore/%: | .venv/bin/python # which asks for an older botocore than 
 # what the demo needs; the rest, Spark and peers among it, is many times as large
 .venv/demo: .venv/bin/python pyproject.toml setup.py $(NATIVE)
 	$(BIN)/python -m pip install --quiet 'setuptools>=80' 'cython>=3.1'
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[demo]'
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ./tools --editable '.[demo]'
 	@touch $@
 
 .venv/built: .venv/bin/python pyproject.toml setup.py $(NATIVE)
 	$(BIN)/python -m pip install --quiet 'setuptools>=80' 'cython>=3.1'
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ./tools --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps ministack==1.5.33 # it would hold boto3 back
 	@touch $@
 
@@ -128,5 +144,5 @@ build/kinesis-local/built: .venv/bin/python tests/node/package.json tests/node/p
 	@touch $@
 
 clean: ## remove everything that was built
-	rm -rf .venv build src/*.egg-info
+	rm -rf .venv build dist src/*.egg-info
 	find src -name '*.so' -delete

@@ -22,7 +22,7 @@ def hardening_of(monkeypatch):
     """Which of the hardening flags setup.py gives to every extension, in an environment."""
     given: dict[str, str] = dict(PYTHONS_OWN)
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(Cython.Build, "cythonize", lambda extensions, **_: extensions)
+    monkeypatch.setattr(Cython.Build, "cythonize", lambda modules, **_: modules)
     monkeypatch.setattr(setuptools, "setup", lambda **_: None)
     monkeypatch.setattr("sysconfig.get_config_var", given.get)
     for name in (*PYTHONS_OWN, "SHARDPACK_DEBUG", "SHARDPACK_SANITIZE", "SHARDPACK_COVERAGE"):
