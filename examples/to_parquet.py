@@ -19,7 +19,7 @@ def main(stream_name: str, shard_id: str, path: str) -> None:
     rows = 0
     with pq.ParquetWriter(path, pa.schema(deaggregate_arrow([]))) as file:
         while iterator:
-            reply = read_records(client, ShardIterator=iterator)
+            reply = read_records(client, ShardIterator=iterator, shard_id=shard_id)
             batch = pa.record_batch(reply.arrow())
             file.write_batch(batch)
             rows += batch.num_rows

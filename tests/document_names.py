@@ -99,6 +99,23 @@ def a_function() -> Names:
     }
 
 
+def a_transformation() -> Names:
+    """Return a client of Firehose that takes its settings as the service's model has them."""
+    import boto3  # noqa: PLC0415
+    from botocore.stub import Stubber  # noqa: PLC0415
+
+    client = boto3.client("firehose")
+    stubber = Stubber(client)
+    stubber.add_response("update_destination", {})
+    stubber.activate()
+    return {
+        "firehose": client,
+        "version_id": "1",
+        "destination_id": "destination-1",
+        "function_arn": "arn:aws:lambda:f",
+    }
+
+
 def a_queue() -> Names:
     """Return a client of a queue with one record, by the service's model: no local Kinesis knows queues."""
     import boto3  # noqa: PLC0415
@@ -160,6 +177,7 @@ OF_SECTION: dict[tuple[str, str], Callable[[], Names]] = {
     ("docs/consume/arrow.md", "Arrow"): data_frames,
     ("docs/consume/boto3.md", "An existing client of boto3 or aiobotocore"): installed,
     ("docs/consume/fan-out.md", "(top)"): a_subscriber,
+    ("docs/consume/firehose.md", "(top)"): a_transformation,
     ("docs/consume/lambda.md", "(top)"): a_function,
     ("docs/consume/queues.md", "(top)"): a_queue,
     ("docs/consume/shapes.md", "After resharding: what the KCL leaves out"): all_responses,

@@ -37,7 +37,7 @@ FAILING = {
     "doctor": ["absent"],
     "put": ["absent", "{lines}", "--key", "id"],
     "tail": ["absent"],
-    "inspect": ["{lines}"],
+    "inspect": ["{text}"],
     "redrive": ["{letters}", "absent", "--from", STREAM],
 }
 WRONG = [
@@ -60,6 +60,8 @@ WRONG = [
     ("tail", STREAM, "--wrong"),
     ("inspect", "/no/such/file"),
     ("inspect", "-", "--format", "utf7"),
+    ("inspect", "{lines}"),
+    ("inspect", "{blob}", "--record", "1"),
     ("redrive", "/no/such/file", STREAM),
     ("bench", "--seconds", "-1"),
     ("completion", "tcsh"),
@@ -90,6 +92,7 @@ def run(monkeypatch, stream, tmp_path, command_environment, local_kinesis):
     aggregator.add_many(["a", "b"], [b"1", b"2"])
     (tmp_path / "blob").write_bytes(aggregator.flush()[0].data)
     (tmp_path / "lines").write_text('{"id":"a"}\n')
+    (tmp_path / "text").write_text("no aggregated record")
     with SQLiteDeadLetters(tmp_path / "letters") as letters:
         letters.put([letter(stream=stream)])
     for name, value in command_environment.items():

@@ -130,7 +130,7 @@ def test_the_version_is_that_of_the_package(shardpack):
 )
 def test_what_needs_no_service_loads_no_boto3(command_environment, tmp_path, arguments, unwanted):
     blob = tmp_path / "blob"
-    blob.write_bytes(b"{}")
+    blob.write_bytes(b'{"Data": "e30="}')
     done = subprocess.run(
         [sys.executable, "-c", LOADED, *(str(blob) if argument == "{blob}" else argument for argument in arguments)],
         capture_output=True,

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from base64 import b64decode, b64encode
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -224,6 +225,7 @@ def test_to_parquet_writes_what_a_shard_holds(local_kinesis, run, tmp_path):
     path = tmp_path / "shard.parquet"
     assert run("to_parquet.py", "to-parquet", "shardId-000000000000", str(path)) == f"5,000 user records in {path}\n"
     table = pq.read_table(path)
+    assert set(table["shard_id"].to_pylist()) == {"shardId-000000000000"}
     assert list(zip(table["partition_key"].to_pylist(), table["data"].to_pylist(), strict=True)) == sent
 
 
@@ -271,6 +273,18 @@ def test_the_lambda_handler_skips_what_was_handled(capsys):
     assert function.handler(again, CONTEXT) == {"batchItemFailures": []}
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [celsius for _, _, celsius in printed] == ["1", "2", "3", "4", "5", "6", "7"]
+
+
+def test_the_firehose_transformation():
+    datas = {"reading": b'{"celsius": 20}', "other": b"{}", "no JSON": b"{"}
+    records = [
+        {"recordId": name, "data": b64encode(data).decode(), "kinesisRecordMetadata": {"partitionKey": "device-7"}}
+        for name, data in datas.items()
+    ]
+    answers = load("firehose_transform.py").handler({"records": records}, CONTEXT)["records"]
+    answered = {answer["recordId"]: answer for answer in answers}
+    assert b64decode(answered["reading"]["data"]) == b'{"device": "device-7", "fahrenheit": 68.0}\n'
+    assert [answered[name]["result"] for name in datas] == ["Ok", "Dropped", "ProcessingFailed"]
 
 
 def test_powertools_batch_processor(capsys):

@@ -190,6 +190,11 @@ def test_options_are_those_of_deaggregate(client):
         assert reply.user_records().left_out == reply.columns().left_out == reply.arrow().left_out == expected.left_out
     with pytest.raises(TypeError, match="hash_range is a Shard"):
         read_records(client, hash_range="all", **ITERATOR)
+    reply = read_records(client, shard_id=SHARD, **ITERATOR)
+    assert {record.shard_id for record in reply.user_records()} == {*reply.columns().shard_ids} == {SHARD}
+    assert {*pa.record_batch(reply.arrow())["shard_id"].to_pylist()} == {SHARD}
+    with pytest.raises(TypeError, match="shard_id is text"):
+        read_records(client, shard_id=0, **ITERATOR)
 
 
 def test_without_the_event_botocore_reads_it(client, read_natively, monkeypatch):

@@ -22,7 +22,7 @@ from hypothesis import given as holding
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from shardpack import deaggregate, deaggregate_columns, iter_deaggregate
+from shardpack import deaggregate, deaggregate_arrow, deaggregate_columns, iter_deaggregate
 from shardpack.consume.shapes import decode_base64
 
 AGGREGATED = wire.frame(wire.content(1, b"a") + wire.content(1, b"b") + wire.record(1, b"one") + wire.record(0, b"two"))
@@ -322,6 +322,32 @@ def test_columns(make, origin):
     assert bytes(columns.data) == b"onetwo"
     assert (columns.sequence_numbers, columns.approximate_arrival_timestamps) == ([origin[1]], [origin[2]])
     assert columns.shard_ids == [origin[3]]
+
+
+@pytest.mark.parametrize("data", [AGGREGATED, b"plain", wire.frame(wire.content(1, b"a") + wire.record(1, b"one"))])
+@shapes()
+def test_a_shard_that_the_record_does_not_tell(make, origin, data):
+    shard = origin[3] or "shardId-000000000009"
+    given = {"shard_id": "shardId-000000000009"}
+    found = deaggregate(make(data), **given)
+    assert {record.shard_id for record in found} == {shard}
+    assert {pickle.loads(pickle.dumps(record)).shard_id for record in found} == {shard}  # noqa: S301
+    assert {record.shard_id for record in iter_deaggregate(make(data), **given)} == {shard}
+    assert deaggregate_columns(make(data), **given).shard_ids == [shard]
+    batch = pa.record_batch(deaggregate_arrow(make(data), **given))
+    assert set(batch["shard_id"].to_pylist()) == {shard}
+    # and all else is as without it
+    assert [(record.data, record.partition_key) for record in found] == [
+        (record.data, record.partition_key) for record in deaggregate(make(data))
+    ]
+
+
+@pytest.mark.parametrize(
+    "call", [deaggregate, deaggregate_columns, deaggregate_arrow, lambda *a, **k: list(iter_deaggregate(*a, **k))]
+)
+def test_a_shard_is_text(call):
+    with pytest.raises(TypeError, match="shard_id is text, such as 'shardId-000000000000', not 9"):
+        call([b"plain"], shard_id=9)
 
 
 @pytest.mark.parametrize("data", [AGGREGATED, b"plain"])

@@ -28,13 +28,14 @@ def of_bytes(blobs: list[bytes]) -> Columns:
 
 
 def as_arrow(blobs: list[bytes]) -> UserRecordBatch:
-    return deaggregate_arrow(blobs, zero_copy=True)
+    return deaggregate_arrow(blobs, zero_copy=True, shard_id="shardId-000000000000")
 
 
 # from here on, every line that ends in the words below is wrong
 
 deaggregate([b""], strict="yes")  # wrong: arg-type
 deaggregate_columns([b""], hash_range=5)  # wrong: arg-type
+deaggregate_arrow([b""], shard_id=0)  # wrong: arg-type
 for each in deaggregate([b""]):
     key: str = each.partition_key  # wrong: assignment
     each.sequence_numbers  # wrong: attr-defined

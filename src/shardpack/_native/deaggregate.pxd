@@ -117,6 +117,7 @@ cdef class ReceivedRecord:
     cdef object _source  # the same
     cdef object shape  # reads the origin out of the source
     cdef object _origin
+    cdef str shard_id  # where the origin tells none; or None
     cdef bint deaggregated  # a user record of an aggregated record already: data that looks like one is data
     # of the one user record, where it is all there is: a raw or malformed record, or one that was pickled
     cdef str explicit_hash_key

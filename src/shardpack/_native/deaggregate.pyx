@@ -100,6 +100,8 @@ cdef class ReceivedRecord:
             origin = self._origin
         if origin is None:
             origin = self.shape(self._source) if self.memory is None else self.memory.origin_of(self)
+            if self.shard_id is not None and origin.shard_id is None:
+                origin.shard_id = self.shard_id
             with cython.critical_section(self):  # somebody else may have been first: all get the same
                 if self._origin is None:
                     self._origin = origin
@@ -467,6 +469,12 @@ cdef int read_hash_range(tuple hash_range, sp_hash_range *out) except -1:
 
 
 # --- many records ---
+
+
+def set_shard_id(list received not None, str shard_id not None):
+    """Set the shard of Kinesis records that do not tell theirs, before anybody has asked where they come from."""
+    for record in received:
+        (<ReceivedRecord?>record).shard_id = shard_id
 
 
 def deaggregate_received(list received not None, tuple hash_range, bint strict, out not None):

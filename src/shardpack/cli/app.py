@@ -22,7 +22,7 @@ COMMANDS = {
     "doctor": "Tell what would fail before anything is put; writes nothing.",
     "put": "Send lines of JSON, or rows of Parquet, aggregated, until the service has every one.",
     "tail": "Print the user records of a stream: partition key, a space, data.",
-    "inspect": "Take one Kinesis record apart: magic, checksum, keys, user records.",
+    "inspect": "Take Kinesis records apart: magic, checksum, keys, user records.",
     "redrive": "Send dead letters again, in order; each is dropped only when it is stored.",
     "bench": "Measure shardpack on this machine, beside its peers.",
 }

@@ -1,115 +1,111 @@
-"""shardpack inspect: what is inside one blob."""
+"""shardpack inspect: what is inside Kinesis records."""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
-import re
 import sys
 from collections import Counter
-from enum import Enum
-from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .._native.deaggregate import ReceivedRecord
 from ..consume.dissection import DIGEST_BYTES, MAGIC, Dissection, dissect_blob
 from .console import Stdout
-from .outcome import FAILED, BadInputError, exit_on_error, os_error_text, until_reader_leaves
+from .inspected import Form, Inspected, inspected, name_of, read_input
+from .outcome import FAILED, BadInputError, exit_on_error, fail, until_reader_leaves
 from .parameters import FILE, OneOf, argument, command, option
 
 SHOWN = 20
 PREVIEW_BYTES = 64
-MAX_INPUT_BYTES = 64 * 1024 * 1024
-
-
-class Form(str, Enum):
-    """How a blob is written down."""
-
-    AUTO = "auto"
-    RAW = "raw"
-    BASE64 = "base64"
-    HEX = "hex"
 
 
 @command
-@argument("file", metavar="FILE", type=FILE, help="Raw bytes, base64 or hex text; - is stdin.")
+@argument("file", metavar="FILE", type=FILE, help="Raw bytes, base64 or hex text, or JSON; - is stdin.")
+@option("--record", metavar="N", type=click.IntRange(0), help="Only record N of several; the first one is 0.")
 @option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
-@option("--all", "show_all", is_flag=True, help=f"Show all rows, not the first {SHOWN} of a table.")
+@option("--all", "show_all", is_flag=True, help=f"Show all rows and records, not the first {SHOWN}.")
 @option("--format", "form", type=OneOf(Form), default=Form.AUTO.value, help="What FILE holds, where guessing fails.")
-def inspect(file: str, as_json: bool = False, show_all: bool = False, form: Form = Form.AUTO) -> None:
-    """Take one Kinesis record apart: magic, checksum, keys, user records.
+def inspect(
+    file: str, record: int | None = None, as_json: bool = False, show_all: bool = False, form: Form = Form.AUTO
+) -> None:
+    """Take Kinesis records apart: magic, checksum, keys, user records.
 
-    Says why a blob is no aggregated record, and at which byte it goes wrong. Exit
-    code 0 means that it is a well-formed aggregated record, 1 that it is not.
+    Says why a record is no aggregated record, and at which byte it goes wrong. Exit
+    code 0 means that each is a well-formed aggregated record, 1 that one is not.
+
+    FILE has up to 64 MiB: the data of one record, as it is or as text, or JSON: a
+    Lambda event, the output of get-records, a Firehose or SubscribeToShard event,
+    records of a queue, one record or many, behind one another or on a line each.
 
     \b
       shardpack inspect record.bin
       pbpaste | shardpack inspect -
-      aws kinesis get-records --shard-iterator "$IT" \\
-        --query 'Records[0].Data' | shardpack inspect -
+      shardpack inspect event.json --record 3
+      aws kinesis get-records --shard-iterator "$IT" | shardpack inspect -
     """
     with exit_on_error():
-        name = "standard input" if file == "-" else file
-        content = _content(file, name)
+        name = name_of(file)
+        content = read_input(file)
         try:
-            blob, read_as = read_blob(content, form.value)
+            found = inspected(content, form.value)
+        except BadInputError as error:
+            raise BadInputError(f"{name}: {error}") from None
         except ValueError as error:
             raise BadInputError(f"{name}: not {form.value}: {error}; --format takes {', '.join(Form)}") from None
-        dissection = dissect_blob(blob)
-        with until_reader_leaves():  # the exit code is the verdict all the same
-            if as_json:
-                sys.stdout.buffer.write(json.dumps(_as_json(dissection, read_as), ensure_ascii=True).encode() + b"\n")
-                sys.stdout.buffer.flush()
-            else:
-                _show(dissection, read_as, None if show_all else SHOWN)
-        if dissection.reason is not None:
+        if record is not None:
+            found = _only(found, record, name)
+        if not found.records:
+            fail(f"{name}: no Kinesis records are in it")
+        shown = None if show_all else SHOWN
+        if not (_print_json(found) if as_json else _show_all(found, shown)):
             raise SystemExit(FAILED)
 
 
-def read_blob(content: bytes, form: str) -> tuple[bytes, str]:
-    """Return the blob in ``content`` and the form it has. Raises ``ValueError`` unless it has the form asked for.
-
-    With ``"auto"`` what starts with the magic is raw; text of hex digits, else of base64, is decoded.
-    """
-    if form == "raw" or (form == "auto" and content.startswith(MAGIC)):
-        return content, "raw"
-    text = b"".join(content.split()).strip(b'"')
-    if form == "hex" or (form == "auto" and re.fullmatch(rb"(?:[0-9a-fA-F]{2})+", text)):
-        return binascii.unhexlify(text), "hex"
-    if form == "base64":
-        return base64.b64decode(text, validate=True), "base64"
-    try:
-        decoded = base64.b64decode(text, validate=True)
-    except binascii.Error:
-        return content, "raw"
-    return (decoded, "base64") if decoded else (content, "raw")
+def _only(found: Inspected, record: int, name: str) -> Inspected:
+    if record >= len(found.records):
+        raise BadInputError(f"{name}: no record {record}: it has {len(found.records):,}, and the first one is 0")
+    return Inspected([found.records[record]], found.read_as, several=False)
 
 
-def _content(file: str, name: str) -> bytes:
-    try:
-        if file == "-":
-            content = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
-        else:
-            with Path(file).open("rb") as stream:
-                content = stream.read(MAX_INPUT_BYTES + 1)
-    except FileNotFoundError:
-        raise BadInputError(
-            f"{file}: no such file; FILE is a file of raw bytes, base64 or hex text, or - for standard input"
-        ) from None
-    except OSError as error:
-        raise BadInputError(f"{name}: {os_error_text(error)}") from None
-    if len(content) > MAX_INPUT_BYTES:
-        raise BadInputError(f"{name}: larger than {MAX_INPUT_BYTES:,} bytes; a Kinesis record has 10 MiB at most")
-    return content
+def _print_json(found: Inspected) -> bool:
+    """Print one object, record by record; return whether each is a well-formed aggregated record."""
+    well_formed = True
+    out = sys.stdout.buffer
+    with until_reader_leaves():  # the exit code is the verdict all the same
+        if found.several:
+            out.write(b'{"read_as": %s, "kinesis_records": [' % json.dumps(found.read_as).encode())
+    for place, record in enumerate(found.records):
+        dissection = dissect_blob(record.data)
+        well_formed = well_formed and dissection.reason is None
+        members = {} if found.several else {"read_as": found.read_as}
+        text = json.dumps({**members, **_origin(record), **_as_json(dissection)})
+        with until_reader_leaves():
+            out.write(b", " * (place > 0) + text.encode())
+    with until_reader_leaves():
+        out.write(b"]}\n" if found.several else b"\n")
+        out.flush()
+    return well_formed
 
 
-def _as_json(dissection: Dissection, read_as: str) -> dict[str, Any]:
+def _origin(record: ReceivedRecord) -> dict[str, Any]:
+    """Return what a Kinesis record says of itself; of data alone, nothing."""
+    origin = record.origin
+    known = {
+        "partition_key": origin.partition_key,
+        "sequence_number": origin.sequence_number,
+        "shard_id": origin.shard_id,
+        "record_id": origin.record_id,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _as_json(dissection: Dissection) -> dict[str, Any]:
     return {
-        "read_as": read_as,
         "size": dissection.size,
         "well_formed": dissection.reason is None,
         "reason": dissection.reason,
@@ -143,9 +139,47 @@ def _data(data: bytes) -> dict[str, str]:
         return {"data_base64": base64.b64encode(data).decode()}
 
 
-def _show(dissection: Dissection, read_as: str, shown: int | None) -> None:
-    console = Stdout()
-    console.print(_summary(dissection, read_as))
+def _show_all(found: Inspected, shown: int | None) -> bool:
+    """Print all records, after a summary of several; return whether each is a well-formed aggregated record."""
+    if not found.several:
+        dissection = dissect_blob(found.records[0].data)
+        with until_reader_leaves():
+            _show(Stdout(), found.records[0], dissection, found.read_as, shown)
+        return dissection.reason is None
+    count = len(found.records)
+    table = _table(f"Kinesis records: {count:,} (read as {found.read_as})")
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("partition key", max_width=24, no_wrap=True, overflow="ellipsis")
+    table.add_column("bytes", justify="right")
+    table.add_column("user records", justify="right")
+    table.add_column("aggregated record", ratio=1, no_wrap=True, overflow="ellipsis")
+    well_formed = 0
+    for place, record in enumerate(found.records):
+        dissection = dissect_blob(record.data)
+        well_formed += dissection.reason is None
+        if shown is None or place < shown:
+            key = "" if record.origin.partition_key is None else str(record.origin.partition_key)
+            verdict = Text("well-formed", "green") if dissection.reason is None else Text(dissection.reason, "red")
+            table.add_row(
+                str(place), Text(visible(key)), f"{dissection.size:,}", f"{len(dissection.records):,}", verdict
+            )
+    with until_reader_leaves():
+        console = Stdout()
+        console.print(table)
+        for place, record in enumerate(found.records[:shown]):
+            console.print(f"\nKinesis record {place}", style="bold")
+            _show(console, record, dissect_blob(record.data), found.read_as, shown)
+        _print_more(console, count, shown, "; --record N shows one")
+        console.print()
+        console.print(
+            f"{well_formed:,} of {count:,} are well-formed aggregated records.",
+            style="green" if well_formed == count else "red",
+        )
+    return well_formed == count
+
+
+def _show(console: Console, record: ReceivedRecord, dissection: Dissection, read_as: str, shown: int | None) -> None:
+    console.print(_summary(record, dissection, read_as))
     _show_keys(console, dissection, shown)
     _show_records(console, dissection, shown)
     console.print()
@@ -157,10 +191,12 @@ def _show(dissection: Dissection, read_as: str, shown: int | None) -> None:
     console.print(verdict)
 
 
-def _summary(dissection: Dissection, read_as: str) -> Table:
+def _summary(record: ReceivedRecord, dissection: Dissection, read_as: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
+    for name, value in _origin(record).items():
+        table.add_row(name.replace("_", " "), Text(visible(str(value))))
     table.add_row("size", f"{dissection.size:,} bytes (read as {read_as})")
     start = dissection.start.hex(" ").upper() or "nothing"
     table.add_row("magic", f"{start}, right" if dissection.has_magic else f"{start}, not {MAGIC.hex(' ').upper()}")
@@ -240,8 +276,12 @@ def _table(title: str) -> Table:
 def _print_table(console: Console, table: Table, count: int, shown: int | None) -> None:
     console.print()
     console.print(table)
+    _print_more(console, count, shown)
+
+
+def _print_more(console: Console, count: int, shown: int | None, also: str = "") -> None:
     if shown is not None and count > shown:
-        console.print(f"… and {count - shown:,} more: --all shows them", style="dim")
+        console.print(f"… and {count - shown:,} more: --all shows them{also}", style="dim")
 
 
 def _key_text(index: int | None, entry: str | None) -> Text:

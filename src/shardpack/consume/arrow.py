@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 
 def deaggregate_arrow(
-    records: Any, *, hash_range: HashRange | None = None, strict: bool = False, zero_copy: bool = False
+    records: Any,
+    *,
+    hash_range: HashRange | None = None,
+    strict: bool = False,
+    zero_copy: bool = False,
+    shard_id: str | None = None,
 ) -> UserRecordBatch:
     """Take Kinesis records apart into an Arrow record batch with a row for each user record.
 
@@ -26,6 +31,8 @@ def deaggregate_arrow(
 
     An arrival time is what ``UserRecord.approximate_arrival_timestamp`` is: null where nothing tells a time.
 
+    ``shard_id`` is put into the column of that name where a Kinesis record does not tell its shard, as with GetRecords.
+
     Raises what ``deaggregate`` raises.
     """
-    return batch_of_columns(read_columns(records, hash_range, strict, viewed=zero_copy))
+    return batch_of_columns(read_columns(records, hash_range, strict, shard_id, viewed=zero_copy))

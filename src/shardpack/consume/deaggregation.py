@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from .._native.deaggregate import ReceivedRecord, UserRecord, deaggregate_received
+from .._native.deaggregate import ReceivedRecord, UserRecord, deaggregate_received, set_shard_id
 from ..errors import MalformedRecordError, abridged
 from .shapes import holds_several, received_records
 
@@ -29,7 +29,9 @@ class UserRecords(list[UserRecord]):
     left_out: int
 
 
-def deaggregate(records: Any, *, hash_range: HashRange | None = None, strict: bool = False) -> UserRecords:
+def deaggregate(
+    records: Any, *, hash_range: HashRange | None = None, strict: bool = False, shard_id: str | None = None
+) -> UserRecords:
     """Take Kinesis records apart into the user records they hold.
 
     ``records`` is what a consumer holds: a response of GetRecords or ReceiveQueueRecords, the event of a Lambda
@@ -50,13 +52,14 @@ def deaggregate(records: Any, *, hash_range: HashRange | None = None, strict: bo
     """
     found = UserRecords()
     limits = first_and_last(hash_range)
-    found.left_out = deaggregate_received(list(received_records(records)), limits, strict, found)
+    received = in_shard(list(received_records(records)), shard_id)
+    found.left_out = deaggregate_received(received, limits, strict, found)
     log_left_out(found.left_out, limits)
     return found
 
 
 def iter_deaggregate(
-    records: Any, *, hash_range: HashRange | None = None, strict: bool = False
+    records: Any, *, hash_range: HashRange | None = None, strict: bool = False, shard_id: str | None = None
 ) -> Iterator[UserRecord]:
     """Yield what ``deaggregate`` returns, from any iterable, holding the user records of 64 Kinesis records at most.
 
@@ -67,13 +70,13 @@ def iter_deaggregate(
     limits = first_and_last(hash_range)
     if holds_several(records) and not isinstance(records, (list, tuple)):
         for place, item in enumerate(records):
-            yield from _in_batches(received_records([item], place), limits, strict)
+            yield from _in_batches(received_records([item], place), limits, strict, shard_id)
     else:
-        yield from _in_batches(received_records(records), limits, strict)
+        yield from _in_batches(received_records(records), limits, strict, shard_id)
 
 
 def _in_batches(
-    received: Iterator[ReceivedRecord], hash_range: tuple[int, int] | None, strict: bool
+    received: Iterator[ReceivedRecord], hash_range: tuple[int, int] | None, strict: bool, shard_id: str | None
 ) -> Iterator[UserRecord]:
     failure: Exception | None = None
     while failure is None:
@@ -86,7 +89,7 @@ def _in_batches(
             break
         found: list[UserRecord] = []
         try:
-            log_left_out(deaggregate_received(batch, hash_range, strict, found), hash_range)
+            log_left_out(deaggregate_received(in_shard(batch, shard_id), hash_range, strict, found), hash_range)
         except MalformedRecordError as error:
             failure = error  # of the two, this one is before the other
         yield from found
@@ -94,19 +97,23 @@ def _in_batches(
         raise failure
 
 
-def deaggregate_columns(records: Any, *, hash_range: HashRange | None = None, strict: bool = False) -> Columns:
+def deaggregate_columns(
+    records: Any, *, hash_range: HashRange | None = None, strict: bool = False, shard_id: str | None = None
+) -> Columns:
     """Take Kinesis records apart into columns: one buffer of data with offsets, and arrays of what goes with it.
 
     Takes what ``deaggregate`` takes, and means the same by it; no Python object is made for a user record. For callers
     who feed Arrow, numpy or a file. See ``Columns``.
     """
-    return read_columns(records, hash_range, strict, viewed=False)
+    return read_columns(records, hash_range, strict, shard_id, viewed=False)
 
 
-def read_columns(records: Any, hash_range: HashRange | None, strict: bool, viewed: bool) -> Columns:
+def read_columns(
+    records: Any, hash_range: HashRange | None, strict: bool, shard_id: str | None, viewed: bool
+) -> Columns:
     """Make the columns; where payloads are ``viewed`` they stay in their Kinesis records, and there is no ``data``."""
     limits = first_and_last(hash_range)
-    return columns_of(list(received_records(records)), limits, strict, viewed)
+    return columns_of(in_shard(list(received_records(records)), shard_id), limits, strict, viewed)
 
 
 def columns_of(
@@ -127,6 +134,15 @@ def first_and_last(hash_range: HashRange | None) -> tuple[int, int] | None:
     if hasattr(hash_range, "starting_hash_key") and hasattr(hash_range, "ending_hash_key"):
         return hash_range.starting_hash_key, hash_range.ending_hash_key
     raise TypeError(f"hash_range is a Shard, or the first and the last hash key of one, not {abridged(hash_range)}")
+
+
+def in_shard(received: list[ReceivedRecord], shard_id: str | None) -> list[ReceivedRecord]:
+    """Return Kinesis records, those that tell no shard being of this one."""
+    if shard_id is not None:
+        if not isinstance(shard_id, str):
+            raise TypeError(f"shard_id is text, such as 'shardId-000000000000', not {abridged(shard_id)}")
+        set_shard_id(received, shard_id)
+    return received
 
 
 def log_left_out(left_out: int, hash_range: tuple[int, int] | None) -> None:

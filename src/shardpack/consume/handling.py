@@ -38,7 +38,7 @@ def first_failure(
     """Handle user records one by one, in order, up to the first that fails; return its place."""
     for place, user_record in enumerate(user_records):
         try:
-            _refuse_what_runs_later(handler(user_record, *arguments))
+            refuse_what_runs_later(handler(user_record, *arguments))
         except Exception:  # noqa: BLE001 - whatever it is, this one is not handled
             on_failure(user_record, 1)
             return place
@@ -72,7 +72,7 @@ def _places(user_records: Sequence[UserRecord], failed: list[UserRecord] | None)
         raise TypeError(f"expected None or the user records that failed, not {abridged(failed)}") from None
 
 
-def _refuse_what_runs_later(returned: Any) -> None:
+def refuse_what_runs_later(returned: Any) -> None:
     """Refuse what a handler returns that has not run: one behind a lambda, ``partial`` or another decorator.
 
     Its type tells, and not what can be asked of it: mocks and proxies have every attribute, and a cursor or a file that

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._native.deaggregate import deaggregate_received
 from ..errors import abridged
-from .deaggregation import UserRecords, columns_of, first_and_last, log_left_out
+from .deaggregation import UserRecords, columns_of, first_and_last, in_shard, log_left_out
 from .replies import AWAITED, Call, IteratorOfCall, listen
 from .shapes import received_of
 
@@ -90,7 +90,12 @@ class RecordsReply:
 
 
 def read_records(
-    client: Any, *, hash_range: HashRange | None = None, strict: bool = False, **arguments: Any
+    client: Any,
+    *,
+    hash_range: HashRange | None = None,
+    strict: bool = False,
+    shard_id: str | None = None,
+    **arguments: Any,
 ) -> RecordsReply:
     """Call ``client.get_records(**arguments)`` (``ShardIterator``, ``Limit``, ``StreamARN``) and read its response.
 
@@ -98,13 +103,15 @@ def read_records(
     retries and errors are the client's. The response's body is read natively, straight to user records, without a
     dictionary or ``bytes`` for each Kinesis record: a fraction of the time of ``get_records`` and ``deaggregate``.
     Where botocore is older than 1.35.16, and where a body is not as the service writes it, botocore's parser reads it,
-    and the outcome is the same. ``hash_range`` and ``strict`` are those of ``deaggregate``.
+    and the outcome is the same. ``hash_range``, ``strict`` and ``shard_id`` (the service does not tell of
+    which shard its iterator is) are those of ``deaggregate``.
 
     The client is left as it is, but for handlers that do nothing in other calls; one that is installed works here as
     well. Raises what ``get_records`` raises, ``TypeError`` for what is no Kinesis client, and ``BrokenAnswerError``
     for an answer without records, which is how botocore gives one that was cut off.
     """
     limits = first_and_last(hash_range)
+    in_shard([], shard_id)  # refused before anything is read
     listen(client)
     call = _call(arguments)
     token = AWAITED.set(None)
@@ -112,14 +119,20 @@ def read_records(
         response = client.get_records(**arguments)
     finally:
         AWAITED.reset(token)
-    return _reply(call, response, limits, strict)
+    return _reply(call, response, limits, strict, shard_id)
 
 
 async def read_records_async(
-    client: Any, *, hash_range: HashRange | None = None, strict: bool = False, **arguments: Any
+    client: Any,
+    *,
+    hash_range: HashRange | None = None,
+    strict: bool = False,
+    shard_id: str | None = None,
+    **arguments: Any,
 ) -> RecordsReply:
     """Do as ``read_records`` with a client of aiobotocore."""
     limits = first_and_last(hash_range)
+    in_shard([], shard_id)  # refused before anything is read
     listen(client)
     call = _call(arguments)
     token = AWAITED.set(None)
@@ -127,7 +140,7 @@ async def read_records_async(
         response = await client.get_records(**arguments)
     finally:
         AWAITED.reset(token)
-    return _reply(call, response, limits, strict)
+    return _reply(call, response, limits, strict, shard_id)
 
 
 def _call(arguments: dict[str, Any]) -> Call:
@@ -140,7 +153,9 @@ def _call(arguments: dict[str, Any]) -> Call:
     return call
 
 
-def _reply(call: Call, response: Any, limits: tuple[int, int] | None, strict: bool) -> RecordsReply:
+def _reply(
+    call: Call, response: Any, limits: tuple[int, int] | None, strict: bool, shard_id: str | None
+) -> RecordsReply:
     if not isinstance(response, dict):
         if hasattr(response, "close"):
             response.close()  # a coroutine that nobody awaits
@@ -152,4 +167,4 @@ def _reply(call: Call, response: Any, limits: tuple[int, int] | None, strict: bo
     rest = dict(response)
     records = rest.pop("Records")
     received = call.received if call.received is not None else list(received_of(records))
-    return RecordsReply(received, rest, limits, strict)
+    return RecordsReply(in_shard(received, shard_id), rest, limits, strict)
