@@ -5,6 +5,7 @@ SHARDPACK_DEBUG=1 without optimisation.
 """
 
 import os
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -37,6 +38,8 @@ C_SOURCES = {
 }
 
 compile_args = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-Wno-maybe-uninitialized"]
+if sys.platform != "linux":  # there the compiler is Clang, which does not know that warning
+    compile_args.remove("-Wno-maybe-uninitialized")
 link_args = []
 if not any(os.environ.get(f"SHARDPACK_{switch}") for switch in ("DEBUG", "SANITIZE", "COVERAGE")):
     # Cost: none that shows. ns a record of 100 B without and with, GCC 12, best of 8 runs each in turns: aggregate

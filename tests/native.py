@@ -21,5 +21,5 @@ if __name__ == "__main__":
     place = Path(shardpack.__file__)
     if "site-packages" not in place.parts and "dist-packages" not in place.parts:
         sys.exit(f"shardpack is not installed: it comes from {place.parent}")
-    print(sys.version, place.parent, sep="\n")
+    sys.stdout.write(f"{sys.version}\n{place.parent}\n")
     sys.exit(pytest.main(["-m", "native", "-p", "no:cacheprovider", *sys.argv[1:], *map(str, files())]))
