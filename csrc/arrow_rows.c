@@ -1,5 +1,7 @@
 #include "arrow_rows.h"
 
+#include "compiler.h"
+
 /* The first row from `low` on whose parent is after `parent`: double the step, then halve it. Parents have one row, or
  * thousands. */
 static size_t behind(const int32_t *parent_of, size_t low, size_t n, int32_t parent) {
@@ -69,7 +71,7 @@ size_t sp_rows_validity(const int32_t *indices, size_t n, uint8_t *out) {
         unsigned bits = 0;
         for (size_t j = i; j < end; j++) bits |= (unsigned)(indices[j] >= 0) << (j - i);
         out[i / 8] = (uint8_t)bits;
-        valid += (size_t)__builtin_popcount(bits);
+        valid += sp_bits_set(bits);
     }
     return n - valid;
 }

@@ -9,6 +9,8 @@
 #ifndef SP_BASE64_H
 #define SP_BASE64_H
 
+#include "compiler.h"
+
 #include <stddef.h>
 #include <stdint.h>
 

@@ -5,7 +5,7 @@
 
 #include "base64.h"
 
-#define TARGET __attribute__((target("avx2")))
+#define TARGET SP_TARGET("avx2")
 
 typedef __m256i vec;
 

@@ -9,7 +9,7 @@
 
 #include "base64.h"
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi")))
+#define TARGET SP_TARGET("avx512f,avx512bw,avx512vl,avx512vbmi")
 
 static const uint8_t alphabet[65] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

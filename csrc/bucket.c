@@ -136,7 +136,7 @@ static void look_ahead(const sp_bucket *bucket, size_t i) {
     if (i >= bucket->record_count) return;
     const sp_held_record *record = &bucket->records[i];
     size_t end = record->size < FIRST_LINES ? record->size : FIRST_LINES;
-    for (size_t at = 0; at < end; at += 64) __builtin_prefetch(record->data + at);
+    for (size_t at = 0; at < end; at += 64) SP_PREFETCH(record->data + at);
 }
 
 sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out) {
@@ -147,7 +147,7 @@ sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out) {
         const sp_held_record *record = &bucket->records[i];
         uint32_t key = record->partition_key_index, explicit_key = record->explicit_hash_key_index;
         look_ahead(bucket, i + LOOK_AHEAD);
-        __builtin_prefetch(end + WRITE_AHEAD, 1);
+        SP_PREFETCH_WRITE(end + WRITE_AHEAD);
         end = sp_record_write(end, sp_record_content_size(record->size, key, explicit_key),
                               (sp_slice){record->data, record->size}, key, explicit_key);
     }

@@ -64,13 +64,13 @@ typedef struct {
 
 /* Bring into the cache what adding will read: the bucket itself, and where the next record goes. */
 static inline void sp_bucket_prefetch(const sp_bucket *bucket) {
-    __builtin_prefetch(bucket);
-    __builtin_prefetch((const uint8_t *)bucket + 64);
-    __builtin_prefetch((const uint8_t *)bucket + 128);
+    SP_PREFETCH(bucket);
+    SP_PREFETCH((const uint8_t *)bucket + 64);
+    SP_PREFETCH((const uint8_t *)bucket + 128);
 }
 
 static inline void sp_bucket_prefetch_end(const sp_bucket *bucket) {
-    if (bucket->records) __builtin_prefetch(bucket->records + bucket->record_count, 1);
+    if (bucket->records) SP_PREFETCH_WRITE(bucket->records + bucket->record_count);
 }
 
 typedef enum { SP_NO_MEMORY = -1, SP_FULL = 0, SP_ADDED = 1 } sp_added;

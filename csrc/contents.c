@@ -163,7 +163,7 @@ int sp_contents_read(const sp_received *received, size_t n, sp_md5_many_fn *md5_
 
 sp_contents *sp_contents_publish(sp_contents **place, sp_contents *made) {
     sp_contents *there = NULL;
-    if (__atomic_compare_exchange_n(place, &there, made, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return made;
+    if (SP_REPLACE(place, &there, made)) return made;
     sp_contents_free(made);
     free(made);
     return there;

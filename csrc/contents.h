@@ -51,7 +51,7 @@ sp_contents *sp_contents_publish(sp_contents **place, sp_contents *made);
 
 /* What was published, or NULL. */
 static inline sp_contents *sp_contents_at(sp_contents *const *place) {
-    return __atomic_load_n(place, __ATOMIC_ACQUIRE);
+    return SP_LOAD_ACQUIRE(place);
 }
 
 /* --- for columns.c --- */

@@ -113,7 +113,7 @@ static void put_short_records(sp_walk *walk, sp_wire_record *records) {
         if (!read_short_record(&in, &record->partition_key_index, &record->explicit_hash_key_index, &data)) break;
         record->data = span_in(walk->message, data);
         record->tag_count = 0;
-        __builtin_prefetch(in.p + READ_AHEAD);
+        SP_PREFETCH(in.p + READ_AHEAD);
         i++;
     }
     walk->found.records = i;
@@ -130,7 +130,7 @@ static inline void copy_data(uint8_t *to, sp_slice data, const uint8_t *end) {
 }
 
 /* Made twice, as `viewed` is known in each. */
-static inline __attribute__((always_inline)) void put_short_rows(sp_walk *walk, sp_columns *columns, int viewed) {
+static SP_ALWAYS_INLINE void put_short_rows(sp_walk *walk, sp_columns *columns, int viewed) {
     sp_cursor in = rest_of(walk);
     sp_slice bytes;
     size_t row = columns->count + walk->found.records, end = columns->count + walk->room.records;
@@ -145,7 +145,7 @@ static inline __attribute__((always_inline)) void put_short_rows(sp_walk *walk, 
     while (row < end && has_short_field(&in)) {
         uint32_t partition_key_index, explicit_hash_key_index;
         if (!read_short_record(&in, &partition_key_index, &explicit_hash_key_index, &bytes)) break;
-        __builtin_prefetch(in.p + READ_AHEAD);
+        SP_PREFETCH(in.p + READ_AHEAD);
         partition_key_indices[row] = (int32_t)partition_key_index;
         explicit_hash_key_indices[row] = (int32_t)explicit_hash_key_index;
         if (viewed) {
@@ -153,7 +153,7 @@ static inline __attribute__((always_inline)) void put_short_rows(sp_walk *walk, 
         } else {
             offsets[row] = (int64_t)size;
             copy_data(data + size, bytes, in.end);
-            __builtin_prefetch(data + size + READ_AHEAD, 1);
+            SP_PREFETCH_WRITE(data + size + READ_AHEAD);
             size += bytes.size;
         }
         row++;

@@ -3,6 +3,8 @@
 #ifndef SP_HASH_KEY_H
 #define SP_HASH_KEY_H
 
+#include "compiler.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,8 +49,8 @@ static inline int sp_hash_key_parse(const uint8_t *text, size_t size, sp_hash_ke
         uint64_t *part = &parts[(size - 1 - i) / SP_PART_DIGITS];
         *part = *part * 10 + digit;
     }
-    const unsigned __int128 max = ~(unsigned __int128)0;
-    unsigned __int128 upper = (unsigned __int128)parts[2] * SP_PART + parts[1];
+    const sp_uint128 max = ~(sp_uint128)0;
+    sp_uint128 upper = (sp_uint128)parts[2] * SP_PART + parts[1];
     if (upper > max / SP_PART) return -1;
     upper *= SP_PART;
     if (parts[0] > max - upper) return -1;
@@ -59,7 +61,7 @@ static inline int sp_hash_key_parse(const uint8_t *text, size_t size, sp_hash_ke
 
 /* Write the canonical decimal form (no leading zeros) to text[SP_HASH_KEY_MAX_DIGITS]; its length. */
 static inline size_t sp_hash_key_format(sp_hash_key key, uint8_t *text) {
-    unsigned __int128 v = (unsigned __int128)key.high << 64 | key.low;
+    sp_uint128 v = (sp_uint128)key.high << 64 | key.low;
     uint64_t parts[3] = {(uint64_t)(v % SP_PART), 0, 0}; /* the last digits first */
     v /= SP_PART;
     parts[1] = (uint64_t)(v % SP_PART);

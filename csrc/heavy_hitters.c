@@ -31,7 +31,7 @@ int sp_heavy_hitters_init(sp_heavy_hitters *hitters, sp_seed seed, double now) {
     hitters->gap = one < other ? one : other;
     hitters->keys.items = malloc(SP_HEAVY_HITTERS * sizeof *hitters->keys.items);
     hitters->slots = calloc(SLOTS, sizeof *hitters->slots);
-    if (!hitters->keys.items || !hitters->slots || pthread_mutex_init(&hitters->lock, NULL) != 0) {
+    if (!hitters->keys.items || !hitters->slots || !sp_lock_init(&hitters->lock)) {
         free(hitters->keys.items);
         free(hitters->slots);
         hitters->keys.items = NULL;
@@ -135,16 +135,16 @@ void sp_heavy_hitters_add(sp_heavy_hitters *hitters, const sp_stage *stage, uint
             hitters->gap -= size;
             continue;
         }
-        if (!locked) locked = pthread_mutex_lock(&hitters->lock) == 0;
+        if (!locked) locked = sp_lock_take(&hitters->lock);
         pick(hitters, stage, i, size);
     }
-    if (locked) pthread_mutex_unlock(&hitters->lock);
+    if (locked) sp_lock_give(&hitters->lock);
 }
 
 void sp_heavy_hitters_age(sp_heavy_hitters *hitters, double now) {
     sp_heavy_keys *keys = &hitters->keys;
     if (now - keys->aged_at < SP_HALF_LIFE) return;
-    pthread_mutex_lock(&hitters->lock);
+    sp_lock_take(&hitters->lock);
     double scale = 1;
     for (; now - keys->aged_at >= SP_HALF_LIFE && scale > 1e-12; keys->aged_at += SP_HALF_LIFE) {
         scale /= 2;
@@ -153,11 +153,11 @@ void sp_heavy_hitters_age(sp_heavy_hitters *hitters, double now) {
     if (now - keys->aged_at >= SP_HALF_LIFE) keys->aged_at = now; /* nothing is left of what was so long ago */
     keys->offset *= scale;
     thin_out(hitters, scale, 0, LEAST_PICKS);
-    pthread_mutex_unlock(&hitters->lock);
+    sp_lock_give(&hitters->lock);
 }
 
 int sp_heavy_hitters_copy(sp_heavy_hitters *hitters, sp_heavy_keys *out) {
-    pthread_mutex_lock(&hitters->lock);
+    sp_lock_take(&hitters->lock);
     *out = hitters->keys;
     out->items = malloc((out->count + 1) * sizeof *out->items);
     out->keys = malloc(out->keys_size + 1);
@@ -166,7 +166,7 @@ int sp_heavy_hitters_copy(sp_heavy_hitters *hitters, sp_heavy_keys *out) {
         memcpy(out->items, hitters->keys.items, out->count * sizeof *out->items);
         if (out->keys_size) memcpy(out->keys, hitters->keys.keys, out->keys_size);
     }
-    pthread_mutex_unlock(&hitters->lock);
+    sp_lock_give(&hitters->lock);
     if (!copied) sp_heavy_keys_free(out);
     return copied;
 }
@@ -186,5 +186,5 @@ void sp_heavy_hitters_free(sp_heavy_hitters *hitters) {
     if (!hitters->keys.items) return;
     sp_heavy_keys_free(&hitters->keys);
     free(hitters->slots);
-    pthread_mutex_destroy(&hitters->lock);
+    sp_lock_free(&hitters->lock);
 }

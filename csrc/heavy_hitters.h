@@ -16,17 +16,16 @@
 #ifndef SP_HEAVY_HITTERS_H
 #define SP_HEAVY_HITTERS_H
 
+#include "lock.h"
 #include "stage.h"
-
-#include <pthread.h>
 
 enum {
     SP_HEAVY_HITTERS = 4096, /* keys, at most */
     SP_LONGEST_GAP = 8192,   /* bytes; gaps have 1 … so many */
-    SP_HALF_LIFE = 10,       /* seconds */
     SP_LONGEST_KEY = 1024,   /* bytes: 256 characters */
 };
 
+#define SP_HALF_LIFE 10.0 /* seconds */
 #define SP_BYTES_A_PICK ((SP_LONGEST_GAP + 1) / 2.0)
 
 typedef struct {
@@ -46,7 +45,7 @@ typedef struct {
 } sp_heavy_keys;
 
 typedef struct {
-    pthread_mutex_t lock; /* of what follows but for `gap` and `random`, which are the adding thread's */
+    sp_lock lock; /* of what follows but for `gap` and `random`, which are the adding thread's */
     sp_heavy_keys keys;
     uint32_t *slots; /* an item's index + 1, or 0 */
     sp_seed seed;

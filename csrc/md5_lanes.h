@@ -24,8 +24,7 @@
  */
 #include "md5_rounds.h"
 
-#define INLINE TARGET static inline __attribute__((always_inline))
-#define NOINLINE __attribute__((noinline))
+#define INLINE TARGET static SP_ALWAYS_INLINE
 #define GROUPS 2
 #define WIDTH (GROUPS * LANES)
 
@@ -51,7 +50,7 @@ enum {
         enum { g = 1 };                                                                                                \
         __VA_ARGS__                                                                                                    \
     }
-#define PREFETCH(p) __builtin_prefetch((const void *)(p))
+#define PREFETCH(p) SP_PREFETCH((const void *)(p))
 #define STEP(f, a, b, c, d, step, k, s, sine)                                                                          \
     t = set1(sines[step]);                                                                                             \
     if (step % 2 == 0 && step / 2 < groups * LANES) {                                                                  \
@@ -105,11 +104,11 @@ INLINE void hash_blocks(const sp_slice m[WIDTH], const sp_slice after[WIDTH], ui
 }
 
 /* Apart from hash_short, because words that are zero for certain drop out of the steps. */
-TARGET static NOINLINE void hash_tiny(const sp_slice m[WIDTH], const sp_slice after[WIDTH], uint8_t *digests) {
+TARGET static SP_NOINLINE void hash_tiny(const sp_slice m[WIDTH], const sp_slice after[WIDTH], uint8_t *digests) {
     hash_blocks(m, after, digests, 1);
 }
 
-TARGET static NOINLINE void hash_short(const sp_slice m[WIDTH], const sp_slice after[WIDTH], uint8_t *digests) {
+TARGET static SP_NOINLINE void hash_short(const sp_slice m[WIDTH], const sp_slice after[WIDTH], uint8_t *digests) {
     hash_blocks(m, after, digests, 0);
 }
 
@@ -143,11 +142,11 @@ INLINE void compress_groups(uint32_t *rows, size_t stride, const uint8_t *const 
     }
 }
 
-TARGET static NOINLINE void compress_one(uint32_t *rows, size_t stride, const uint8_t *const *next, size_t blocks) {
+TARGET static SP_NOINLINE void compress_one(uint32_t *rows, size_t stride, const uint8_t *const *next, size_t blocks) {
     compress_groups(rows, stride, next, blocks, 1);
 }
 
-TARGET static NOINLINE void compress_two(uint32_t *rows, size_t stride, const uint8_t *const *next, size_t blocks) {
+TARGET static SP_NOINLINE void compress_two(uint32_t *rows, size_t stride, const uint8_t *const *next, size_t blocks) {
     compress_groups(rows, stride, next, blocks, 2);
 }
 

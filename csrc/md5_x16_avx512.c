@@ -12,15 +12,15 @@
 
 #include "md5_rounds.h"
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,bmi2")))
+#define TARGET SP_TARGET("avx512f,avx512bw,avx512vl,bmi2")
 #define LANES 16
 #define FEW 8
 #define NARROWER(what) sp_md5_##what##_avx512vl
 
 typedef __m512i vec;
 
-#define READY(x) __asm__("" : "+v"(x))
-#define HIDE(p) __asm__("" : "+r"(p))
+#define READY(x) SP_COMPUTED("v", x)
+#define HIDE(p) SP_HIDDEN(p)
 
 TARGET static inline vec set1(uint32_t x) {
     return _mm512_set1_epi32((int)x);

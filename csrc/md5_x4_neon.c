@@ -16,8 +16,8 @@
 
 typedef uint32x4_t vec;
 
-#define READY(x) __asm__("" : "+w"(x))
-#define HIDE(p) __asm__("" : "+r"(p)) /* constants come by replicating loads, 4 bytes each */
+#define READY(x) SP_COMPUTED("w", x)
+#define HIDE(p) SP_HIDDEN(p) /* constants come by replicating loads, 4 bytes each */
 
 static inline vec set1(uint32_t x) {
     return vdupq_n_u32(x);

@@ -13,14 +13,14 @@
 
 #include "md5_short.h"
 
-#define TARGET __attribute__((target("sse2")))
+#define TARGET SP_TARGET("sse2")
 #define LANES 4
 #define FEW 1
 #define NARROWER(what) sp_md5_##what##_portable
 
 typedef __m128i vec;
 
-#define READY(x) __asm__("" : "+x"(x))
+#define READY(x) SP_COMPUTED("x", x)
 #define HIDE(p) (void)0 /* no broadcasting load: let constants be whole vectors in memory */
 
 TARGET static inline vec set1(uint32_t x) {

@@ -8,7 +8,7 @@
 
 typedef __m256i vec;
 
-#define HIDE(p) __asm__("" : "+r"(p)) /* constants come by broadcasting loads, 4 bytes each */
+#define HIDE(p) SP_HIDDEN(p) /* constants come by broadcasting loads, 4 bytes each */
 
 TARGET static inline vec set1(uint32_t x) {
     return _mm256_set1_epi32((int)x);

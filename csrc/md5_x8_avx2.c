@@ -9,10 +9,10 @@
  */
 #if defined(__x86_64__)
 
-#define TARGET __attribute__((target("avx2")))
+#define TARGET SP_TARGET("avx2")
 #define FEW 4
 #define NARROWER(what) sp_md5_##what##_sse2
-#define READY(x) __asm__("" : "+x"(x))
+#define READY(x) SP_COMPUTED("x", x)
 
 #include "md5_x8.h"
 

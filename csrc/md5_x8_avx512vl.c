@@ -5,10 +5,10 @@
  */
 #if defined(__x86_64__)
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,bmi2")))
+#define TARGET SP_TARGET("avx512f,avx512bw,avx512vl,bmi2")
 #define FEW 1
 #define NARROWER(what) sp_md5_##what##_avx2
-#define READY(x) __asm__("" : "+v"(x))
+#define READY(x) SP_COMPUTED("v", x)
 
 #include "md5_x8.h"
 

@@ -2,6 +2,8 @@
 #ifndef SP_SLICE_H
 #define SP_SLICE_H
 
+#include "compiler.h"
+
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>

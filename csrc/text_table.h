@@ -43,7 +43,7 @@ static inline size_t sp_text_slots(uint32_t capacity) {
 
 /* Both halves of the product of 64 bits by 64, folded: each bit of either reaches most bits of the result. */
 static inline uint64_t sp_fold(uint64_t a, uint64_t b) {
-    unsigned __int128 product = (unsigned __int128)a * b;
+    sp_uint128 product = (sp_uint128)a * b;
     return (uint64_t)(product >> 64) ^ (uint64_t)product;
 }
 
@@ -88,7 +88,7 @@ static inline void sp_text_place(sp_text_table *table, uint32_t index) {
     table->slots[at] = index + 1;
 }
 
-static __attribute__((noinline)) int sp_text_table_grow(sp_text_table *table) {
+static SP_NOINLINE int sp_text_table_grow(sp_text_table *table) {
     size_t capacity = table->capacity;
     if (capacity > INT32_MAX / 8) return 0; /* a mask has 32 bits, and Arrow's indices 31 */
     sp_text *texts = sp_grown(table->texts, &capacity, (size_t)table->capacity + 1, sizeof *texts, SP_FEWEST_TEXTS);
@@ -142,7 +142,7 @@ static inline void sp_text_table_free(sp_text_table *table) {
 
 /* Bring into the cache what a search reads first. */
 static inline void sp_text_prefetch_slot(const sp_text_table *table, uint32_t hash) {
-    if (table->slots) __builtin_prefetch(&table->slots[hash & table->mask]);
+    if (table->slots) SP_PREFETCH(&table->slots[hash & table->mask]);
 }
 
 #endif

@@ -21,7 +21,7 @@ enum {
 
 /* ceil(bits / 7) without a division: bits * 9 / 64 rounds the same way for 1 to 64 bits. */
 static inline size_t sp_varint_size(uint64_t value) {
-    unsigned bits = 64 - (unsigned)__builtin_clzll(value | 1);
+    unsigned bits = 64 - sp_leading_zeros(value | 1);
     return (bits * 9 + 64) / 64;
 }
 

@@ -53,7 +53,7 @@ def check(program, batches):
 
 @pytest.mark.parametrize("source", sorted(path.name for path in CSRC.glob("*.c")))
 def test_compiles_without_a_warning(source, tmp_path):
-    subprocess.run([COMPILER, *STRICT, "-c", CSRC / source, "-o", tmp_path / "out.o"], check=True)
+    subprocess.run([*COMPILER, *STRICT, "-c", CSRC / source, "-o", tmp_path / "out.o"], check=True)
 
 
 def test_every_length_in_every_number_of_messages(program):

@@ -93,7 +93,7 @@ static int run_grown(void) {
     sp_text_table table = {0};
     size_t at = 0;
     for (uint32_t i = 0; i < 200000; i++) {
-        size_t size = (size_t)snprintf((char *)kept + at, 20, i % 3 ? "%u" : "some-longer-text-%05x" + 17 - i % 17, i);
+        size_t size = (size_t)snprintf((char *)kept + at, 20, i % 3 ? "%u" : &"some-longer-text-%05x"[17 - i % 17], i);
         sp_slice bytes = {kept + at, size < 20 ? size : 19};
         sp_text text = sp_text_of(bytes, KNOWN);
         text.offset = at;

@@ -16,13 +16,15 @@ from ..shards import ShardMap
 
 cdef extern from *:
     """
+    #include "compiler.h"
+
     /* One call at a time, with or without a GIL. */
     static inline int take_flag(int *flag) {
-        return !__atomic_exchange_n(flag, 1, __ATOMIC_ACQUIRE);
+        return !SP_EXCHANGE_ACQUIRE(flag, 1);
     }
 
     static inline void give_flag(int *flag) {
-        __atomic_store_n(flag, 0, __ATOMIC_RELEASE);
+        SP_STORE_RELEASE(flag, 0);
     }
     """
     bint take_flag(int *flag) noexcept

@@ -28,9 +28,11 @@ cdef extern from "aggregate.h" nogil:
 
 cdef extern from *:
     """
+    #include "compiler.h"
+
     /* What giving a reference back reads and writes. */
     static inline void prefetch_count(void *object) {
-        __builtin_prefetch(object, 1);
+        SP_PREFETCH_WRITE(object);
     }
     """
     void prefetch_count(void *object) noexcept nogil

@@ -49,8 +49,8 @@ cdef extern from *:
 
     /* What the checks and the hashing read of a str or bytes: its header and the first bytes behind it. */
     static inline void prefetch_object(PyObject *object) {
-        __builtin_prefetch(object, 1);
-        __builtin_prefetch((char *)object + 40);
+        SP_PREFETCH_WRITE(object);
+        SP_PREFETCH((char *)object + 40);
     }
     """
     bint is_plain_key(PyObject *key) noexcept nogil

@@ -57,6 +57,7 @@ cdef extern from "epoch_seconds.h" nogil:
 
 cdef extern from *:
     """
+    #include "compiler.h"
     #include <stdlib.h>
 
     /* Have the C library expect that blocks as large as bodies come and go. glibc gives the end of its heap back to the
@@ -65,7 +66,7 @@ cdef extern from *:
      * unmapped once; other libraries take no notice. Nothing is touched, so only address space is taken. */
     static void sp_expect_large_blocks(size_t size) {
         static int told;
-        if (!__atomic_exchange_n(&told, 1, __ATOMIC_RELAXED)) {
+        if (!SP_EXCHANGE_ACQUIRE(&told, 1)) {
             void *volatile block = malloc(size);
             free(block);
         }

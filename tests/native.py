@@ -1,0 +1,25 @@
+"""The native tests against the package that is installed: run by cibuildwheel and by `make wheel-check`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import shardpack
+
+TESTS = Path(__file__).resolve().parent
+
+
+def files() -> list[Path]:
+    """Those that have native tests: to collect the others takes what a wheel's tests need not have."""
+    return [path for path in sorted(TESTS.glob("test_*.py")) if "pytest.mark.native" in path.read_text()]
+
+
+if __name__ == "__main__":
+    place = Path(shardpack.__file__)
+    if "site-packages" not in place.parts and "dist-packages" not in place.parts:
+        sys.exit(f"shardpack is not installed: it comes from {place.parent}")
+    sys.stdout.write(f"{sys.version}\n{place.parent}\n")
+    sys.exit(pytest.main(["-m", "native", "-p", "no:cacheprovider", *sys.argv[1:], *map(str, files())]))
