@@ -10,7 +10,7 @@ OLDEST_TESTS := cbor client connections diagnosis faults large_records producer 
 AIOBOTOCORE := build/aiobotocore/3.10.0 build/aiobotocore/2.11.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest lint format sanitize emulate cross wheel-check fuzz dist dist-check docs simulate chaos bench \
+.PHONY: help demo test oldest lint format sanitize emulate cross fuzz dist dist-check docs simulate chaos bench \
 	bench-smoke bench-compare build clean
 
 help: ## list the targets
@@ -59,9 +59,6 @@ build/zig/installed: Makefile # a C compiler for every system, from PyPI
 	$(PYTHON) -m venv --clear build/zig
 	build/zig/bin/python -m pip install --quiet ziglang==0.17.1
 	@touch $@
-
-wheel-check: ## build the wheel by each of PYTHONS="python3.12 python3.13", install it, run the native tests against it
-	for python in $(or $(PYTHONS),$(PYTHON)); do .ci/check-wheel $$python || exit 1; done
 
 fuzz: .venv/built ## fuzz the deaggregator and the router under ASan + UBSan, FUZZ_SECONDS=60 for all targets together
 	$(BIN)/python -m pip install --quiet atheris==3.0.0

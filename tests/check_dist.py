@@ -28,11 +28,6 @@ IN_SDIST = {
     "requirements/build.txt", "src/shardpack/_native/md5.pyx", "src/shardpack/cli/app.py", "tests/conftest.py",
     "tests/data/kpl.jsonl", "tests/node/package-lock.json", "tools/pyproject.toml",
 }  # fmt: skip
-TESTING = (
-    "aws_kinesis_agg==1.2.3", "aws-lambda-powertools[parser]", "boto3", "cbor2", "grpcio-tools", "hypothesis",
-    "nanoarrow", "numpy", "protobuf", "pyarrow", "pytest", "pytest-timeout", "six",
-)  # fmt: skip
-"""What the native tests need beside it."""
 
 
 def defects_of_wheel(names: list[str], size: int) -> list[str]:
@@ -90,18 +85,19 @@ def check_installed(python: str, sdist: Path, dist: Path, tools: Path) -> None:
         folder = Path(name)
         run(python, "-m", "venv", folder / "venv")
         own = folder / "venv" / "bin" / "python"
+        run(own, "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1")  # which knows groups
         run(own, "-m", "pip", "install", "--quiet", "--find-links", dist, "--prefer-binary", "shardpack")
         shown = run(own, "-I", "-c", "import shardpack; print(shardpack.__version__, shardpack.__file__)")
         assert str(folder) in shown, shown
         said = subprocess.run([folder / "venv" / "bin" / "shardpack"], capture_output=True, text=True, check=False)
         assert (said.returncode, "pip install 'shardpack[cli]'" in said.stderr) == (2, True), said
-        run(own, "-m", "pip", "install", "--quiet", "--find-links", dist, tools, *TESTING)
         with tarfile.open(sdist) as archive:
             archive.extractall(folder, filter="data")
         [root] = folder.glob("shardpack-*")
+        group = f"{root / 'pyproject.toml'}:native"
+        run(own, "-m", "pip", "install", "--quiet", "--find-links", dist, tools, "--group", group)
         root.joinpath("src").rename(folder / "not-installed")
-        native = [path for path in sorted(root.glob("tests/test_*.py")) if "mark.native" in path.read_text()]
-        print(run(own, "-m", "pytest", "-q", "-m", "native", "-p", "no:cacheprovider", *native).splitlines()[-1])
+        print(run(own, root / "tests" / "native.py", "-q").splitlines()[-1])
 
 
 def run(*command: object) -> str:

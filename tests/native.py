@@ -1,4 +1,4 @@
-"""The native tests against the package that is installed: run by cibuildwheel and by `make wheel-check`."""
+"""The native tests against the package that is installed: run by cibuildwheel and by `make dist-check`."""
 
 from __future__ import annotations
 
