@@ -13,7 +13,7 @@ TESTS = Path(__file__).resolve().parent
 
 
 def files() -> list[Path]:
-    """Those that have native tests and need the core wheel alone, not that of the tools, which has `shardpack.testing`."""
+    """Those that have native tests and need the core wheel alone: `shardpack.testing` is in that of the tools."""
     texts = {path: path.read_text() for path in sorted(TESTS.glob("test_*.py"))}
     return [path for path, text in texts.items() if "pytest.mark.native" in text and "shardpack.testing" not in text]
 
