@@ -95,9 +95,11 @@ def check_installed(python: str, sdist: Path, dist: Path, tools: Path) -> None:
             archive.extractall(folder, filter="data")
         [root] = folder.glob("shardpack-*")
         group = f"{root / 'pyproject.toml'}:native"
-        run(own, "-m", "pip", "install", "--quiet", "--find-links", dist, tools, "--group", group)
+        run(own, "-m", "pip", "install", "--quiet", "--find-links", dist, "--group", group)
         root.joinpath("src").rename(folder / "not-installed")
         print(run(own, root / "tests" / "native.py", "-q").splitlines()[-1])
+        run(own, "-m", "pip", "install", "--quiet", "--no-deps", tools)
+        assert run(folder / "venv" / "bin" / "shardpack", "--version").startswith("shardpack ")
 
 
 def run(*command: object) -> str:

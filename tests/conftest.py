@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import failing_allocations
-import other_kinesis
 import pytest
 
-from shardpack.testing.local_kinesis import LocalKinesis
+if TYPE_CHECKING:  # the core wheel, which the native tests are run against, has no local Kinesis
+    import other_kinesis
+
+    from shardpack.testing.local_kinesis import LocalKinesis
 
 pytest_plugins = ["letters"]  # fixtures of several files
 
@@ -21,6 +23,8 @@ SHARDPACK = [sys.executable, "-W", "error", "-c", "from shardpack.cli import mai
 @pytest.fixture(scope="session")
 def local_kinesis() -> Iterator[LocalKinesis]:
     """A Kinesis on loopback: ``.endpoint_url``, ``.client()``, ``.create_stream(name, shard_count)``."""
+    from shardpack.testing.local_kinesis import LocalKinesis  # noqa: PLC0415
+
     with LocalKinesis() as kinesis:
         yield kinesis
 
@@ -94,5 +98,7 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def raising(tmp_path_factory: pytest.TempPathFactory) -> Iterator[other_kinesis.Server]:
     """A Kinesis whose streams may have their record limit raised, and that speaks CBOR."""
+    import other_kinesis  # noqa: PLC0415
+
     with other_kinesis.kinesis_local(tmp_path_factory.mktemp("kinesis-local")) as server:
         yield server

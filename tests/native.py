@@ -13,8 +13,9 @@ TESTS = Path(__file__).resolve().parent
 
 
 def files() -> list[Path]:
-    """Those that have native tests: to collect the others takes what a wheel's tests need not have."""
-    return [path for path in sorted(TESTS.glob("test_*.py")) if "pytest.mark.native" in path.read_text()]
+    """Those that have native tests and need the core wheel alone: `shardpack.testing` is in that of the tools."""
+    texts = {path: path.read_text() for path in sorted(TESTS.glob("test_*.py"))}
+    return [path for path, text in texts.items() if "pytest.mark.native" in text and "shardpack.testing" not in text]
 
 
 if __name__ == "__main__":
