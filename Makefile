@@ -113,7 +113,7 @@ build/bench/aiokpl: # its producer, which cannot be where our boto3 is
 bench-compare: .venv/built ## is the working tree slower than BASE=rev by more than TOLERANCE=0.10?
 	$(BIN)/python benchmarks/compare.py $(BASE) --tolerance $(or $(TOLERANCE),0.10) --pairs $(or $(PAIRS),9)
 
-build: .venv/built $(AIOBOTOCORE) build/kinesis-local/built ## compile the extensions, install what the tests need
+build: .venv/built $(AIOBOTOCORE) build/kinesis-local/built ## compile the extension, install what the tests need
 
 build/aiobotocore/%: | .venv/bin/python # which asks for an older botocore than ours; the newest, and the oldest that is taken
 	$(BIN)/python -m pip install --quiet --no-warn-conflicts --target $@ aiobotocore==$* boto3
@@ -134,7 +134,7 @@ build/aiobotocore/%: | .venv/bin/python # which asks for an older botocore than 
 	$(BIN)/python -m pip install --quiet --no-deps ministack==1.5.33 # it would hold boto3 back
 	@touch $@
 
-# It takes the extensions from where they were built, by the same Python.
+# It takes the extension from where it was built, by the same Python.
 build/oldest/built: .venv/built pyproject.toml Makefile
 	rm -rf build/oldest
 	$(BIN)/python -m venv build/oldest
