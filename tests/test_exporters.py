@@ -29,7 +29,7 @@ def test_every_figure_is_exported():
 
 def test_the_page_names_every_figure():
     """In a table, as each system has it."""
-    page = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text()
+    page = (Path(__file__).parent.parent / "docs" / "operate" / "metrics.md").read_text()
     rows = [[cell.strip(" `") for cell in line.split("|")] for line in page.splitlines() if line.startswith("| `")]
     named = {cell.partition("{")[0] for row in rows for cell in row}
     samples, _ = scraped({"orders": busy()}, shards=True)

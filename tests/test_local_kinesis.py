@@ -16,7 +16,7 @@ import shardpack.testing
 from shardpack.testing import LocalKinesis, LocalKinesisError
 from shardpack.testing.local_kinesis import find_server
 
-DOCS = Path(__file__).parent.parent / "docs" / "testing.md"
+DOCS = Path(__file__).parent.parent / "docs" / "operate" / "testing.md"
 
 
 def test_its_names_are_loaded_when_they_are_used():

@@ -11,7 +11,7 @@ import pytest
 from shardpack.testing import chaos, history
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [2])
 def test_nothing_is_lost_nor_out_of_order_nor_told_wrongly(local_kinesis, seed):
     done = chaos.run(local_kinesis, records=24_000, seed=seed, max_aggregate_records=150)
     assert not done.defects, str(done)
@@ -44,7 +44,7 @@ def test_the_command():
         "-m",
         "shardpack.testing.chaos",
         "--records",
-        "4000",
+        "1500",
         "--seed",
         "1",
         "--aggregate",
@@ -52,5 +52,5 @@ def test_the_command():
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("4,000 user records, seed 1: ")
+    assert done.stdout.startswith("1,500 user records, seed 1: ")
     assert done.stdout.endswith("No defects.\n")

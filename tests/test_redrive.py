@@ -26,7 +26,7 @@ from shardpack.producer.entries import Attempt
 from shardpack.producer.redrive import is_stream
 from shardpack.transport import Failed, Stored
 
-DOCS = Path(__file__).parent.parent / "docs" / "dead-letters.md"
+DOCS = Path(__file__).parent.parent / "docs" / "operate" / "dead-letters.md"
 STORED = Stored("shardId-000000000000", "1")
 THROTTLED = Failed("ProvisionedThroughputExceededException", "slow down")
 
