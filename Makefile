@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 NATIVE := $(wildcard csrc/*.c csrc/*.h src/shardpack/_native/*.pyx src/shardpack/_native/*.pxd) tools/pyproject.toml
 
-OLDEST := $(shell sed -n 's/.*"boto3>=\([0-9.]*\)".*/\1/p' pyproject.toml)
+OLDEST := $(shell sed -n 's/^boto3 = .*"boto3>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 OLDEST_TESTS := cbor client connections diagnosis faults large_records producer put_records queue stream_reader transport
 AIOBOTOCORE := build/aiobotocore/3.10.0 build/aiobotocore/2.11.0
 
