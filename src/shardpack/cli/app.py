@@ -11,9 +11,8 @@ from typing import Any
 import click
 from click.shell_completion import get_completion_class, shell_complete
 
-from .help import help_text, usage_pieces
 from .outcome import WRONG_USAGE, Messages, end_in_order_on_sigterm, exit_on_error, fail
-from .parameters import SETTINGS, argument, command
+from .parameters import SETTINGS, LaidOut, argument, command
 
 NAME = "shardpack"
 
@@ -34,18 +33,12 @@ COMPLETE = f"_{NAME.upper()}_COMPLETE"
 SHELLS = ("bash", "zsh", "fish")
 
 
-class Commands(click.Group):
+class Commands(LaidOut, click.Group):
     """Knows the names of the commands, and loads the one that is run."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, known, rest = super().resolve_command(ctx, args)
         return name, known if name not in COMMANDS else load(name), rest
-
-    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        return usage_pieces(self, ctx)
-
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write(help_text(self, ctx))
 
 
 def load(name: str) -> Any:

@@ -16,8 +16,8 @@ FILE = click.Path(readable=False, allow_dash=True)
 """Shells complete it; whoever opens it says what is wrong with it."""
 
 
-class Command(click.Command):
-    """A command whose help is laid out for the terminal."""
+class LaidOut(click.Command):
+    """A command, or a group of them, whose help is laid out for the terminal."""
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return usage_pieces(self, ctx)
@@ -53,9 +53,9 @@ class OneOf(click.Choice[Any]):
 Declare = Callable[[Any], Any]
 
 
-def command(function: Callable[..., None]) -> Command:
+def command(function: Callable[..., None]) -> LaidOut:
     """Make a command of a function, by its name and docstring."""
-    return click.command(function.__name__, cls=Command, context_settings=SETTINGS)(function)
+    return click.command(function.__name__, cls=LaidOut, context_settings=SETTINGS)(function)
 
 
 def argument(name: str, **options: Any) -> Declare:
