@@ -193,3 +193,5 @@ def test_scripts_of_other_shells_ask_the_command(shardpack, shell):
     assert f"_SHARDPACK_COMPLETE={shell}_complete" in script
     if found := shutil.which(shell):
         subprocess.run([found, "-n", "-c", script], check=True, timeout=60)
+    else:
+        assert "CI" not in os.environ, f"no {shell}, which .ci/setup installs"

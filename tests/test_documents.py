@@ -22,12 +22,16 @@ PRODUCING, TESTING = "docs/ingest/producing.md", "docs/operate/testing.md"
 RUNNER = Path(__file__).with_name("documents.py")
 GUIDES = [REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/**/*.md"))]
 DOCUMENTS = [*GUIDES, *(path for folder in (".", "examples") for path in REPOSITORY.joinpath(folder).glob("[!R]*.md"))]
+LETTERS = "docs/operate/dead-letters.md"
 FIXTURES = (TESTING, "As a fixture")
+FAILING, JUDGED = "A Kinesis that fails as told", "Was anything lost?"
 ALONE = {
     (PRODUCING, "The end"),
     (PRODUCING, "Acknowledge upstream when it is stored"),
     (PRODUCING, TOP),
     FIXTURES,
+    *((TESTING, heading) for heading in (TOP, FAILING, JUDGED)),
+    *((LETTERS, heading) for heading in sections(LETTERS)),
     ("docs/consume/spark.md", TOP),
 }
 """What ends its process, or has a test of its own."""
@@ -105,6 +109,20 @@ def test_no_block_hides_from_the_tests():
 def test_the_end_runs(run):
     done = run((PRODUCING, "The end"))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_shown_of_testing_prints_what_it_says(run):
+    assert run((TESTING, TOP)).stdout == "4\n"
+    assert run((TESTING, FAILING)).stdout == "Counter()\n"
+    [(_, source)] = sections(TESTING)[JUDGED]
+    said = run((TESTING, JUDGED)).stdout
+    assert said.startswith(re.search(r"# (Everything fits: .*), …", source)[1]), said
+
+
+def test_a_dead_letter_is_kept_and_sent_again(run):
+    done = run(*((LETTERS, heading) for heading in sections(LETTERS)))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "1 0 0"
 
 
 def test_the_fixtures_are_a_conftest(tmp_path):

@@ -7,7 +7,6 @@ import re
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from isolated import python, run
@@ -15,8 +14,6 @@ from isolated import python, run
 import shardpack.testing
 from shardpack.testing import LocalKinesis, LocalKinesisError
 from shardpack.testing.local_kinesis import find_server
-
-DOCS = Path(__file__).parent.parent / "docs" / "operate" / "testing.md"
 
 
 def test_its_names_are_loaded_when_they_are_used():
@@ -65,14 +62,6 @@ def test_type_checkers_know_it(tmp_path):
         "shardpack.testing.local_kinesis.LocalKinesisError",
     ]
     assert '"create_stream" of "LocalKinesis" does not return a value' in done.stdout
-
-
-def test_the_docs_do_what_they_say():
-    first, *_, proxied, judged = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    assert run(first) == "4\n"
-    assert run(proxied) == "Counter()\n"
-    said = run(judged)
-    assert said.startswith(re.search(r"# (Everything fits: .*), …", judged)[1]), said
 
 
 def test_it_is_gone_after_the_block():

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import re
 import time
 import tracemalloc
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
@@ -26,7 +24,6 @@ from shardpack.producer.entries import Attempt
 from shardpack.producer.redrive import is_stream
 from shardpack.transport import Failed, Stored
 
-DOCS = Path(__file__).parent.parent / "docs" / "operate" / "dead-letters.md"
 STORED = Stored("shardId-000000000000", "1")
 THROTTLED = Failed("ProvisionedThroughputExceededException", "slow down")
 
@@ -459,13 +456,3 @@ def test_letters_are_cut_so_that_those_of_a_shard_are_one_kinesis_record(  # noq
         assert redrive(letters, send).stored == sum(parts) == n
     assert transport.calls == len(parts)
     assert everything(client, one) == events
-
-
-def test_the_docs_do_what_they_say(local_kinesis, client, tmp_path, monkeypatch, capsys):
-    local_kinesis.create_stream("telemetry", 2)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("boto3.client", lambda _: client)
-    for code in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL):
-        exec(code, {})  # noqa: S102 - our own
-    assert capsys.readouterr().out.splitlines()[-1] == "1 0 0"
-    assert everything(client, "telemetry") == [("device-7", b"21.5")]

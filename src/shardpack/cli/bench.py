@@ -37,7 +37,7 @@ def bench(seconds: float, quick: bool, as_json: bool, end_to_end: bool) -> None:
     "alone" is ours without it.
 
     With --end-to-end there are no peers, but what each stage takes of the
-    processor, in nanoseconds a user record, and its share of the whole.
+    processor, in nanoseconds per user record, and its share of the whole.
 
     \b
       shardpack bench
