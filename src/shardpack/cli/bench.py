@@ -113,7 +113,7 @@ def _table(findings: list[Finding]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("", min_width=len("deaggregate_columns"))
     table.add_column("shardpack", justify="right", no_wrap=True)
-    table.add_column("beside it", no_wrap=True)
+    table.add_column("compared with", no_wrap=True)
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("ratio", justify="right", no_wrap=True)
     before = ""
