@@ -38,6 +38,8 @@ class AsyncProducer(BaseProducer):
         Raises as ``Producer.put``; then, or when it was cancelled, the record was not taken.
         """
         receipt: Any = None
+        if self._doors:
+            partition_key, data, explicit_hash_key = self._through_doors(partition_key, data, explicit_hash_key)
         try:
             if self._inbox is not None and not self._closed and (self._turn is None or not self._turn.locked()):
                 receipt = self._inbox.put(partition_key, data, explicit_hash_key)
@@ -56,6 +58,7 @@ class AsyncProducer(BaseProducer):
         """Take n user records, all or none; returns their receipts. Waits and raises as ``put``."""
         keys, values = many(partition_keys), many(datas)
         explicit = None if explicit_hash_keys is None else many(explicit_hash_keys)
+        keys, values, explicit = self._all_through_doors(keys, values, explicit)
         try:
             taken = await self._when_room(lambda inbox: inbox.put_many(keys, values, explicit))
         except RecordTooLargeError:
@@ -70,6 +73,7 @@ class AsyncProducer(BaseProducer):
 
         A stream is read at once, in the loop.
         """
+        self._refuse_arrow()
         rows = ArrowRows(batch, key, data, explicit_hash_key)
         try:
             taken = await self._when_room(lambda inbox: inbox.put_arrow(rows))

@@ -19,6 +19,7 @@ from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
 from ..transport import AsyncTransport, Transport, check_client, has_coroutines, is_async
 from ..transport.naming import name_or_arn
 from .dead_letters import DeadLetterSink
+from .doors import Door
 from .hot_shards import HotShard
 from .pump import Pump
 from .receipts import Receipts, Register
@@ -109,6 +110,7 @@ class BaseProducer:
             )
 
         self._begin = begin
+        self._doors: tuple[Door, ...] = ()
         self._stream = stream_arn or stream_name or repr(transport)
         self._max_buffered = max_buffered_bytes
         self._close_timeout = close_timeout_s
@@ -192,7 +194,9 @@ class BaseProducer:
             if self._pump is None:
                 pump = self._begin(forked=self._forked)
                 pump.start()
-                self._pump, self._inbox = pump, pump.inbox
+                self._pump = pump
+                if not self._doors:  # with some, every call goes through Python
+                    self._inbox = pump.inbox
                 _running[pump] = self._close_timeout
                 weakref.finalize(self, pump.let_go).atexit = False
             return self._pump
@@ -200,6 +204,27 @@ class BaseProducer:
     def _receipts(self, taken: tuple[int, int, Any]) -> Any:
         register = None if self._pump is None else self._pump.register
         return None if register is None else Receipts(register, *taken)
+
+    def _through_doors(self, key: Any, data: Any, explicit_hash_key: Any) -> tuple[Any, Any, Any]:
+        """Return a user record as it is to be taken."""
+        for door in self._doors:
+            key, data, explicit_hash_key = door.one(key, data, explicit_hash_key)
+        return key, data, explicit_hash_key
+
+    def _all_through_doors(self, keys: Any, datas: Any, explicit_hash_keys: Any) -> tuple[Any, Any, Any]:
+        """The same of many; each a sequence, or the explicit hash keys ``None``."""
+        if self._doors:
+            keys, datas = list(keys), list(datas)
+            explicit_hash_keys = None if explicit_hash_keys is None else list(explicit_hash_keys)
+        for door in self._doors:
+            keys, datas, explicit_hash_keys = door.many(keys, datas, explicit_hash_keys)
+        return keys, datas, explicit_hash_keys
+
+    def _refuse_arrow(self) -> None:
+        if self._doors:
+            raise TypeError(
+                "put_arrow takes rows as they are: a producer with a key_strategy or payload_codec has put_many"
+            )
 
     def _asking(self, pump: Pump, put: Callable[[], Any]) -> Callable[[], Any]:
         """Put, but raise where waiting for room is of no use."""

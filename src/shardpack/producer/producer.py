@@ -44,6 +44,9 @@ class Producer(BaseProducer, Inlet):
         timeout: float | None,
     ) -> Any:
         """Take a user record that `put` did not take at once."""
+        if self._doors:
+            self._check_open()
+            partition_key, data, explicit_hash_key = self._through_doors(partition_key, data, explicit_hash_key)
         taken = self._when_room(lambda inbox: inbox.put(partition_key, data, explicit_hash_key), timeout)
         return None if taken is True else taken
 
@@ -58,6 +61,7 @@ class Producer(BaseProducer, Inlet):
         """Take n user records, all or none; returns their receipts. Waits and raises as ``put``."""
         keys, values = many(partition_keys), many(datas)
         explicit = None if explicit_hash_keys is None else many(explicit_hash_keys)
+        keys, values, explicit = self._all_through_doors(keys, values, explicit)
         return self._receipts(self._when_room(lambda inbox: inbox.put_many(keys, values, explicit), timeout))
 
     def put_arrow(
@@ -77,6 +81,7 @@ class Producer(BaseProducer, Inlet):
         until then. What else is in its buffers, as of a column that was sliced, is kept with it and is not counted:
         Arrow does not tell its size. Waits as ``put``; raises as ``put`` and ``Aggregator.add_arrow``.
         """
+        self._refuse_arrow()
         rows = ArrowRows(batch, key, data, explicit_hash_key)
         return self._receipts(self._when_room(lambda inbox: inbox.put_arrow(rows), timeout))
 
@@ -101,7 +106,7 @@ class Producer(BaseProducer, Inlet):
 
     def _when_room(self, put: Callable[[Inbox], Any], timeout: float | None) -> Any:
         self._check_open()
-        inbox = self._inbox or self._started().inbox
+        inbox = (self._pump or self._started()).inbox
         try:
             taken = put(inbox)
         except RecordTooLargeError:

@@ -1,0 +1,1 @@
+"""Fewer bytes: compressed aggregates, and codecs of payloads."""

@@ -1,0 +1,33 @@
+"""Zstandard by ``compression.zstd`` of Python 3.14."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # pyright: ignore[reportMissingImports]
+
+zstd_module: Any = zstd
+
+
+def compress_many(contents: Sequence[bytes], level: int) -> list[bytes]:
+    """Return a frame for each, with its content's size in its header and a checksum behind it."""
+    parameter = zstd_module.CompressionParameter
+    options = {parameter.compression_level: level, parameter.checksum_flag: 1, parameter.content_size_flag: 1}
+    return [zstd_module.compress(content, options=options) for content in contents]
+
+
+def decompress_many(frames: Sequence[bytes], sizes: Sequence[int]) -> list[bytes | str]:
+    """Return what each unpacks to, which is so many bytes; or what is wrong with it, as text."""
+    return [_decompressed(frame, size) for frame, size in zip(frames, sizes, strict=True)]
+
+
+def _decompressed(frame: bytes, size: int) -> bytes | str:
+    try:
+        if zstd_module.get_frame_info(frame).decompressed_size != size:
+            return "the frame has another size than the record says"
+        decompressor = zstd_module.ZstdDecompressor()
+        content: bytes = decompressor.decompress(frame, max_length=size)
+    except zstd_module.ZstdError as error:
+        return str(error)
+    return content if decompressor.eof and len(content) == size else "the frame is cut off"
