@@ -10,13 +10,16 @@ from .._native.router import Bucket, sealed
 from ..errors import abridged
 from ..limits import MIB, whole_number
 from ..records import KinesisRecord
-from .compressed import MAX_MESSAGE_BYTES, MAX_RATIO, compressed
+from .compressed import MAX_MESSAGE_BYTES, compressed
 from .ratio import Ratio
 from .zstd import library
 
 LEVELS = range(1, 20)
 DEFAULT_LEVEL = 1
 """On flights as small as 3, for three quarters of its CPU: docs/decide/compression.md."""
+
+MOST_TIMES = 16
+"""A bucket has at most so many times what its record may have, however well it compresses: shards hold one each."""
 
 AT_ONCE = 4 * MIB
 """Bytes of messages that are made and compressed together: 5 to 10 ms at level 1."""
@@ -43,13 +46,13 @@ class CompressedSealer:
     def __init__(self, max_bytes: int, level: int) -> None:
         library()
         self.max_bytes, self.level = max_bytes, level
-        self._most = min(MAX_MESSAGE_BYTES, MAX_RATIO * max_bytes)
+        self._most = min(MAX_MESSAGE_BYTES, MOST_TIMES * max_bytes)
         self._ratio = Ratio()
         self._outputs = Outputs(KEPT_BYTES)
 
     @property
     def bucket_bytes(self) -> int:
-        """What a bucket is to have sealed plain, in bytes, with its outer partition key: 1 to 64 times ``max_bytes``."""
+        """What a bucket is to have plain, in bytes, with its outer partition key: 1 to 16 times ``max_bytes``."""
         return max(self.max_bytes, min(self._most, int(self.max_bytes * self._ratio.safe)))
 
     def seal(self, buckets: Sequence[Bucket]) -> list[tuple[Bucket, KinesisRecord | None]]:
