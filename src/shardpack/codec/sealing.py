@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import ceil
 
 from .._native.outputs import Outputs
@@ -55,6 +55,10 @@ class CompressedSealer:
         """What a bucket is to have plain, in bytes, with its outer partition key: 1 to 16 times ``max_bytes``."""
         return max(self.max_bytes, min(self._most, int(self.max_bytes * self._ratio.safe)))
 
+    def first_of(self, buckets: Iterable[Bucket]) -> list[Bucket]:
+        """Return the first of them, as many as are compressed together."""
+        return next(slices(buckets), [])
+
     def seal(self, buckets: Sequence[Bucket]) -> list[tuple[Bucket, KinesisRecord | None]]:
         """Return the Kinesis records that the buckets become, in order, each with the bucket of its user records.
 
@@ -96,7 +100,7 @@ def sealer_of(compression: object, max_bytes: int, level: object) -> CompressedS
     return CompressedSealer(max_bytes, whole_number("compression_level", level))
 
 
-def slices(buckets: Sequence[Bucket]) -> Iterator[list[Bucket]]:
+def slices(buckets: Iterable[Bucket]) -> Iterator[list[Bucket]]:
     """Yield as many at a time as are compressed together."""
     some: list[Bucket] = []
     size = 0

@@ -28,6 +28,8 @@ class ProducerOptions(TypedDict, total=False):
     ordering: Literal["shard", "none"]
     after_failure: Literal["continue", "stop"]
     aggregate_on_auto: bool
+    compression: Literal["zstd"] | None
+    compression_level: int
     receipts: bool
     dead_letters: DeadLetterSink | None
     on_settled: Callable[[Sequence[SettledRecord]], None] | None
