@@ -86,7 +86,7 @@ docs: build/docs/installed ## build the site of the documentation into build/sit
 
 build/docs/installed: requirements/docs.txt
 	$(PYTHON) -m venv --clear build/docs
-	build/docs/bin/python -m pip install --quiet --requirement requirements/docs.txt
+	build/docs/bin/python -m pip install --quiet --require-hashes --requirement requirements/docs.txt
 	@touch $@
 
 simulate: .venv/built ## simulated delivery, a seed a run: SECONDS=60 of them, or SEED=n with its schedule
