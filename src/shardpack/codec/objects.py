@@ -67,11 +67,16 @@ def codec_of(given: Codec | str) -> Codec:
 
 def encoder_of(given: Codec | str) -> Callable[[Any, Any], bytes]:
     """Return what makes the data of an object that is put with a key. Its errors name the key. Raises as `codec_of`."""
-    encode = codec_of(given).encode
+    codec = (
+        None if given == "json" else codec_of(given)
+    )  # which is there, and need not be loaded by those who put bytes
 
     def encoded(key: Any, obj: Any) -> bytes:
+        nonlocal codec
+        if codec is None:
+            codec = codec_of(given)
         try:
-            return encode(obj)
+            return codec.encode(obj)
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ObjectError(f"object of key {abridged(key)}: {error or type(error).__name__}") from error
 
