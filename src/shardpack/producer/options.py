@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypedDict
 
+from ..codec.objects import Codec
 from ..transport import AsyncTransport, Transport
 from .dead_letters import DeadLetterSink
+from .doors import Door
 from .settling import SettledRecord
 
 
@@ -29,6 +31,8 @@ class ProducerOptions(TypedDict, total=False):
     after_failure: Literal["continue", "stop"]
     aggregate_on_auto: bool
     receipts: bool
+    payload_codec: Door | None
+    codec: Codec | Literal["json", "msgpack", "raw"]
     dead_letters: DeadLetterSink | None
     on_settled: Callable[[Sequence[SettledRecord]], None] | None
     close_timeout_s: float
