@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "BufferFullError",
+    "CodecError",
     "DeliveryError",
     "EventLoopEndedError",
     "FlushTimeoutError",
@@ -15,11 +16,16 @@ __all__ = [
     "InvalidPartitionKeyError",
     "InvalidRecordError",
     "MalformedRecordError",
+    "ObjectError",
+    "PayloadError",
+    "PayloadTooLargeError",
     "ProducerClosedError",
     "RecordExpiredError",
     "RecordTooLargeError",
     "ShardMapError",
     "ShardpackError",
+    "UnknownDictionaryError",
+    "UnknownPayloadFormError",
 ]
 
 TYPE_CHECKING = False
@@ -72,6 +78,37 @@ class MalformedRecordError(ShardpackError, ValueError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class CodecError(ShardpackError, ValueError):
+    """A payload cannot be read, or an object has no form in the codec that was named."""
+
+
+class PayloadError(CodecError):
+    """A compressed payload is cut off, or what it holds is damaged."""
+
+
+class PayloadTooLargeError(PayloadError):
+    """A payload says that it holds more than a reader takes."""
+
+
+class UnknownPayloadFormError(PayloadError):
+    """A payload begins as those of ``shardpack.codec`` do, and goes on as this version knows none."""
+
+
+class UnknownDictionaryError(PayloadError, LookupError):
+    """The dictionary that a payload was compressed with was not found: ``dictionary_id`` is its number."""
+
+    def __init__(self, message: str, dictionary_id: int) -> None:
+        super().__init__(message, dictionary_id)
+        self.dictionary_id = dictionary_id
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ObjectError(CodecError):
+    """An object has no form in a codec, or data are none of an object."""
 
 
 class DeliveryError(ShardpackError):

@@ -219,6 +219,16 @@ cdef class UserRecord:
                 self._data = data
         return data
 
+    def object(self, codec=None):
+        """Return the object in its data, as ``Producer.put_object`` put it, or other producers of JSON and msgpack.
+
+        ``codec`` is ``"json"``, ``"msgpack"``, ``"raw"``, or a ``shardpack.codec.Codec``; without one the first byte
+        tells JSON from msgpack. Made anew by each call. Raises ``ObjectError``, which names the record, for data that
+        hold none, and ``PayloadError`` for a compressed payload: ``shardpack.codec.PayloadReader`` reads those.
+        """
+        from ..codec.objects import object_of
+        return object_of(self, codec)
+
     @property
     def partition_key(self):
         """The key that it was put with; ``None`` where the stream distributes records itself and there was none.

@@ -14,7 +14,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._native.inbox import Inbox
-from ..errors import EventLoopEndedError, ProducerClosedError
+from ..codec.objects import encoder_of
+from ..errors import EventLoopEndedError, ProducerClosedError, abridged
 from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
 from ..transport import AsyncTransport, Transport, check_client, has_coroutines, is_async
 from ..transport.naming import name_or_arn
@@ -29,6 +30,7 @@ from .stats import Stats
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack  # typing has them from 3.11
 
+    from ..codec.objects import Codec
     from ..codec.sealing import CompressedSealer
     from .options import ProducerOptions
 
@@ -63,6 +65,8 @@ class BaseProducer:
         compression: Literal["zstd"] | None = None,
         compression_level: int = 1,
         receipts: bool = True,
+        payload_codec: Door | None = None,
+        codec: Codec | Literal["json", "msgpack", "raw"] = "json",
         dead_letters: DeadLetterSink | None = None,
         on_settled: Callable[[Sequence[SettledRecord]], None] | None = None,
         close_timeout_s: float = 30.0,
@@ -123,7 +127,8 @@ class BaseProducer:
             )
 
         self._begin = begin
-        self._doors: tuple[Door, ...] = ()
+        self._doors: tuple[Door, ...] = () if payload_codec is None else (_door("payload_codec", payload_codec),)
+        self._encode_object = encoder_of(codec)
         self._stream = stream_arn or stream_name or repr(transport)
         self._max_buffered = max_buffered_bytes
         self._close_timeout = close_timeout_s
@@ -310,6 +315,12 @@ def _check_whole(name: str, given: int | None, most: int) -> None:
         return
     if not 1 <= whole_number(name, given) <= most:
         raise ValueError(f"{name} of {given:,} is not between 1 and {most:,}")
+
+
+def _door(name: str, given: Door) -> Door:
+    if not (callable(getattr(given, "one", None)) and callable(getattr(given, "many", None))):
+        raise TypeError(f"{name} has one() and many(), as shardpack.codec.DictionaryCodec; not {abridged(given)}")
+    return given
 
 
 def _check_choice(name: str, given: str, choices: tuple[str, ...]) -> None:

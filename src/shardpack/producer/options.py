@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypedDict
 
+from ..codec.objects import Codec
 from ..transport import AsyncTransport, Transport
 from .dead_letters import DeadLetterSink
+from .doors import Door
 from .settling import SettledRecord
 
 
@@ -31,6 +33,8 @@ class ProducerOptions(TypedDict, total=False):
     compression: Literal["zstd"] | None
     compression_level: int
     receipts: bool
+    payload_codec: Door | None
+    codec: Codec | Literal["json", "msgpack", "raw"]
     dead_letters: DeadLetterSink | None
     on_settled: Callable[[Sequence[SettledRecord]], None] | None
     close_timeout_s: float
