@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from .._native.inbox import Inbox
 from ..codec.objects import encoder_of
 from ..errors import EventLoopEndedError, ProducerClosedError, abridged
+from ..keys.strategy import KeyStrategy
 from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
 from ..transport import AsyncTransport, Transport, check_client, has_coroutines, is_async
 from ..transport.naming import name_or_arn
 from .dead_letters import DeadLetterSink
-from .doors import Door
+from .doors import Door, KeyDoor
 from .hot_shards import HotShard
 from .pump import Pump
 from .receipts import Receipts, Register
@@ -61,6 +62,7 @@ class BaseProducer:
         ordering: Literal["shard", "none"] = "shard",
         after_failure: Literal["continue", "stop"] = "continue",
         aggregate_on_auto: bool = False,
+        key_strategy: KeyStrategy | None = None,
         receipts: bool = True,
         payload_codec: Door | None = None,
         codec: Codec | Literal["json", "msgpack", "raw"] = "json",
@@ -114,7 +116,9 @@ class BaseProducer:
             )
 
         self._begin = begin
-        self._doors: tuple[Door, ...] = () if payload_codec is None else (_door("payload_codec", payload_codec),)
+        strategy: tuple[Door, ...] = () if key_strategy is None else (KeyDoor(key_strategy),)
+        codecs: tuple[Door, ...] = () if payload_codec is None else (_door("payload_codec", payload_codec),)
+        self._doors = strategy + codecs  # so that a strategy sees the data as it was put
         self._encode_object = encoder_of(codec)
         self._stream = stream_arn or stream_name or repr(transport)
         self._max_buffered = max_buffered_bytes
