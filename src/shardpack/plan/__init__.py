@@ -1,5 +1,21 @@
-"""How many shards a stream needs, and where their hash ranges end."""
+"""How many shards a stream needs, which of its keys are too heavy, and where to split."""
 
+from .capacity import KeyLoad, Plan, ShardLoad, Way, plan
 from .load import Load, most_to_mean
+from .prices import Cost, Prices
+from .sample import Sample
+from .strategies import Strategy
 
-__all__ = ["Load", "most_to_mean"]
+__all__ = [
+    "Cost",
+    "KeyLoad",
+    "Load",
+    "Plan",
+    "Prices",
+    "Sample",
+    "ShardLoad",
+    "Strategy",
+    "Way",
+    "most_to_mean",
+    "plan",
+]

@@ -28,10 +28,12 @@ class Load:
     that is none, and for a weight that is negative or not finite.
     """
 
-    __slots__ = ("_hash_keys", "_sums", "_weights", "total")
+    __slots__ = ("_hash_keys", "_sums", "_weights", "heaviest", "total")
 
     total: float
     """Of all weights."""
+    heaviest: float
+    """The most that comes for one hash key."""
 
     def __init__(self, points: Iterable[tuple[int, float]]) -> None:
         found: dict[int, float] = {}
@@ -49,7 +51,7 @@ class Load:
         self._hash_keys = sorted(found)
         self._weights = [found[hash_key] for hash_key in self._hash_keys]
         self._sums = list(accumulate(self._weights, initial=0.0))
-        self.total = self._sums[-1]
+        self.total, self.heaviest = self._sums[-1], max(self._weights, default=0.0)
 
     @classmethod
     def of_keys(cls, weights: Mapping[str, float]) -> Load:
@@ -59,11 +61,15 @@ class Load:
 
     def between(self, first: int, last: int) -> float:
         """Return what comes for the hash keys from ``first`` to ``last``, both included."""
-        return self._sums[bisect_left(self._hash_keys, last + 1)] - self._sums[bisect_left(self._hash_keys, first)]
+        return self.below(last + 1) - self.below(first)
+
+    def below(self, hash_key: int) -> float:
+        """Return what comes for the hash keys less than this one."""
+        return self._sums[bisect_left(self._hash_keys, hash_key)]
 
     def by_shard(self, shard_map: ShardMap) -> list[float]:
         """Return what comes for each shard of the map."""
-        sums = [self._sums[bisect_left(self._hash_keys, shard.starting_hash_key)] for shard in shard_map]
+        sums = [self.below(shard.starting_hash_key) for shard in shard_map]
         return [after - before for before, after in zip(sums, [*sums[1:], self.total], strict=True)]
 
     def split_point(self, first: int = 0, last: int = HASH_KEYS - 1) -> int | None:
