@@ -1,7 +1,7 @@
 """Carry a plan out on a stream: one call at a time, each looked at before the next.
 
-Where it stands is told by the stream's own shards alone: whoever begins anew, after whatever ended the last run, goes on
-from there.
+Where it stands is told by the stream's own shards alone: whoever begins anew, after whatever ended the last run, goes
+on from there.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from .resharding_steps import ReshardError, ReshardPlan, Step, reshard_steps
 
 T = TypeVar("T")
 
+LIMIT_EXCEEDED = "LimitExceededException"
+
 BETWEEN_CALLS_SECONDS = 0.25
 """At least, from one call to the next: SplitShard and MergeShards take five a second and account."""
 POLL_SECONDS = (0.1, 2.0)
@@ -31,7 +33,7 @@ BACKOFF_SECONDS = (0.5, 20.0)
 TRIES = 4
 """How often a call is refused by LimitExceededException until it is done in another way, if there is one."""
 MOST_SETBACKS = 10
-"""How often shards may change other than by a call of this, before somebody else is resharding too."""
+"""How often calls may lead no nearer to the aim: they change nothing, or somebody else reshards the stream too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def reshard(
 
 class _Run:
     def __init__(self, client: Any, stream: str, progress: Callable[[Progress], None], patience_s: float) -> None:
-        self._client, self._stream, self._progress, self._patience_s = client, stream, progress, patience_s
+        self._client, self._stream, self._tell, self._patience_s = client, stream, progress, patience_s
         self._named = stream_parameters(stream)
         self._known: set[str] = set()  # shards that were open when last looked
         self._called_at = 0.0
@@ -164,42 +166,41 @@ class _Run:
 
     def carry_out(self, plan: ReshardPlan, to: int | None, room: int | None) -> Resharded:
         shard_map, steps, done = plan.before, plan.steps, list[Step]()
-        by_count, setbacks, refused, refused_since = len(shard_map) != to, 0, 0, 0.0
+        by_count = len(shard_map) != to  # once there are so many, ranges may differ all the same: not begun again
+        aim: Mapping[str, Any] = {"borders": plan.borders} if to is None else {"to": to}
+        setbacks = refused = 0
+        refused_since = 0.0
         while steps:
-            step = steps[0]
-            self._progress(Progress(shard_map, step, len(done), len(steps)))
+            step, before = steps[0], shard_map
+            self._tell(Progress(shard_map, step, len(done), len(steps)))
             try:
                 self._call(step, shard_map)
             except Exception as error:
-                before, shard_map = shard_map, self.look()
+                shard_map = self.look()
                 if shard_map == before:  # else its answer was lost, or somebody else was there
                     now = time.monotonic()
                     refused, refused_since = refused + 1, refused_since if refused else now
                     if not _passes(error) or now - refused_since > self._patience_s:
                         raise
-                    limited = error_code(error) == "LimitExceededException" and refused >= TRIES
-                    if limited and step.operation == "UpdateShardCount":
-                        by_count = False
-                    elif limited:
-                        room = 0
-                    self._progress(Progress(shard_map, step, len(done), len(steps), str(error)))
+                    if error_code(error) == LIMIT_EXCEEDED and refused >= TRIES:
+                        by_count, room = by_count and step.operation != "UpdateShardCount", 0
+                    self._tell(Progress(shard_map, step, len(done), len(steps), str(error)))
                     _back_off(refused)
             else:
-                before, shard_map = shard_map, self.look(shard_map)
+                refused = 0
+                shard_map = self.look(before)
+                by_count = by_count and len(shard_map) == step.shard_count
             if shard_map != before:
                 done.append(step)
-                refused = 0
-            again: Mapping[str, Any] = {"borders": plan.borders} if to is None else {"to": to}
-            by_count = by_count and len(shard_map) != to  # its ranges may differ all the same: not begun again
-            left = len(steps)
-            steps = reshard_steps(
-                shard_map, **again, load=plan.load, room=room, update_shard_count=by_count
-            ).steps
-            if shard_map != before and len(steps) >= left:
-                setbacks += 1
-                if setbacks > MOST_SETBACKS:
-                    raise ReshardError(f"the shards of {self._stream} change otherwise too: somebody else reshards it")
-        self._progress(Progress(shard_map, None, len(done), 0))
+            by_count = by_count and len(shard_map) != to
+            left, steps = (
+                steps,
+                reshard_steps(shard_map, **aim, load=plan.load, room=room, update_shard_count=by_count).steps,
+            )
+            setbacks += len(steps) >= len(left) and not refused
+            if setbacks > MOST_SETBACKS:
+                raise ReshardError(f"the shards of {self._stream} do not become what calls say: is there another hand?")
+        self._tell(Progress(shard_map, None, len(done), 0))
         return Resharded(plan, shard_map, tuple(done))
 
     def _call(self, step: Step, shard_map: ShardMap) -> None:
@@ -220,9 +221,9 @@ class _Run:
 
 
 def _passes(error: BaseException) -> bool:
-    return is_transient(error) or error_code(error) in {"LimitExceededException", "ResourceInUseException"}
+    return is_transient(error) or error_code(error) in {LIMIT_EXCEEDED, "ResourceInUseException"}
 
 
 def _back_off(tries: int) -> None:
     longest = min(BACKOFF_SECONDS[1], BACKOFF_SECONDS[0] * 2 ** min(tries, 10))
-    time.sleep(random.uniform(longest / 2, longest))  # noqa: S311 (jitter)
+    time.sleep(random.uniform(longest / 2, longest))

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 from ..errors import ShardpackError
@@ -196,7 +197,7 @@ def _balanced(old: Borders, load: Load, max_shards: int | None) -> Borders:
 
 def _map_of(borders: Borders) -> ShardMap:
     edges = (0, *borders, HASH_KEYS)
-    return ShardMap(Shard("", low, high - 1) for low, high in zip(edges, edges[1:], strict=False))
+    return ShardMap(Shard("", low, high - 1) for low, high in pairwise(edges))
 
 
 def _shard_count(name: str, count: int) -> int:
@@ -207,5 +208,5 @@ def _shard_count(name: str, count: int) -> int:
 
 def _check(borders: Borders) -> None:
     edges = (0, *borders, HASH_KEYS)
-    if any(high - low < 2 for low, high in zip(edges, edges[1:], strict=False)):
+    if any(high - low < 2 for low, high in pairwise(edges)):
         raise ValueError("borders are hash keys in rising order, at least 2 apart")

@@ -20,7 +20,7 @@ EVEN_WITHIN = 0.01
 
 AIM = 1.15
 MOST = 1.3
-"""Heaviest shard to mean: above ``MOST`` shards are balanced; to ``AIM`` where that can be, so that it lasts a while."""
+"""Heaviest shard to mean: above ``MOST`` shards are balanced; to ``AIM`` where that can be, so that it lasts."""
 
 MOST_TRIALS = 4_000_000
 """Ways to keep old borders that are compared, in a few seconds. Where there are more, hundreds of shards of which most
@@ -69,7 +69,7 @@ def balanced_borders(borders: Borders, load: Load, least: int, most: int) -> Bor
     else:
         tries = [_Keeping(points, nodes, count, points.least_cap(count)) for count in (least,)]
     keeping, kept = _fewest_steps(tries, len(borders) + 1)
-    return _cut(points, borders, nodes, kept, keeping.cap, keeping.count)
+    return _cut(keeping, borders, kept)
 
 
 class _Points:
@@ -111,14 +111,14 @@ class _Keeping:
 
     def __init__(self, points: _Points, nodes: Sequence[int], count: int, cap: float) -> None:
         self.count, self.cap = count, cap
-        self._points, self._nodes = points, nodes
+        self.points, self.nodes = points, nodes
         self._fewest: list[list[float]] = []
         self._spans: list[list[int]] = []  # by how many borders lie within
         self.trials = 0
 
     @property
     def is_possible(self) -> bool:
-        return self._points.part_count(0, len(self._points.hash_keys), self.cap) <= self.count
+        return self.points.part_count(0, len(self.points.hash_keys), self.cap) <= self.count
 
     def enough(self, given_up: int) -> bool:
         """Tell whether it is enough to give up so many borders. Asked for each number in turn."""
@@ -127,7 +127,7 @@ class _Keeping:
         return self._fewest[given_up][-1] <= self.count
 
     def _extend(self) -> None:
-        points, nodes, level = self._points, self._nodes, len(self._fewest)
+        points, nodes, level = self.points, self.nodes, len(self._fewest)
         ends = range(len(nodes))
         self._spans.append(
             [0 if j <= level else points.part_count(nodes[j - level - 1], nodes[j], self.cap) for j in ends]
@@ -144,9 +144,11 @@ class _Keeping:
 
     def kept(self, given_up: int) -> list[int]:
         """Return the numbers of the nodes that are kept, both ends among them."""
-        j, found = len(self._nodes) - 1, [len(self._nodes) - 1]
+        j, found = len(self.nodes) - 1, [len(self.nodes) - 1]
         while j:
-            e = min(range(min(given_up, j - 1) + 1), key=lambda e: self._fewest[given_up - e][j - e - 1] + self._spans[e][j])
+            e = min(
+                range(min(given_up, j - 1) + 1), key=lambda e: self._fewest[given_up - e][j - e - 1] + self._spans[e][j]
+            )
             given_up, j = given_up - e, j - e - 1
             found.append(j)
         return found[::-1]
@@ -167,18 +169,17 @@ def _fewest_steps(tries: Sequence[_Keeping], shards: int) -> tuple[_Keeping, lis
     return tries[0], [0, shards]
 
 
-def _cut(
-    points: _Points, borders: Borders, nodes: Sequence[int], kept: Sequence[int], cap: float, count: int
-) -> Borders:
-    """Return the borders that are kept and those to be made between them, ``count`` - 1 where that can be."""
+def _cut(keeping: _Keeping, borders: Borders, kept: Sequence[int]) -> Borders:
+    """Return the borders that are kept and those to be made between them, for as many shards as it was about."""
+    points, nodes = keeping.points, keeping.nodes
     edges = [0, *borders, HASH_KEYS]
     found = [edges[node] for node in kept]
     for first, last in pairwise(kept):
         begin, end = nodes[first], nodes[last]
-        parts = points.part_count(begin, end, cap)
+        parts = points.part_count(begin, end, keeping.cap)
         for at in [*points.parts(begin, end, points.least_cap(parts, begin, end))][:-1]:
             _add(found, borders, points.hash_keys[at - 1], points.hash_keys[at])
-    while len(found) <= count and _split_one(points, borders, found):
+    while len(found) <= keeping.count and _split_one(points, borders, found):
         pass
     return tuple(found[1:-1])
 
@@ -192,9 +193,7 @@ def _split_one(points: _Points, borders: Borders, found: list[int]) -> bool:
         shards.append((sums[end] - sums[begin] if end - begin > 1 else 0.0, high - low, low, high, begin, end))
     for weight, _, low, high, begin, end in sorted(shards, reverse=True):
         if weight:
-            middle = min(
-                range(begin + 1, end), key=lambda at: max(sums[at] - sums[begin], sums[end] - sums[at])
-            )
+            middle = min(range(begin + 1, end), key=lambda at: max(sums[at] - sums[begin], sums[end] - sums[at]))
             if _add(found, borders, keys[middle - 1], keys[middle]):
                 return True
         elif _add(found, borders, low, high - 1):
