@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .._native.inbox import Inbox
 from ..errors import EventLoopEndedError, ProducerClosedError
+from ..keys.strategy import KeyStrategy
 from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
 from ..transport import AsyncTransport, Transport, check_client, has_coroutines, is_async
 from ..transport.naming import name_or_arn
 from .dead_letters import DeadLetterSink
-from .doors import Door
+from .doors import Door, KeyDoor
 from .hot_shards import HotShard
 from .pump import Pump
 from .receipts import Receipts, Register
@@ -59,6 +60,7 @@ class BaseProducer:
         ordering: Literal["shard", "none"] = "shard",
         after_failure: Literal["continue", "stop"] = "continue",
         aggregate_on_auto: bool = False,
+        key_strategy: KeyStrategy | None = None,
         receipts: bool = True,
         dead_letters: DeadLetterSink | None = None,
         on_settled: Callable[[Sequence[SettledRecord]], None] | None = None,
@@ -110,7 +112,7 @@ class BaseProducer:
             )
 
         self._begin = begin
-        self._doors: tuple[Door, ...] = ()
+        self._doors: tuple[Door, ...] = () if key_strategy is None else (KeyDoor(key_strategy),)
         self._stream = stream_arn or stream_name or repr(transport)
         self._max_buffered = max_buffered_bytes
         self._close_timeout = close_timeout_s

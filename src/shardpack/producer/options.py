@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypedDict
 
+from ..keys.strategy import KeyStrategy
 from ..transport import AsyncTransport, Transport
 from .dead_letters import DeadLetterSink
 from .settling import SettledRecord
@@ -28,6 +29,7 @@ class ProducerOptions(TypedDict, total=False):
     ordering: Literal["shard", "none"]
     after_failure: Literal["continue", "stop"]
     aggregate_on_auto: bool
+    key_strategy: KeyStrategy | None
     receipts: bool
     dead_letters: DeadLetterSink | None
     on_settled: Callable[[Sequence[SettledRecord]], None] | None

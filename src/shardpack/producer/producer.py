@@ -29,9 +29,10 @@ class Producer(BaseProducer, Inlet):
     shard is sent, where other producers are to have their part. ``ordering="none"`` lets several Kinesis records of a
     shard be in flight. ``after_failure="stop"``: a record given up holds back what follows it in its shard, until
     ``resume`` or ``skip``. ``aggregate_on_auto``: aggregate though the stream distributes records itself; for streams
-    that no KCL reads. ``receipts=False``: ``put`` returns nothing, which is faster. ``dead_letters`` keeps what was
-    given up. ``on_settled`` is called with the Kinesis records that have their outcome, on the producer's thread.
-    ``close_timeout_s`` (30): how long closing may take.
+    that no KCL reads. ``key_strategy(key, data)`` returns the key to put a user record with, or that and an explicit
+    hash key, for those put without: see `shardpack.keys`. ``receipts=False``: ``put`` returns nothing, which is faster.
+    ``dead_letters`` keeps what was given up. ``on_settled`` is called with the Kinesis records that have their outcome,
+    on the producer's thread. ``close_timeout_s`` (30): how long closing may take.
 
     Raises ``ValueError`` or ``TypeError`` for options that are none.
     """
