@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from ..shards import ShardMap
 from ..transport.list_shards import list_all_shards
 from ..transport.naming import stream_parameters
-from ..transport.transient import error_code, is_transient
 from .load import Load
 from .resharding_steps import ReshardError, ReshardPlan, Step, reshard_steps
 
@@ -182,7 +181,7 @@ class _Run:
                     refused, refused_since = refused + 1, refused_since if refused else now
                     if not _passes(error) or now - refused_since > self._patience_s:
                         raise
-                    if error_code(error) == LIMIT_EXCEEDED and refused >= TRIES:
+                    if _code(error) == LIMIT_EXCEEDED and refused >= TRIES:
                         by_count, room = by_count and step.operation != "UpdateShardCount", 0
                     self._tell(Progress(shard_map, step, len(done), len(steps), str(error)))
                     _back_off(refused)
@@ -220,8 +219,16 @@ class _Run:
             client.merge_shards(**named, **shards)
 
 
+def _code(error: BaseException) -> str:
+    from ..transport.transient import error_code  # noqa: PLC0415 (loads botocore, which plans do without)
+
+    return error_code(error)
+
+
 def _passes(error: BaseException) -> bool:
-    return is_transient(error) or error_code(error) in {LIMIT_EXCEEDED, "ResourceInUseException"}
+    from ..transport.transient import is_transient  # noqa: PLC0415
+
+    return is_transient(error) or _code(error) in {LIMIT_EXCEEDED, "ResourceInUseException"}
 
 
 def _back_off(tries: int) -> None:
