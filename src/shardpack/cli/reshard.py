@@ -246,7 +246,8 @@ def _numbered(plan: ReshardPlan) -> list[tuple[int, str]]:
     borders = tuple(shard.starting_hash_key for shard in plan.before)[1:]
     for number, step in enumerate(plan.steps, 1):
         now = ReshardPlan(plan.before, borders, ()).after
-        lines.append((number, f"{describe(step, now)}: {step.shard_count:,} shards"))
+        after = f": {step.shard_count:,} shards" if step.hash_key is not None else ""
+        lines.append((number, describe(step, now) + after))
         borders = step.applied(borders)
     if len(lines) > MOST_LINES:
         half = MOST_LINES // 2

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import deque
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +21,10 @@ MOST_SHARDS = 10_000
 
 CALLS_A_DAY = 10
 """Of UpdateShardCount, for each stream. Source: API reference of UpdateShardCount."""
+
+
+MOST_COMPARED = 500
+"""Splits, or merges, of which the next is chosen by load: for thousands that would take longer than it is worth."""
 
 
 class ReshardError(ShardpackError):
@@ -151,40 +154,41 @@ def scaling(count: int, to: int) -> list[int]:
 def in_order(old: Borders, new: Borders, load: Load | None = None, room: int | None = None) -> list[Step]:
     """Return the splits and merges that lead from ``old`` to ``new`` borders.
 
-    The heaviest shard is split first, or without a load the widest, and the lightest are merged first. There is one
-    shard more at the most than before or in the end, none where the account has no ``room``.
+    The shard that is heaviest then is split first, or without a load the widest, and those are merged first that are
+    lightest together. On the way there is one shard more than in the end, if there were not more before, and none where
+    the account has no ``room``. Begun anew in the middle, it goes on in the same way.
     """
-    kept = set(old) & set(new)
-    before, after = _Weights(old, load), _Weights(new, load)
-    splits = deque(sorted((at for at in new if at not in kept), key=lambda at: (-before.of(at), at)))
-    merges = deque(sorted((at for at in old if at not in kept), key=lambda at: (after.of(at), at)))
-    count = len(old) + 1
-    most = max(count, len(new) + 1)
-    if room is None or count + room > most:
-        most += 1
+    edges = [0, *old, HASH_KEYS]
+    splits, merges = sorted(set(new) - set(old)), sorted(set(old) - set(new))
+    count, target = len(old) + 1, len(new) + 1
+    most = target if room is not None and count + room <= target else target + 1
+
+    def weight(low: int, high: int) -> float:
+        return high - low if load is None else load.between(low, high - 1)
+
+    def split_weight(at: int) -> float:
+        place = bisect_right(edges, at)
+        return weight(edges[place - 1], edges[place])
+
+    def merged_weight(at: int) -> float:
+        place = bisect_left(edges, at)
+        return weight(edges[place - 1], edges[place + 1])
+
     steps = []
     while splits or merges:
         if splits and (count < most or not merges):
+            at = max(splits[:MOST_COMPARED], key=split_weight)
+            splits.remove(at)
+            insort(edges, at)
             count += 1
-            steps.append(Step("SplitShard", count, splits.popleft()))
+            steps.append(Step("SplitShard", count, at))
         else:
+            at = min(merges[:MOST_COMPARED], key=merged_weight)
+            merges.remove(at)
+            edges.remove(at)
             count -= 1
-            steps.append(Step("MergeShards", count, merges.popleft()))
+            steps.append(Step("MergeShards", count, at))
     return steps
-
-
-class _Weights:
-    """The load of shards, or how wide they are."""
-
-    def __init__(self, borders: Borders, load: Load | None) -> None:
-        self._edges = [0, *borders, HASH_KEYS]
-        self._load = load
-
-    def of(self, hash_key: int) -> float:
-        """Return it of the shard that holds a hash key."""
-        place = bisect_right(self._edges, hash_key)
-        low, high = self._edges[place - 1], self._edges[place]
-        return high - low if self._load is None else self._load.between(low, high - 1)
 
 
 def _balanced(old: Borders, load: Load, max_shards: int | None) -> Borders:

@@ -55,19 +55,25 @@ def can_split(before: int, at: int, after: int) -> bool:
 def balanced_borders(borders: Borders, load: Load, least: int, most: int) -> Borders:
     """Return borders by which no shard has more than ``AIM`` times the mean, or ``MOST``, or as little more as can be.
 
-    Of ``least`` to ``most`` shards; with the fewest splits and merges, then with the fewest shards. A hash key that
-    alone has more gets a shard of its own, as far as there are enough.
+    Of ``least`` to ``most`` shards; with the fewest splits and merges, then with the fewest shards. Where hash keys
+    alone have more than that, each gets a shard of its own, as far as there are enough, of ``least``.
     """
     points = _Points(load)
     if not points.total:
-        return borders
+        return borders if least > len(borders) else even_borders(borders, least)
     nodes = [0, *(bisect_left(points.hash_keys, border) for border in borders), len(points.hash_keys)]
-    for ratio in (AIM, MOST):
-        tries = [_Keeping(points, nodes, count, ratio * points.total / count) for count in range(least, most + 1)]
-        if tries := [keeping for keeping in tries if keeping.is_possible]:
+    counts = range(least, most + 1)
+    for ratio, alone in ((AIM, AIM), (AIM, MOST), (MOST, MOST), (AIM, 0.0), (MOST, 0.0)):
+        tries = [
+            keeping
+            for count in (counts if alone else counts[:1])
+            if not alone or points.heaviest * count <= alone * points.total
+            if (keeping := _Keeping(points, nodes, count, ratio * points.total / count)).is_possible
+        ]
+        if tries:
             break
     else:
-        tries = [_Keeping(points, nodes, count, points.least_cap(count)) for count in (least,)]
+        tries = [_Keeping(points, nodes, least, points.least_cap(least))]
     keeping, kept = _fewest_steps(tries, len(borders) + 1)
     return _cut(keeping, borders, kept)
 
@@ -80,6 +86,7 @@ class _Points:
         self.hash_keys = [hash_key for hash_key, _ in points]
         self.sums = list(accumulate((weight for _, weight in points), initial=0.0))
         self.total = self.sums[-1]
+        self.heaviest = max((weight for _, weight in points), default=0.0)
 
     def parts(self, begin: int, end: int, cap: float) -> Iterator[int]:
         """Yield where each part ends, for the fewest that have no more than ``cap``, or one point that has more."""
