@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardpack import Shard, ShardMap
-from shardpack.plan import Load, ReshardError, Step, most_to_mean, reshard_steps
+from shardpack.plan import Load, ReshardError, Step, reshard_steps
 from shardpack.plan import resharding_target as target
 from shardpack.plan.resharding_steps import MOST_SHARDS, in_order, scaling
 from shardpack.shards import HASH_KEYS
