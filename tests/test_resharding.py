@@ -203,17 +203,16 @@ def test_with_another_hand_in_it(local_kinesis):
 
 
 def tail_numbers(seed):
-    """Draw the tail numbers of real flights, the n-th most seen with a weight of 1/n**0.9."""
+    """Draw the tail numbers of real flights, the n-th most seen with a weight of 1/n."""
     seen = Counter(corpus.flights(30_000).keys)
     keys = [key for key, _ in seen.most_common()]
-    weights = [1 / (rank + 1) ** 0.9 for rank in range(len(keys))]
+    weights = [1 / (rank + 1) for rank in range(len(keys))]
     rng = random.Random(seed)
     return lambda count: rng.choices(keys, weights, k=count)
 
 
-@pytest.mark.usefixtures("impatient")
 def test_balanced_under_load_nothing_is_lost_or_out_of_order(local_kinesis):
-    """The bar: heaviest shard to mean at most 1.3, by what lands in each shard after it."""
+    """Balanced, made even again and balanced: heaviest shard to mean at most 1.3, by what lands in each after it."""
     client, stream = local_kinesis.client(), created(local_kinesis, 8)
     draw, puts = tail_numbers(1), []
     with Producer(
@@ -233,7 +232,10 @@ def test_balanced_under_load_nothing_is_lost_or_out_of_order(local_kinesis):
 
         def run():
             try:
-                found.append(reshard(client, stream, balance=True, load=load, apply=True))
+                found.extend(
+                    reshard(client, stream, load=load, apply=True, **what)
+                    for what in ({"balance": True}, {"to": 8}, {"balance": True})
+                )
             finally:
                 resharding_now.set()
 
@@ -245,7 +247,7 @@ def test_balanced_under_load_nothing_is_lost_or_out_of_order(local_kinesis):
             phase += 1
             time.sleep(0.02)
         thread.join()
-        assert found[0].done
+        assert sum(len(each.done) for each in found) >= 9
         last = phase
         put(last, 20_000)
         producer.flush(60)
@@ -257,7 +259,7 @@ def test_balanced_under_load_nothing_is_lost_or_out_of_order(local_kinesis):
     ]
     report = history.check(told, history.read_all(client, stream, kcl_rule=True))
     assert report.holds, report
-    assert report.found == len(told)
+    assert report.found - report.duplicates == len(told)
 
 
 def ratio(client, stream, prefix):
