@@ -13,7 +13,7 @@ import pytest
 
 from shardpack import Boto3Transport, Producer, ShardMap, hash_key
 from shardpack.bench import corpus
-from shardpack.plan import Load, ReshardError, most_to_mean, reshard, resharding
+from shardpack.plan import Load, ReshardError, most_to_mean, producer_load, reshard, resharding
 from shardpack.testing import history
 from shardpack.testing.fault_proxy import FaultProxy
 from shardpack.testing.faults import Error, Reset
@@ -199,6 +199,30 @@ def test_with_another_hand_in_it(local_kinesis):
     assert borders_of(found.shard_map) == found.plan.borders
 
 
+@pytest.mark.usefixtures("impatient")
+def test_a_shard_that_is_listed_no_more_is_an_error(local_kinesis, monkeypatch):
+    """Closed shards stay listed for as long as they may be read; a list without one is not to be relied on."""
+    client, stream = local_kinesis.client(), created(local_kinesis, 2)
+    listed = client.list_shards
+
+    def open_alone(**asked):
+        return listed(**asked, ShardFilter={"Type": "AT_LATEST"})
+
+    monkeypatch.setattr(client, "list_shards", open_alone)
+    with pytest.raises(ReshardError, match=r"shardId-00000000000. was open, and is listed no more"):
+        reshard(client, stream, borders=(7 << 120,), apply=True)
+
+
+def test_an_update_that_takes_longer_than_is_waited_for(raising):
+    """And the next run goes on where it stands."""
+    client, stream = raising.client(), created(raising, 2)
+    with pytest.raises(ReshardError, match=r"is UPDATING after 0.05 s; run this again to go on"):
+        reshard(client, stream, to=4, apply=True, patience_s=0.05)
+    found = reshard(client, stream, to=4, apply=True)
+    assert is_even(found.shard_map, 4)
+    assert not found.done
+
+
 # --- while a producer puts ---
 
 
@@ -260,6 +284,25 @@ def test_balanced_under_load_nothing_is_lost_or_out_of_order(local_kinesis):
     report = history.check(told, history.read_all(client, stream, kcl_rule=True))
     assert report.holds, report
     assert report.found - report.duplicates == len(told)
+
+
+def test_balanced_by_what_a_producer_has_seen(local_kinesis):
+    """Nothing is read: the producer knows what each shard took, and its heaviest keys."""
+    client, stream = local_kinesis.client(), created(local_kinesis, 8)
+    keys = tail_numbers(3)(40_000)
+    with Producer(stream, client=local_kinesis.client(retries={"total_max_attempts": 1}), linger_ms=20) as producer:
+        producer.put_many(keys, [b"." * 200] * len(keys))
+        producer.flush(60)
+        seen = producer_load(
+            Boto3Transport(client, stream).list_shards(), producer.hot_shards(min_utilisation=0, max_keys=4096)
+        )
+    assert len(seen) > 8 * 256
+    true = Load.of_keys(Counter(keys))
+    plan = reshard(client, stream, balance=True, load=seen).plan
+    assert most_to_mean(true.by_shard(plan.before)) > 1.3
+    assert most_to_mean(true.by_shard(plan.after)) <= 1.3
+    for shard, part in zip(true.by_shard(plan.before), seen.by_shard(plan.before), strict=True):
+        assert part / seen.total == pytest.approx(shard / true.total, rel=0.2)
 
 
 def ratio(client, stream, prefix):

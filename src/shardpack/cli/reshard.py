@@ -15,7 +15,7 @@ from ..plan.resharding_steps import CALLS_A_DAY, MOST_SHARDS, ReshardPlan, Step
 from ..plan.sample import Sample
 from ..shards import HASH_KEYS, ShardMap
 from .client import aws_options, make_client, stream_argument
-from .console import Stdout
+from .console import Stdout, stderr
 from .measured import sample_of_lines, sample_of_stream
 from .ndjson import KeyFields
 from .outcome import BadInputError, exit_on_error, fail, print_json, tell
@@ -174,6 +174,8 @@ class _Run:
         if sampled is not None:
             sample = sample_of_lines(sampled[0], KeyFields(sampled[1]))
         else:
+            if stderr.is_terminal:
+                tell(Text(f"Reading the last {seconds:g} s of {self._stream}.", "dim"))
             sample = sample_of_stream(self._client, self._stream, seconds)
         if not sample.user_records:
             where = sampled[0] if sampled else f"{self._stream}, where nothing came in the last {seconds:g} s"
@@ -242,16 +244,16 @@ def _id(shard_map: ShardMap, place: int) -> str:
 
 
 def _numbered(plan: ReshardPlan) -> list[tuple[int, str]]:
-    lines = []
+    lines, half, count = [], MOST_LINES // 2, len(plan.steps)
     borders = tuple(shard.starting_hash_key for shard in plan.before)[1:]
     for number, step in enumerate(plan.steps, 1):
-        now = ReshardPlan(plan.before, borders, ()).after
-        after = f": {step.shard_count:,} shards" if step.hash_key is not None else ""
-        lines.append((number, describe(step, now) + after))
+        if count <= MOST_LINES or not half < number <= count - half:
+            now = ReshardPlan(plan.before, borders, ()).after
+            after = f": {step.shard_count:,} shards" if step.hash_key is not None else ""
+            lines.append((number, describe(step, now) + after))
+        elif number == half + 1:
+            lines.append((0, f"   …  {count - 2 * half:,} more"))
         borders = step.applied(borders)
-    if len(lines) > MOST_LINES:
-        half = MOST_LINES // 2
-        lines[half:-half] = [(0, f"   …  {len(lines) - 2 * half:,} more")]
     return lines
 
 

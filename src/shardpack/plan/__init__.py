@@ -3,6 +3,7 @@
 from .capacity import KeyLoad, Plan, ShardLoad, Way, plan
 from .load import Load, most_to_mean
 from .prices import Cost, Prices
+from .producer_load import producer_load
 from .resharding import Progress, Resharded, reshard
 from .resharding_steps import ReshardError, ReshardPlan, Step, reshard_steps
 from .sample import Sample
@@ -25,6 +26,7 @@ __all__ = [
     "Way",
     "most_to_mean",
     "plan",
+    "producer_load",
     "reshard",
     "reshard_steps",
 ]

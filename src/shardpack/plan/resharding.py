@@ -166,6 +166,7 @@ class _Run:
     def carry_out(self, plan: ReshardPlan, to: int | None, room: int | None) -> Resharded:
         shard_map, steps, done = plan.before, plan.steps, list[Step]()
         by_count = len(shard_map) != to  # once there are so many, ranges may differ all the same: not begun again
+        most = None if room is None else len(shard_map) + room  # that the account lets this stream have
         aim: Mapping[str, Any] = {"borders": plan.borders} if to is None else {"to": to}
         setbacks = refused = 0
         refused_since = 0.0
@@ -182,7 +183,7 @@ class _Run:
                     if not _passes(error) or now - refused_since > self._patience_s:
                         raise
                     if _code(error) == LIMIT_EXCEEDED and refused >= TRIES:
-                        by_count, room = by_count and step.operation != "UpdateShardCount", 0
+                        by_count, most = by_count and step.operation != "UpdateShardCount", len(shard_map)
                     self._tell(Progress(shard_map, step, len(done), len(steps), str(error)))
                     _back_off(refused)
             else:
@@ -192,6 +193,7 @@ class _Run:
             if shard_map != before:
                 done.append(step)
             by_count = by_count and len(shard_map) != to
+            room = None if most is None else max(0, most - len(shard_map))
             left, steps = (
                 steps,
                 reshard_steps(shard_map, **aim, load=plan.load, room=room, update_shard_count=by_count).steps,

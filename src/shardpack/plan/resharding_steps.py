@@ -23,7 +23,7 @@ CALLS_A_DAY = 10
 """Of UpdateShardCount, for each stream. Source: API reference of UpdateShardCount."""
 
 
-MOST_COMPARED = 500
+MOST_COMPARED = 100
 """Splits, or merges, of which the next is chosen by load: for thousands that would take longer than it is worth."""
 
 
