@@ -182,6 +182,7 @@ OF_SECTION: dict[tuple[str, str], Callable[[], Names]] = {
     ("docs/consume/queues.md", "(top)"): a_queue,
     ("docs/consume/shapes.md", "After resharding: what the KCL leaves out"): all_responses,
     ("docs/operate/metrics.md", "Exporters"): a_producer,
+    ("docs/operate/resharding.md", "In code"): a_client,
 }
 
 
