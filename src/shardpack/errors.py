@@ -14,6 +14,7 @@ __all__ = [
     "InvalidHashKeyError",
     "InvalidPartitionKeyError",
     "InvalidRecordError",
+    "InvalidTenantError",
     "MalformedRecordError",
     "ProducerClosedError",
     "RecordExpiredError",
@@ -46,6 +47,10 @@ class InvalidPartitionKeyError(InvalidRecordError):
 
 class InvalidHashKeyError(InvalidRecordError):
     """A hash key is not a canonical decimal number below 2**128."""
+
+
+class InvalidTenantError(InvalidRecordError):
+    """A tenant's id is empty, too long, or has characters that no id may have."""
 
 
 class RecordTooLargeError(InvalidRecordError):

@@ -1,0 +1,1 @@
+"""Many tenants on one stream, or a stream for each."""
