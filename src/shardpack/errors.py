@@ -11,6 +11,7 @@ __all__ = [
     "DeliveryError",
     "EventLoopEndedError",
     "FlushTimeoutError",
+    "ForeignRecordError",
     "InvalidHashKeyError",
     "InvalidPartitionKeyError",
     "InvalidRecordError",
@@ -77,6 +78,10 @@ class MalformedRecordError(ShardpackError, ValueError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class ForeignRecordError(ShardpackError):
+    """A user record is not the tenant's whose records are read."""
 
 
 class DeliveryError(ShardpackError):
