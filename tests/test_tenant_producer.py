@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
@@ -27,14 +28,35 @@ from shardpack.errors import (
 )
 from shardpack.tenants import AsyncTenantProducer, HashSlice, Tenant, TenantProducer, for_tenant, tenant_shards
 from shardpack.tenants import front as fronts
-from shardpack.tenants.front import AROUND, WINDOW_BYTES
+from shardpack.tenants.front import AROUND, RECEIPT, WINDOW_BYTES
 
-BESIDE = AROUND + 128
+BESIDE = AROUND + RECEIPT
 """What a record counts beside its key and data, with a receipt."""
 
 
 def of(transport, tenant):
     return for_tenant(transport.user_records(), tenant)
+
+
+class ClientErrors:
+    @staticmethod
+    def throttled(entries):
+        from shardpack.transport import Failed  # noqa: PLC0415
+
+        return [Failed("ProvisionedThroughputExceededException", "told", retryable=True)] * len(entries)
+
+    @staticmethod
+    def denied(_entries):
+        answer = {
+            "Error": {"Code": "AccessDeniedException", "Message": "no"},
+            "ResponseMetadata": {"HTTPStatusCode": 400},
+        }
+        raise ClientError(answer, "PutRecords")
+
+
+def fill(producer, tenant):
+    while True:
+        producer.put(tenant, "k", b"x" * 1000, timeout=0)
 
 
 def test_each_tenant_reads_what_it_put_in_the_order_of_its_keys():
@@ -105,16 +127,14 @@ def test_one_tenant_fills_no_more_than_is_free_and_others_go_on():
     transport.gate.clear()
     with TenantProducer(transport=transport, linger_ms=1, max_buffered_bytes=1_000_000) as producer:
         with pytest.raises(BufferFullError, match="bytes of this tenant wait"):
-            for _ in range(1000):
-                producer.put("flooder", "k", b"x" * 1000, timeout=0)
+            fill(producer, "flooder")
         held = producer.tenant_stats("flooder").buffered_bytes
         assert 500_000 <= held <= 500_000 + 1000 + BESIDE + 20
         with pytest.raises(BufferFullError):
             producer.put_many("flooder", ["k"], [b"x"], timeout=0.01)
         producer.put("other", "k", b"mine", timeout=0)
         with pytest.raises(BufferFullError):
-            for _ in range(1000):
-                producer.put("third", "k", b"x" * 1000, timeout=0)
+            fill(producer, "third")
         assert 240_000 < producer.tenant_stats("third").buffered_bytes < 260_000
         threading.Timer(0.05, transport.gate.set).start()
         producer.put("flooder", "k", b"waited")
@@ -126,7 +146,7 @@ def test_a_tenants_own_bound_holds():
     transport = Shards(1)
     transport.gate.clear()
     small = {"small": Tenant(max_buffered_bytes=5 * (BESIDE + len("@small/k") + 100))}
-    with TenantProducer(transport=transport, tenants=small) as producer:
+    with TenantProducer(transport=transport, tenants=small, close_timeout_s=5) as producer:
         for _ in range(5):
             producer.put("small", "k", b"x" * 100, timeout=0)
         with pytest.raises(BufferFullError):
@@ -315,7 +335,7 @@ def test_close_delivers_what_waits_and_tells_those_that_cannot_wait_longer():
 
 
 def test_what_is_left_at_the_end_is_told_and_kept(tmp_path):
-    transport = Shards(1, fail=lambda _entries: ClientErrors.throttled(_entries))
+    transport = Shards(1, fail=ClientErrors.throttled)
     letters = SQLiteDeadLetters(tmp_path / "letters.db")
     told = []
     with TenantProducer(
@@ -331,22 +351,6 @@ def test_what_is_left_at_the_end_is_told_and_kept(tmp_path):
     assert sum(each.user_record_count for each in told) == 100
     assert producer.tenant_stats("a").user_records_failed == 50
     assert producer.tenant_stats("a").buffered_bytes == 0
-
-
-class ClientErrors:
-    @staticmethod
-    def throttled(entries):
-        from shardpack.transport import Failed  # noqa: PLC0415
-
-        return [Failed("ProvisionedThroughputExceededException", "told", retryable=True)] * len(entries)
-
-    @staticmethod
-    def denied(_entries):
-        answer = {
-            "Error": {"Code": "AccessDeniedException", "Message": "no"},
-            "ResponseMetadata": {"HTTPStatusCode": 400},
-        }
-        raise ClientError(answer, "PutRecords")
 
 
 def test_what_is_fatal_fails_all_that_waits_at_once():
@@ -441,7 +445,9 @@ def test_in_an_event_loop():
             async def flood(tenant, count):
                 return [await producer.put(tenant, f"{i % 5}", b"%d" % i + b"x" * 500) for i in range(count)]
 
-            receipts = sum(await asyncio.gather(*(flood(f"t{i}", 200) for i in range(4))), [])
+            receipts = [
+                each for some in await asyncio.gather(*(flood(f"t{i}", 200) for i in range(4))) for each in some
+            ]
             receipts += await producer.put_many("t0", ["k"] * 2, [b"1", b"2"])
             outcomes = await asyncio.gather(*receipts)
             assert len({(o.shard_id, o.sequence_number, o.sub_sequence_number) for o in outcomes}) == 802
@@ -475,7 +481,7 @@ for i in range(200):
 
 @pytest.mark.parametrize("then", ["transport.gate.set()", "transport.gate.set(); del producer"])
 def test_what_waits_at_the_interpreters_end_is_delivered(then):
-    code = IN_A_PROCESS.format(path=[os.path.dirname(__file__)], then=then)
+    code = IN_A_PROCESS.format(path=[str(Path(__file__).parent)], then=then)
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, check=True, timeout=60)
     assert done.stdout == b"200\n"
 
@@ -492,6 +498,6 @@ if not child:
     os._exit(0 if [record.data for record in stored] == [b"child"] else 1)
 assert os.waitpid(child, 0)[1] == 0
 """
-    code = IN_A_PROCESS.format(path=[os.path.dirname(__file__)], then=then)
+    code = IN_A_PROCESS.format(path=[str(Path(__file__).parent)], then=then)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
     assert (done.stdout, done.returncode) == (b"200\n", 0), done.stderr.decode()

@@ -110,7 +110,7 @@ class TenantProducer(_Shared[Producer]):
     """Deliver user records of many tenants to one stream: in the order of their keys, and none delays another.
 
     ``tenants`` says what each may have (`Tenant`); one that is not in there may have what ``default`` says, or is
-    refused with ``default=None``. The mapping is asked when a tenant comes first, and again when it was idle and forgotten.
+    refused with ``default=None``. The mapping is asked when a tenant comes first, and again when it was forgotten.
     All other options are those of ``Producer``, of which it makes one; ``max_aggregate_bytes`` (50 KiB) and
     ``shard_bytes_per_second`` (1,000,000) are lower, so that a shard is never so busy that it throttles, nor its queue
     long. Use it in a ``with`` block, or ``close`` it. Any thread may call it.
