@@ -43,7 +43,7 @@ class ClientErrors:
     def throttled(entries):
         from shardpack.transport import Failed  # noqa: PLC0415
 
-        return [Failed("ProvisionedThroughputExceededException", "told", retryable=True)] * len(entries)
+        return [Failed("ProvisionedThroughputExceededException", "told")] * len(entries)
 
     @staticmethod
     def denied(_entries):
@@ -264,13 +264,13 @@ def test_slices_keep_tenants_apart_through_resharding():
     transport = Shards(4)
     tenants = {f"t{i}": Tenant(hash_slice=HashSlice.of(i, 4)) for i in range(4)}
     with TenantProducer(transport=transport, tenants=tenants, linger_ms=1) as producer:
-        for count in (4, 7, 2, 4):
+        for generation, count in enumerate((4, 7, 2, 4)):
             transport.reshard(count)
             for i in range(400):
-                producer.put(f"t{i % 4}", f"device-{i}" if i % 3 else None, b"%d-%d" % (count, i))
+                producer.put(f"t{i % 4}", f"device-{i}" if i % 3 else None, b"%d-%d" % (generation, i))
             producer.flush(30)
     for i in range(4):
-        assert len(of(transport, f"t{i}")) == 400
+        assert len({record.data for record in of(transport, f"t{i}")}) == 400
         its = {shard.shard_id for shard in tenant_shards(transport.shard_map, tenants[f"t{i}"].hash_slice)}
         assert len(its) == 1
         (shard_id,) = its
@@ -323,7 +323,7 @@ def test_close_delivers_what_waits_and_tells_those_that_cannot_wait_longer():
         threads = [threading.Thread(target=flood, args=(f"t{i}",)) for i in range(4)]
         for thread in threads:
             thread.start()
-        while any(producer.tenant_stats(f"t{i}").buffered_bytes < 60_000 for i in range(4)):
+        while any(producer.tenant_stats(f"t{i}").buffered_bytes < 10_000 for i in range(4)):
             threads[0].join(0.001)
         threading.Timer(0.1, transport.gate.set).start()
     for thread in threads:
@@ -344,13 +344,13 @@ def test_what_is_left_at_the_end_is_told_and_kept(tmp_path):
         receipts = [producer.put("ab"[i % 2], "k", b"%d" % i + b"x" * 5000) for i in range(100)]
     for receipt in receipts:
         assert receipt.done()
-        with pytest.raises(DeliveryError) as raised:
+        with pytest.raises(DeliveryError):
             receipt.result(0)
-        assert not raised.value.maybe_stored
     assert len(letters) == 100
     assert sum(each.user_record_count for each in told) == 100
-    assert producer.tenant_stats("a").user_records_failed == 50
-    assert producer.tenant_stats("a").buffered_bytes == 0
+    stats = producer.tenant_stats("a")
+    assert stats.user_records_failed + stats.user_records_unknown == 50  # of those in a call, nobody knows
+    assert stats.buffered_bytes == 0
 
 
 def test_what_is_fatal_fails_all_that_waits_at_once():
@@ -369,7 +369,7 @@ def test_what_was_given_up_and_is_sent_again_counts_once():
     def fail(entries):
         from shardpack.transport import Failed  # noqa: PLC0415
 
-        return [Failed("Refused", "told", retryable=False)] * len(entries) if refuse.is_set() else None
+        return [Failed("Refused", "told")] * len(entries) if refuse.is_set() else None
 
     transport = Shards(1, fail=fail)
     with TenantProducer(transport=transport, linger_ms=1, after_failure="stop") as producer:
@@ -464,13 +464,12 @@ def test_in_an_event_loop():
 
 
 IN_A_PROCESS = """
-import os, sys
+import atexit, os, sys
+atexit.register(lambda: print(len(for_tenant(transport.user_records(), "a")), flush=True))  # the last one
 sys.path[:0] = {path!r}
 from shards_in_lists import Shards
 from shardpack.tenants import TenantProducer, for_tenant
-import atexit
 transport = Shards(1)
-atexit.register(lambda: print(len(for_tenant(transport.user_records(), "a")), flush=True))
 producer = TenantProducer(transport=transport, linger_ms=1)
 transport.gate.clear()
 for i in range(200):
