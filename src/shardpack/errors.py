@@ -12,9 +12,11 @@ __all__ = [
     "DeliveryError",
     "EventLoopEndedError",
     "FlushTimeoutError",
+    "ForeignRecordError",
     "InvalidHashKeyError",
     "InvalidPartitionKeyError",
     "InvalidRecordError",
+    "InvalidTenantError",
     "MalformedRecordError",
     "ObjectError",
     "PayloadError",
@@ -52,6 +54,10 @@ class InvalidPartitionKeyError(InvalidRecordError):
 
 class InvalidHashKeyError(InvalidRecordError):
     """A hash key is not a canonical decimal number below 2**128."""
+
+
+class InvalidTenantError(InvalidRecordError):
+    """A tenant's id is empty, too long, or has characters that no id may have."""
 
 
 class RecordTooLargeError(InvalidRecordError):
@@ -109,6 +115,8 @@ class UnknownDictionaryError(PayloadError, LookupError):
 
 class ObjectError(CodecError):
     """An object has no form in a codec, or data are none of an object."""
+class ForeignRecordError(ShardpackError):
+    """A user record is not the tenant's whose records are read."""
 
 
 class DeliveryError(ShardpackError):

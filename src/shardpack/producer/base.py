@@ -257,12 +257,12 @@ class BaseProducer:
         with self._starting:
             self._closed = True
 
-    def _stop(self) -> None:
+    def _stop(self, timeout: float | None = None) -> None:
         self._refuse()
         pump = self._pump
         if pump is None:
             return
-        pump.stop(self._close_timeout)
+        pump.stop(self._close_timeout if timeout is None else timeout)
         if pump.loop_ended:
             raise EventLoopEndedError(
                 "the event loop that makes the calls has ended, or does not run: what was not stored before is given "
