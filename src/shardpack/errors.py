@@ -69,10 +69,11 @@ class ShardMapError(ShardpackError, ValueError):
 
 
 class MalformedRecordError(ShardpackError, ValueError):
-    """An aggregated record parses, but an index or an explicit hash key in it is bad.
+    """An aggregated record parses, but an index or an explicit hash key in it is bad; or a compressed one is damaged.
 
-    ``offset`` is the byte of the Kinesis record's data where the faulty field starts; ``record_index`` says which
-    user record, counted from 0. Where ``strict`` raised it, ``source`` is the Kinesis record as it was given.
+    ``offset`` is the byte of the Kinesis record's data where the faulty field starts, or of the message where that was
+    unpacked; ``record_index`` says which user record, counted from 0. Where ``strict`` raised it, ``source`` is the
+    Kinesis record as it was given.
     """
 
     source: Any = None

@@ -49,6 +49,13 @@ def compressed(messages: Sequence[bytes | bytearray | memoryview], level: int = 
     return [_record(len(message), frame) for message, frame in zip(messages, frames, strict=True)]
 
 
+def unpacked_size(data: bytes | memoryview) -> int:
+    """Return how many bytes the data of a Kinesis record is at most, once it was read: its own, or its message's."""
+    if data[:4] != MAGIC or len(data) < HEADER_BYTES:
+        return len(data)
+    return max(len(data), min(int.from_bytes(data[5:HEADER_BYTES], "little"), MAX_RATIO * len(data), MAX_MESSAGE_BYTES))
+
+
 def _record(size: int, frame: bytes) -> bytes:
     parts = [MAGIC, bytes((VERSION,)), size.to_bytes(4, "little"), frame]
     missing = -(-size // MAX_RATIO) - HEADER_BYTES - len(frame)
