@@ -94,7 +94,7 @@ simulate: .venv/built ## simulated delivery, a seed a run: SECONDS=60 of them, o
 
 chaos: .venv/built ## a million records through faults and reshardings, checked: RECORDS=1000000, SEED=n
 	$(BIN)/python -m shardpack.testing.chaos --records $(or $(RECORDS),1000000) $(if $(SEED),--seed $(SEED)) \
-		--aggregate $(or $(AGGREGATE),250) $(if $(AUTO),--auto)
+		--aggregate $(or $(AGGREGATE),250) $(if $(AUTO),--auto) $(if $(COMPRESSION),--compression $(COMPRESSION))
 
 bench: build build/bench/aiokpl ## measure everything beside the peers and write figures, tables and plots
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0 # as a whole it would hold boto3 back

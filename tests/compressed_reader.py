@@ -42,7 +42,9 @@ def user_records(kinesis_records):
     """Return partition key, data and explicit hash key of all their user records, in order."""
     found = []
     for record in kinesis_records:
-        for each in deaggregate({"Data": plain(record), "PartitionKey": record.partition_key}):
+        apart = deaggregate({"Data": plain(record), "PartitionKey": record.partition_key})
+        assert deaggregate({"Data": record.data, "PartitionKey": record.partition_key}) == apart
+        for each in apart:
             assert each.error is None
             explicit = each.explicit_hash_key if each.aggregated else record.explicit_hash_key
             found.append((each.partition_key, bytes(each.data), None if explicit is None else int(explicit)))

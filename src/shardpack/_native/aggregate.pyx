@@ -69,7 +69,7 @@ cdef class Aggregator:
     Not to be shared between threads: a call that meets another one at work raises ``RuntimeError``.
 
     ``compression="zstd"`` makes compressed aggregates, which only shardpack reads, where that is fewer bytes: of
-    ``max_bytes`` compressed, and as much before as it learns to fit, up to 64 times that and 64 MiB. What does not fit
+    ``max_bytes`` compressed, and as much before as it learns to fit, up to 16 times that and 64 MiB. What does not fit
     is split, in order. ``compression_level`` is zstd's, 1 (default) to 19. Buckets then wait until 4 MiB are full, and
     24 MiB more of memory are kept.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import ceil
 
 from .._native.outputs import Outputs
@@ -10,13 +10,16 @@ from .._native.router import Bucket, sealed
 from ..errors import abridged
 from ..limits import MIB, whole_number
 from ..records import KinesisRecord
-from .compressed import MAX_MESSAGE_BYTES, MAX_RATIO, compressed
+from .compressed import MAX_MESSAGE_BYTES, compressed
 from .ratio import Ratio
 from .zstd import library
 
 LEVELS = range(1, 20)
 DEFAULT_LEVEL = 1
 """On flights as small as 3, for three quarters of its CPU: docs/decide/compression.md."""
+
+MOST_TIMES = 16
+"""A bucket has at most so many times what its record may have, however well it compresses: shards hold one each."""
 
 AT_ONCE = 4 * MIB
 """Bytes of messages that are made and compressed together: 5 to 10 ms at level 1."""
@@ -43,14 +46,18 @@ class CompressedSealer:
     def __init__(self, max_bytes: int, level: int) -> None:
         library()
         self.max_bytes, self.level = max_bytes, level
-        self._most = min(MAX_MESSAGE_BYTES, MAX_RATIO * max_bytes)
+        self._most = min(MAX_MESSAGE_BYTES, MOST_TIMES * max_bytes)
         self._ratio = Ratio()
         self._outputs = Outputs(KEPT_BYTES)
 
     @property
     def bucket_bytes(self) -> int:
-        """What a bucket is to have sealed plain, in bytes, with its outer partition key: 1 to 64 times ``max_bytes``."""
+        """What a bucket is to have plain, in bytes, with its outer partition key: 1 to 16 times ``max_bytes``."""
         return max(self.max_bytes, min(self._most, int(self.max_bytes * self._ratio.safe)))
+
+    def first_of(self, buckets: Iterable[Bucket]) -> list[Bucket]:
+        """Return the first of them, as many as are compressed together."""
+        return next(slices(buckets), [])
 
     def seal(self, buckets: Sequence[Bucket]) -> list[tuple[Bucket, KinesisRecord | None]]:
         """Return the Kinesis records that the buckets become, in order, each with the bucket of its user records.
@@ -93,7 +100,7 @@ def sealer_of(compression: object, max_bytes: int, level: object) -> CompressedS
     return CompressedSealer(max_bytes, whole_number("compression_level", level))
 
 
-def slices(buckets: Sequence[Bucket]) -> Iterator[list[Bucket]]:
+def slices(buckets: Iterable[Bucket]) -> Iterator[list[Bucket]]:
     """Yield as many at a time as are compressed together."""
     some: list[Bucket] = []
     size = 0

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack  # typing has them from 3.11
 
     from ..codec.objects import Codec
+    from ..codec.sealing import CompressedSealer
     from .options import ProducerOptions
 
 logger = logging.getLogger("shardpack.producer")
@@ -63,6 +64,8 @@ class BaseProducer:
         after_failure: Literal["continue", "stop"] = "continue",
         aggregate_on_auto: bool = False,
         key_strategy: KeyStrategy | None = None,
+        compression: Literal["zstd"] | None = None,
+        compression_level: int = 1,
         receipts: bool = True,
         payload_codec: Door | None = None,
         codec: Codec | Literal["json", "msgpack", "raw"] = "json",
@@ -86,6 +89,15 @@ class BaseProducer:
         _check_choice("ordering", ordering, ("shard", "none"))
         _check_choice("after_failure", after_failure, ("continue", "stop"))
         _check_number("close_timeout_s", close_timeout_s, 0)
+
+        def sealer() -> CompressedSealer | None:
+            if compression is None:
+                return None
+            from ..codec.sealing import sealer_of  # noqa: PLC0415 - and a library of zstd, where they are used
+
+            return sealer_of(compression, max_aggregate_bytes, compression_level)
+
+        sealer()  # which says at once what is wrong
 
         def begin(*, forked: bool) -> Pump:
             if forked and is_loops:
@@ -113,6 +125,7 @@ class BaseProducer:
                 dead_letters=dead_letters,
                 on_settled=on_settled,
                 register=Register() if receipts else None,
+                sealer=sealer(),
             )
 
         self._begin = begin

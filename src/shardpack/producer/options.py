@@ -32,6 +32,8 @@ class ProducerOptions(TypedDict, total=False):
     after_failure: Literal["continue", "stop"]
     aggregate_on_auto: bool
     key_strategy: KeyStrategy | None
+    compression: Literal["zstd"] | None
+    compression_level: int
     receipts: bool
     payload_codec: Door | None
     codec: Codec | Literal["json", "msgpack", "raw"]
