@@ -56,4 +56,4 @@ def load(dictionary: bytes) -> None:
     try:
         zstd_module.compress(b"", zstd_dict=zstd_module.ZstdDict(dictionary))
     except zstd_module.ZstdError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(f"the dictionary is damaged: {error}") from None
