@@ -18,6 +18,7 @@ from .._native.md5 import _md5_many
 from . import cold_start, ours, pairs, peers, received
 from .corpus import Corpus, flights, synthetic
 from .interleave import CORES
+from .payload_rows import PAYLOAD_ROWS
 from .peers import AIOKPL, AWS
 from .producer_rows import PRODUCER_ROWS
 from .received import MIB
@@ -426,4 +427,5 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "cold-start": cold_start_row,
     **PRODUCER_ROWS,
     **WIRE_ROWS,
+    **PAYLOAD_ROWS,
 }
