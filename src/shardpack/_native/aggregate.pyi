@@ -1,5 +1,5 @@
 from collections.abc import Iterable
-from typing import final
+from typing import Literal, final
 
 from typing_extensions import Buffer
 
@@ -46,6 +46,8 @@ class Aggregator:
         limits: Limits | None = None,
         max_bytes: int | None = None,
         max_records: int | None = None,
+        compression: Literal["zstd"] | None = None,
+        compression_level: int = 1,
     ) -> Aggregator: ...
     def __len__(self) -> int: ...
     def add(self, partition_key: str | bytes, data: Buffer, explicit_hash_key: int | str | None = None) -> None:

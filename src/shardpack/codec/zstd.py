@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     class Library(Protocol):
         """What is needed of a library."""
 
-        def compress_many(self, contents: Sequence[bytes], level: int) -> list[bytes]:
+        def compress_many(self, contents: Sequence[bytes | bytearray | memoryview], level: int) -> list[bytes]:
             """Return a frame for each, with its content's size in its header and a checksum behind it."""
             ...
 
         def decompress_many(self, frames: Sequence[bytes], sizes: Sequence[int]) -> list[bytes | str]:
-            """Return what each unpacks to, which is so many bytes; or what is wrong with it, as text.
+            """Return what each unpacks to, or what is wrong with it, as text.
 
-            No more than that is taken of memory for any of them, whatever a frame's own header says.
+            The sizes are those that stand in the frames' own headers; somebody has looked at them before.
             """
             ...
 
