@@ -57,7 +57,9 @@ def aggregated(keys, datas, explicit=None, shards=1, batch=10**9, **options):
     aggregator = Aggregator(shard_map, compression="zstd", **options)
     sealed = []
     for i in range(0, len(keys), batch):
-        aggregator.add_many(keys[i : i + batch], datas[i : i + batch], None if explicit is None else explicit[i:i + batch])
+        aggregator.add_many(
+            keys[i : i + batch], datas[i : i + batch], None if explicit is None else explicit[i : i + batch]
+        )
         sealed += aggregator.take()
     sealed += aggregator.flush()
     assert len(aggregator) == 0
@@ -133,7 +135,9 @@ def test_it_is_never_more_than_without(kind):
             without.add_many(keys, datas)
             plain = without.flush()
             # where data cannot be compressed a message may be split otherwise: 20 bytes and its keys
-            assert sum(r.request_size for r in sealed) <= sum(r.request_size for r in plain) + 40_000 * (kind == "mixed")
+            assert sum(r.request_size for r in sealed) <= sum(r.request_size for r in plain) + 40_000 * (
+                kind == "mixed"
+            )
             if kind == "random" and size > 10:
                 assert not any(map(is_compressed, sealed))
 
@@ -235,7 +239,7 @@ def test_every_level_is_read_alike():
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"compression": "gzip"}, ValueError, 'compression is "zstd" or None, not \'gzip\''),
+        ({"compression": "gzip"}, ValueError, "compression is \"zstd\" or None, not 'gzip'"),
         ({"compression": True}, ValueError, 'compression is "zstd" or None, not True'),
         ({"compression": "zstd", "compression_level": 0}, ValueError, "compression_level of 0 is not between 1 and 19"),
         ({"compression": "zstd", "compression_level": 20}, ValueError, "compression_level of 20 is not between"),
