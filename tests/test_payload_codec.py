@@ -293,6 +293,11 @@ def test_a_producer_sends_payloads(local_kinesis, client):
             producer.put_arrow(None, key=0, data=1)
         with pytest.raises(TypeError, match="data is bytes, not str"):
             producer.put("a", "text")
+        with pytest.raises(TypeError, match="record 1: data is bytes, not str"):
+            producer.put_many(["a", "b"], [b"x", "text"])
+        with pytest.raises(ValueError, match="1 and 2 partition keys and datas"):
+            producer.put_many(["a"], [b"x", b"y"])
+        producer.put_many(["device-x"], [bytearray(b"of a buffer")])
     records = [record for shard in history.read_all(client, "payloads", kcl_rule=True) for record in shard.records]
     assert sum(len(record.data) for record in records) < sum(map(len, datas)) / 2
     found = READER.read(records)
@@ -300,9 +305,12 @@ def test_a_producer_sends_payloads(local_kinesis, client):
     for record, payload in zip(records, found, strict=True):
         by_key.setdefault(record.partition_key, []).append(payload.data)
     expected = {}
-    for key, data in zip([*keys, "device-x"], [*datas, MAGIC + b"of another"], strict=True):
+    for key, data in zip(
+        [*keys, "device-x", "device-x", "device-x"],
+        [*datas, MAGIC + b"of another", b'{"celsius":21.5}', b"of a buffer"],
+        strict=True,
+    ):
         expected.setdefault(key, []).append(data)
-    expected["device-x"].append(b'{"celsius":21.5}')
     assert by_key == expected
     assert READER.object(next(r for r in records if READER.data(r) == b'{"celsius":21.5}')) == {"celsius": 21.5}
 
