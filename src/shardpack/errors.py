@@ -116,6 +116,8 @@ class UnknownDictionaryError(PayloadError, LookupError):
 
 class ObjectError(CodecError):
     """An object has no form in a codec, or data are none of an object."""
+
+
 class ForeignRecordError(ShardpackError):
     """A user record is not the tenant's whose records are read."""
 
