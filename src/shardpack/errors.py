@@ -12,9 +12,11 @@ __all__ = [
     "DeliveryError",
     "EventLoopEndedError",
     "FlushTimeoutError",
+    "ForeignRecordError",
     "InvalidHashKeyError",
     "InvalidPartitionKeyError",
     "InvalidRecordError",
+    "InvalidTenantError",
     "MalformedRecordError",
     "ObjectError",
     "PayloadError",
@@ -54,6 +56,10 @@ class InvalidHashKeyError(InvalidRecordError):
     """A hash key is not a canonical decimal number below 2**128."""
 
 
+class InvalidTenantError(InvalidRecordError):
+    """A tenant's id is empty, too long, or has characters that no id may have."""
+
+
 class RecordTooLargeError(InvalidRecordError):
     """A record exceeds what the stream or a request accepts."""
 
@@ -63,10 +69,11 @@ class ShardMapError(ShardpackError, ValueError):
 
 
 class MalformedRecordError(ShardpackError, ValueError):
-    """An aggregated record parses, but an index or an explicit hash key in it is bad.
+    """An aggregated record parses, but an index or an explicit hash key in it is bad; or a compressed one is damaged.
 
-    ``offset`` is the byte of the Kinesis record's data where the faulty field starts; ``record_index`` says which
-    user record, counted from 0. Where ``strict`` raised it, ``source`` is the Kinesis record as it was given.
+    ``offset`` is the byte of the Kinesis record's data where the faulty field starts, or of the message where that was
+    unpacked; ``record_index`` says which user record, counted from 0. Where ``strict`` raised it, ``source`` is the
+    Kinesis record as it was given.
     """
 
     source: Any = None
@@ -109,6 +116,10 @@ class UnknownDictionaryError(PayloadError, LookupError):
 
 class ObjectError(CodecError):
     """An object has no form in a codec, or data are none of an object."""
+
+
+class ForeignRecordError(ShardpackError):
+    """A user record is not the tenant's whose records are read."""
 
 
 class DeliveryError(ShardpackError):

@@ -1,3 +1,4 @@
+import builtins
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, final
@@ -100,7 +101,7 @@ class UserRecord:
         For the few that stay of many. Its ``source`` is ``None``; every other field is the same. Costs what reading
         all fields costs. Safe beside other threads.
         """
-    def __eq__(self, other: object, /) -> bool: ...
+    def __eq__(self, other: builtins.object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
 def set_shard_id(received: list[ReceivedRecord], shard_id: str) -> None: ...

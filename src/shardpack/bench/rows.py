@@ -19,6 +19,7 @@ from . import cold_start, ours, pairs, peers, received
 from .compress_rows import COMPRESS_ROWS
 from .corpus import Corpus, flights, synthetic
 from .interleave import CORES
+from .payload_rows import PAYLOAD_ROWS
 from .peers import AIOKPL, AWS
 from .producer_rows import PRODUCER_ROWS
 from .received import MIB
@@ -428,4 +429,5 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "cold-start": cold_start_row,
     **PRODUCER_ROWS,
     **WIRE_ROWS,
+    **PAYLOAD_ROWS,
 }

@@ -41,23 +41,27 @@ class DictionaryCodec:
 
         ``bytearray`` and ``memoryview`` are read as bytes.
         """
-        return self.encode_many([data])[0]
+        return self._encode_many([_bytes_of(data)])[0]
 
     def encode_many(self, datas: Iterable[bytes]) -> list[bytes]:
         """Return the payloads of n data, in their order. The GIL is given up once for each MiB of them."""
-        contents = [data if type(data) is bytes else bytes(memoryview(data)) for data in datas]
+        return self._encode_many(
+            [data if type(data) is bytes else _bytes_of(data, f"record {i}: ") for i, data in enumerate(datas)]
+        )
+
+    def _encode_many(self, contents: list[bytes]) -> list[bytes]:
         frames = self._compress_many(contents)
         return [payload_of(content, frame) for content, frame in zip(contents, frames, strict=True)]
 
     def one(self, key: Any, data: Any, explicit_hash_key: Any) -> tuple[Any, Any, Any]:
         """Return a user record with its data encoded, as a producer asks for it."""
-        return key, self.encode(_bytes_of(data)), explicit_hash_key
+        return key, self.encode(data), explicit_hash_key
 
     def many(
         self, keys: Sequence[Any], datas: Sequence[Any], explicit_hash_keys: Sequence[Any] | None
     ) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any] | None]:
         """Return many user records so."""
-        return keys, self.encode_many([_bytes_of(data) for data in datas]), explicit_hash_keys
+        return keys, self.encode_many(datas), explicit_hash_keys
 
 
 def train(samples: Iterable[bytes], size: int = 64 * KIB, *, dictionary_id: int | None = None) -> bytes:
@@ -102,11 +106,9 @@ def read_dictionary(path: str | os.PathLike[str]) -> bytes:
     return content
 
 
-def _bytes_of(data: Any) -> bytes:
-    """Return data as the producer would take them. Raises ``TypeError``."""
-    if type(data) is bytes:
-        return data
+def _bytes_of(data: Any, where: str = "") -> bytes:
+    """Return data as a producer would take them. Raises ``TypeError``."""
     try:
-        return bytes(memoryview(data))
+        return data if type(data) is bytes else bytes(memoryview(data))
     except TypeError:
-        raise TypeError(f"data is bytes, not {type(data).__name__}") from None
+        raise TypeError(f"{where}data is bytes, not {type(data).__name__}") from None

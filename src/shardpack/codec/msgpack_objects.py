@@ -30,7 +30,7 @@ class Msgpack:
         """Return the object. Raises ``ValueError``."""
         try:
             return msgpack.unpackb(data, timestamp=3, ext_hook=_restored, strict_map_key=False)
-        except (msgpack.UnpackException, KeyError) as error:  # which are no ValueErrors, some of them
+        except (msgpack.UnpackException, TypeError, OverflowError, RecursionError) as error:  # a dict for a key, say
             raise ValueError(str(error) or type(error).__name__) from error
 
 

@@ -63,7 +63,7 @@ def header_of(payload: bytes, max_bytes: int) -> tuple[int, int]:
     end = end_of_id + size_bytes
     if descriptor & 8 or not size_bytes or len(payload) < end:
         raise PayloadError(
-            f"a payload of {len(payload):,} bytes has no frame header with a size: it is cut off or none"
+            f"a payload of {len(payload):,} bytes has no size in its frame's header, or is cut off there"
         )
     size = int.from_bytes(payload[end_of_id:end], "little") + (256 if size_bytes == 2 else 0)
     if size > min(max_bytes, MAX_RATIO * len(payload)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,13 +17,20 @@ def compressor(dictionary: bytes, level: int) -> Callable[[Sequence[bytes]], lis
     parameter = zstd_module.CompressionParameter
     options = {parameter.compression_level: level, parameter.content_size_flag: 1, parameter.dict_id_flag: 1}
 
-    def compressed(content: bytes) -> bytes:
-        context = zstd_module.ZstdCompressor(options=options, zstd_dict=loaded.as_digested_dict)
-        context.set_pledged_input_size(len(content))
-        frame: bytes = context.compress(content, context.FLUSH_FRAME)
-        return frame
+    kept = threading.local()
 
-    return lambda contents: [compressed(content) for content in contents]
+    def compress_many(contents: Sequence[bytes]) -> list[bytes]:
+        context = kept.__dict__.pop("context", None)  # not there while it is used: an error leaves none behind
+        if context is None:
+            context = zstd_module.ZstdCompressor(options=options, zstd_dict=loaded.as_digested_dict)
+        frames = []
+        for content in contents:
+            context.set_pledged_input_size(len(content))
+            frames.append(context.compress(content, context.FLUSH_FRAME))
+        kept.context = context
+        return frames
+
+    return compress_many
 
 
 def decompressor(dictionary: bytes | None) -> Callable[[Sequence[bytes], Sequence[int]], list[bytes | str]]:
@@ -56,4 +64,4 @@ def load(dictionary: bytes) -> None:
     try:
         zstd_module.compress(b"", zstd_dict=zstd_module.ZstdDict(dictionary))
     except zstd_module.ZstdError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(f"the dictionary is damaged: {error}") from None

@@ -73,7 +73,7 @@ def load(dictionary: bytes) -> None:
     try:
         zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_FULLDICT).precompute_compress(level=1)
     except zstandard.ZstdError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(f"the dictionary is damaged: {error}") from None
 
 
 def _segments(collection: Any) -> list[bytes]:

@@ -29,6 +29,8 @@ def _decompressed(frame: bytes, size: int) -> bytes | str:
     decompressor = zstd_module.ZstdDecompressor()
     try:
         content: bytes = decompressor.decompress(frame, max_length=size)
+        if not decompressor.eof and len(content) == size:  # what ends the frame may have been left
+            content += decompressor.decompress(b"", max_length=1)
     except zstd_module.ZstdError as error:
         return str(error)
     return content if decompressor.eof and len(content) == size else "the frame is cut off"

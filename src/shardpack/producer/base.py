@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from .._native.inbox import Inbox
 from ..codec.objects import encoder_of
 from ..errors import EventLoopEndedError, ProducerClosedError, abridged
+from ..keys.strategy import KeyStrategy
 from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
 from ..transport import AsyncTransport, Transport, check_client, has_coroutines, is_async
 from ..transport.naming import name_or_arn
 from .dead_letters import DeadLetterSink
-from .doors import Door
+from .doors import Door, KeyDoor
 from .hot_shards import HotShard
 from .pump import Pump
 from .receipts import Receipts, Register
@@ -62,6 +63,7 @@ class BaseProducer:
         ordering: Literal["shard", "none"] = "shard",
         after_failure: Literal["continue", "stop"] = "continue",
         aggregate_on_auto: bool = False,
+        key_strategy: KeyStrategy | None = None,
         compression: Literal["zstd"] | None = None,
         compression_level: int = 1,
         receipts: bool = True,
@@ -127,7 +129,9 @@ class BaseProducer:
             )
 
         self._begin = begin
-        self._doors: tuple[Door, ...] = () if payload_codec is None else (_door("payload_codec", payload_codec),)
+        strategy: tuple[Door, ...] = () if key_strategy is None else (KeyDoor(key_strategy),)
+        codecs: tuple[Door, ...] = () if payload_codec is None else (_door("payload_codec", payload_codec),)
+        self._doors = strategy + codecs  # so that a strategy sees the data as it was put
         self._encode_object = encoder_of(codec)
         self._stream = stream_arn or stream_name or repr(transport)
         self._max_buffered = max_buffered_bytes
@@ -266,12 +270,12 @@ class BaseProducer:
         with self._starting:
             self._closed = True
 
-    def _stop(self) -> None:
+    def _stop(self, timeout: float | None = None) -> None:
         self._refuse()
         pump = self._pump
         if pump is None:
             return
-        pump.stop(self._close_timeout)
+        pump.stop(self._close_timeout if timeout is None else timeout)
         if pump.loop_ended:
             raise EventLoopEndedError(
                 "the event loop that makes the calls has ended, or does not run: what was not stored before is given "

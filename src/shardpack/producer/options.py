@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypedDict
 
 from ..codec.objects import Codec
+from ..keys.strategy import KeyStrategy
 from ..transport import AsyncTransport, Transport
 from .dead_letters import DeadLetterSink
 from .doors import Door
@@ -30,6 +31,7 @@ class ProducerOptions(TypedDict, total=False):
     ordering: Literal["shard", "none"]
     after_failure: Literal["continue", "stop"]
     aggregate_on_auto: bool
+    key_strategy: KeyStrategy | None
     compression: Literal["zstd"] | None
     compression_level: int
     receipts: bool

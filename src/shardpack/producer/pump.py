@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .._native.inbox import Inbox
 from ..errors import BufferFullError, ProducerClosedError
 from ..limits import MAX_RECORD_BYTES
+from ..shards import ShardMap
 from ..transport import AsyncTransport, Failed, Stored, StreamDescription, Transport, is_async
 from .callers import LOOP_ENDED, Callers, TasksOfLoop, Threads
 from .dead_letters import DeadLetterSink
@@ -162,7 +163,7 @@ class Pump:
 
     def flush(self, timeout: float | None) -> int:
         """Wait until everything put so far has its outcome. Returns how many user records have not, after the time."""
-        if threading.current_thread() is self._thread:
+        if self.is_current:
             raise RuntimeError("on_settled cannot wait for a flush: it would wait for itself")
         return 0 if self.settled.wait(self.flushing(), timeout) else self.unsettled
 
@@ -178,6 +179,17 @@ class Pump:
 
         self.tell(begin)
         return lambda: True if (heard.is_set() and self._settled_before >= before) or self.ended else None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this is its thread, which cannot wait for itself."""
+        return threading.current_thread() is self._thread
+
+    @property
+    def shards(self) -> tuple[ShardMap, bool]:
+        """The shards as far as is known, and whether keys decide among them. Any thread may ask."""
+        scheduler = self._scheduler
+        return scheduler.shard_map, not scheduler.auto_distribution
 
     @property
     def failed(self) -> bool:
@@ -198,7 +210,7 @@ class Pump:
         """Raise unless whoever waits for room can get it."""
         if self.ended:
             raise ProducerClosedError("the producer has ended")
-        if threading.current_thread() is self._thread:
+        if self.is_current:
             raise BufferFullError("there is no room, and on_settled cannot wait for it: it would wait for itself")
 
     @property
@@ -214,7 +226,7 @@ class Pump:
     def stop(self, timeout: float) -> None:
         """Take nothing more, deliver what is there for so many seconds, settle the rest, and end."""
         self.inbox.close()
-        if threading.current_thread() is self._thread:  # by on_settled, which cannot wait for itself
+        if self.is_current:  # by on_settled, which cannot wait for itself
             threading.Thread(target=self.stop, args=(timeout,), name="shardpack-close", daemon=True).start()
             return
         deadline = monotonic() + timeout
