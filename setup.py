@@ -21,9 +21,10 @@ if sys.platform != "linux":  # there the compiler is Clang, which does not know 
 link_args = []
 # One extension file with all the modules, not one file each, because of the size of a wheel. Compressed, GCC 12,
 # CPython 3.11: 22 files 977 KB as they were, all at -O3; 585 KB with -s, -Os beside the hot modules, and functions that
-# are not of Cython's own type; one file 420 KB. Speed is the same: ns per user record of 100 B, 22 files and one, least of 5 runs each in turns: add_many 76.4
-# and 77.9, deaggregate 32.4 and 32.7, columns 25.6 and 25.5, arrow 28.8 and 28.9; import 3.73 and 3.84 ms. -Os for all
-# of them and -O2 for C would be 351 KB, and cost 48 in place of 33 in deaggregate.
+# are not of Cython's own type; one file 420 KB. Speed is the same: ns per user record of 100 B, 22 files and one, least
+# of 5 runs each in turns: add_many 76.4 and 77.9, deaggregate 32.4 and 32.7, columns 25.6 and 25.5, arrow 28.8 and
+# 28.9; import 3.73 and 3.84 ms. -Os for all of them and -O2 for C would be 351 KB, and cost 48 in place of 33 in
+# deaggregate.
 TO_FIND_FAULTS = any(os.environ.get(f"SHARDPACK_{switch}") for switch in ("DEBUG", "SANITIZE", "COVERAGE"))
 if not TO_FIND_FAULTS:
     if sys.platform == "linux":
