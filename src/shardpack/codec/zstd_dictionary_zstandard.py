@@ -10,7 +10,7 @@ import zstandard
 
 from .slices import slices
 
-TOGETHER = 8
+TOGETHER = 8 if "multi_compress_to_buffer" in zstandard.backend_features else float("inf")
 """From so many on contents are compressed together. That makes a context; one by one, each gives up the GIL."""
 
 
