@@ -181,6 +181,8 @@ OF_SECTION: dict[tuple[str, str], Callable[[], Names]] = {
     ("docs/consume/lambda.md", "(top)"): a_function,
     ("docs/consume/queues.md", "(top)"): a_queue,
     ("docs/consume/shapes.md", "After resharding: what the KCL leaves out"): all_responses,
+    ("docs/ingest/tenants.md", "Reading"): a_response,
+    ("docs/ingest/tenants.md", "A stream for each tenant"): a_client,
     ("docs/operate/metrics.md", "Exporters"): a_producer,
 }
 
