@@ -161,7 +161,7 @@ def on_path(tmp_path_factory):
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("shardpack re", ["redrive"]),
+        ("shardpack re", ["redrive", "reshard"]),
         ("shardpack put --e", ["--explicit-hash-key", "--endpoint-url"]),
         ("shardpack put s file --as ", ["json", "msgpack"]),
         ("shardpack completion ", ["bash", "zsh", "fish"]),

@@ -95,7 +95,7 @@ def template_of(ReceivedRecord received not None):
         if error is None:
             return None
         template.odd_contents = room_for_contents(1)
-        if not read_unverified(received.data, template.odd_contents) or not references_hold(template.odd_contents):
+        if not read_unverified(received, template.odd_contents) or not references_hold(template.odd_contents):
             raise error
     inner = received.source["kinesis"]
     for name in OF_EVERY_USER_RECORD:

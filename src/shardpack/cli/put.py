@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import click
 
@@ -92,6 +92,11 @@ SECONDS_AFTER_FAILURE = 5.0
     help="Longest wait of an event for others of its shard.",
 )
 @option(
+    "--compression",
+    type=click.Choice(["zstd"]),
+    help="Send compressed aggregates, a fraction of the bytes, for readers that use shardpack.",
+)
+@option(
     "--give-up-after",
     type=click.FloatRange(min=0),
     default=60,
@@ -113,6 +118,7 @@ def put(  # noqa: PLR0917 (click calls it)
     data: tuple[str, ...],
     form: Form | None,
     linger_ms: int,
+    compression: Literal["zstd"] | None,
     give_up_after: float,
     quiet: bool,
     as_json: bool,
@@ -160,6 +166,7 @@ def put(  # noqa: PLR0917 (click calls it)
                 begin,
                 limits=limits,
                 linger_ms=linger_ms,
+                compression=compression,
                 give_up_after_s=give_up_after,
                 state=state,
                 skipped=skipped,
@@ -214,6 +221,7 @@ class _Put:
         *,
         limits: Limits,
         linger_ms: int,
+        compression: Literal["zstd"] | None,
         give_up_after_s: float,
         state: StateFile | None,
         skipped: SkippedLines | None,
@@ -226,6 +234,7 @@ class _Put:
         self._producer = Producer(
             transport=transport,
             linger_ms=linger_ms,
+            compression=compression,
             record_ttl_ms=YEAR_MS,
             max_requests_in_flight=REQUESTS_IN_FLIGHT,
             after_failure="stop",  # whoever resumes behind a failure finds nothing of its key stored already

@@ -3,6 +3,9 @@
 from .capacity import KeyLoad, Plan, ShardLoad, Way, plan
 from .load import Load, most_to_mean
 from .prices import Cost, Prices
+from .producer_load import producer_load
+from .resharding import Progress, Resharded, reshard
+from .resharding_steps import ReshardError, ReshardPlan, Step, reshard_steps
 from .sample import Sample
 from .strategies import Strategy
 
@@ -12,10 +15,18 @@ __all__ = [
     "Load",
     "Plan",
     "Prices",
+    "Progress",
+    "ReshardError",
+    "ReshardPlan",
+    "Resharded",
     "Sample",
     "ShardLoad",
+    "Step",
     "Strategy",
     "Way",
     "most_to_mean",
     "plan",
+    "producer_load",
+    "reshard",
+    "reshard_steps",
 ]
