@@ -223,6 +223,8 @@ def test_what_can_never_be_sent_is_refused():
                 producer.put("acme", "k", bad)
         with pytest.raises(TypeError):
             producer.put("acme", 7, b"")
+        with pytest.raises(TypeError, match="partition keys come as many, not as one str"):
+            producer.put_many("acme", "45", [b"", b""])
         with pytest.raises(ValueError, match="2 partition keys, 1 datas"):
             producer.put_many("acme", ["a", "b"], [b""])
         assert producer.put_many("acme", [], []) == []

@@ -12,7 +12,7 @@ import random
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from time import monotonic
 from typing import Any, cast
@@ -27,7 +27,7 @@ from ..errors import (
     abridged,
 )
 from ..limits import KIB
-from ..producer.base import BaseProducer, many
+from ..producer.base import BaseProducer
 from ..producer.entries import Status
 from ..producer.pump import Pump
 from ..producer.receipts import Receipts
@@ -90,34 +90,38 @@ class Front:
 
     # --- records, before they are taken ---
 
-    def records(
-        self, tenant: str, keys: Iterable[Any], datas: Iterable[Any], explicit_hash_keys: Iterable[Any] | None
-    ) -> list[TenantReceipt]:
-        """Return the records of a tenant, each checked by itself.
+    def record(self, tenant: str, key: Any, data: Any, explicit_hash_key: Any) -> list[TenantReceipt]:
+        """Return the one record of a tenant, checked by itself.
 
         Raises ``RecordTooLargeError`` where the stream's limit, as far as it is known, is passed.
         """
-        self._check_open()
-        producer = self.producer
-        pump = producer._pump or producer._started()  # noqa: SLF001
-        keys, datas, explicit_hash_keys = producer._all_through_doors(  # noqa: SLF001
-            many(keys), many(datas), None if explicit_hash_keys is None else many(explicit_hash_keys)
-        )
-        keys, datas = list(keys), list(datas)
-        explicit = [None] * len(keys) if explicit_hash_keys is None else list(explicit_hash_keys)
+        pump, known = self._for(tenant)
+        if self.producer._doors:  # noqa: SLF001
+            key, data, explicit_hash_key = self.producer._through_doors(key, data, explicit_hash_key)  # noqa: SLF001
+        return [_record(known, pump, key, data, explicit_hash_key)]
+
+    def records(
+        self, tenant: str, keys: list[Any], datas: list[Any], explicit_hash_keys: list[Any] | None
+    ) -> list[TenantReceipt]:
+        """Return many, or none. Raises as ``record``, and names the one that is at fault."""
+        pump, known = self._for(tenant)
+        keys, datas, explicit_hash_keys = self.producer._all_through_doors(keys, datas, explicit_hash_keys)  # noqa: SLF001
+        explicit = [None] * len(keys) if explicit_hash_keys is None else explicit_hash_keys
         if not len(keys) == len(datas) == len(explicit):
             raise ValueError(f"{len(keys):,} partition keys, {len(datas):,} datas and {len(explicit):,} hash keys")
-        with self._lock:
-            known = self._know(tenant)
         records = []
         for number, (key, data, hash_key) in enumerate(zip(keys, datas, explicit, strict=True)):
             try:
                 records.append(_record(known, pump, key, data, hash_key))
-            except InvalidRecordError as error:
-                if len(keys) == 1:
-                    raise
+            except (InvalidRecordError, TypeError) as error:
                 raise type(error)(f"record {number}: {error}") from None
         return records
+
+    def _for(self, tenant: str) -> tuple[Pump, Known]:
+        self._check_open()
+        pump = self.producer._pump or self.producer._started()  # noqa: SLF001
+        with self._lock:
+            return pump, self._know(tenant)
 
     def _know(self, name: str) -> Known:
         known = self._known.get(name)

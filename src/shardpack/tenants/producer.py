@@ -143,7 +143,8 @@ class TenantProducer(_Shared[Producer]):
         holds what it may, ``timeout`` seconds at most (0: not at all). Raises ``InvalidTenantError``, and as
         ``Producer.put``; ``InvalidHashKeyError`` also for a hash key outside the tenant's slice.
         """
-        taken = self._take(tenant, (partition_key,), (data,), (explicit_hash_key,), timeout)
+        front = self._front
+        taken = self._take(lambda: front.record(tenant, partition_key, data, explicit_hash_key), timeout)
         return taken[0] if self._receipts else None
 
     def put_many(
@@ -156,26 +157,18 @@ class TenantProducer(_Shared[Producer]):
         timeout: float | None = None,
     ) -> list[TenantReceipt] | Any:
         """Take n user records of a tenant, all or none; returns their receipts. Waits and raises as ``put``."""
-        taken = self._take(tenant, partition_keys, datas, explicit_hash_keys, timeout)
+        given = _lists(partition_keys, datas, explicit_hash_keys)
+        taken = self._take(lambda: self._front.records(tenant, *given), timeout)
         return taken if self._receipts else None
 
-    def _take(
-        self,
-        tenant: str,
-        keys: Iterable[Any],
-        datas: Iterable[Any],
-        explicit: Iterable[Any] | None,
-        timeout: float | None,
-    ) -> list[TenantReceipt]:
+    def _take(self, make: Callable[[], list[TenantReceipt]], timeout: float | None) -> list[TenantReceipt]:
         front, producer = self._front, self._producer
-        if not isinstance(keys, Sequence):
-            keys, datas = list(keys), list(datas)
         try:
-            records = front.records(tenant, keys, datas, explicit)
+            records = make()
         except RecordTooLargeError:
             if not producer._started().room.wait(producer._limits_told(), timeout):  # noqa: SLF001
                 raise
-            records = front.records(tenant, keys, datas, explicit)
+            records = make()
         if front.take(records) is None:
             room = producer._started().room  # noqa: SLF001
             if timeout == 0 or room.wait(lambda: front.take(records), timeout) is None:
@@ -228,7 +221,7 @@ class AsyncTenantProducer(_Shared[AsyncProducer]):
 
         Where it was cancelled, the record was not taken.
         """
-        taken = await self._take(tenant, (partition_key,), (data,), (explicit_hash_key,))
+        taken = await self._take(lambda: self._front.record(tenant, partition_key, data, explicit_hash_key))
         return taken[0] if self._receipts else None
 
     async def put_many(
@@ -239,23 +232,20 @@ class AsyncTenantProducer(_Shared[AsyncProducer]):
         explicit_hash_keys: Iterable[int | str | None] | None = None,
     ) -> list[TenantReceipt] | Any:
         """Take n user records of a tenant, all or none; returns their receipts. Waits and raises as ``put``."""
-        taken = await self._take(tenant, partition_keys, datas, explicit_hash_keys)
+        given = _lists(partition_keys, datas, explicit_hash_keys)
+        taken = await self._take(lambda: self._front.records(tenant, *given))
         return taken if self._receipts else None
 
-    async def _take(
-        self, tenant: str, keys: Iterable[Any], datas: Iterable[Any], explicit: Iterable[Any] | None
-    ) -> list[TenantReceipt]:
+    async def _take(self, make: Callable[[], list[TenantReceipt]]) -> list[TenantReceipt]:
         front, producer = self._front, self._producer
-        if not isinstance(keys, Sequence):
-            keys, datas = list(keys), list(datas)
         if producer._pump is None:  # noqa: SLF001
             front._check_open()  # noqa: SLF001
             await producer._begun()  # noqa: SLF001
         try:
-            records = front.records(tenant, keys, datas, explicit)
+            records = make()
         except RecordTooLargeError:
             await producer._wait_for_limits()  # noqa: SLF001
-            records = front.records(tenant, keys, datas, explicit)
+            records = make()
         if front.take(records) is None:
             assert producer._pump is not None  # noqa: SLF001
             await producer._pump.room.wait_in_loop(lambda: front.take(records))  # noqa: SLF001
@@ -287,6 +277,15 @@ class AsyncTenantProducer(_Shared[AsyncProducer]):
 
     async def __aexit__(self, *_error: object) -> None:
         await asyncio.shield(self.close())
+
+
+def _lists(
+    keys: Iterable[Any], datas: Iterable[Any], explicit_hash_keys: Iterable[Any] | None
+) -> tuple[list[Any], list[Any], list[Any] | None]:
+    for name, given in (("partition keys", keys), ("datas", datas)):
+        if isinstance(given, (str, bytes)):
+            raise TypeError(f"{name} come as many, not as one {type(given).__name__}")
+    return list(keys), list(datas), None if explicit_hash_keys is None else list(explicit_hash_keys)
 
 
 def _both(
