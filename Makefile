@@ -67,7 +67,7 @@ fuzz: .venv/built ## fuzz the deaggregator and the router under ASan + UBSan, FU
 dist: build/dist/installed ## build what is published into dist: sdist, wheel of this Python, wheel of the tools
 	rm -rf dist tools/build build/lib* build/temp* build/bdist* build/wheels
 	build/dist/bin/python -m build --no-isolation --sdist --outdir dist .
-	build/dist/bin/python -m build --no-isolation --wheel --outdir build/wheels dist/shardpack-*.tar.gz
+	SHARDPACK_RELEASE=1 build/dist/bin/python -m build --no-isolation --wheel --outdir build/wheels dist/shardpack-*.tar.gz
 	PATH="$(CURDIR)/build/dist/bin:$$PATH" build/dist/bin/python -m auditwheel repair --wheel-dir dist build/wheels/*.whl
 	build/dist/bin/python -m build --no-isolation --wheel --outdir dist tools
 	build/dist/bin/python -m twine check --strict dist/*
@@ -86,7 +86,7 @@ docs: build/docs/installed ## build the site of the documentation into build/sit
 
 build/docs/installed: requirements/docs.txt
 	$(PYTHON) -m venv --clear build/docs
-	build/docs/bin/python -m pip install --quiet --requirement requirements/docs.txt
+	build/docs/bin/python -m pip install --quiet --require-hashes --requirement requirements/docs.txt
 	@touch $@
 
 simulate: .venv/built ## simulated delivery, a seed a run: SECONDS=60 of them, or SEED=n with its schedule
@@ -94,7 +94,7 @@ simulate: .venv/built ## simulated delivery, a seed a run: SECONDS=60 of them, o
 
 chaos: .venv/built ## a million records through faults and reshardings, checked: RECORDS=1000000, SEED=n
 	$(BIN)/python -m shardpack.testing.chaos --records $(or $(RECORDS),1000000) $(if $(SEED),--seed $(SEED)) \
-		--aggregate $(or $(AGGREGATE),250) $(if $(AUTO),--auto)
+		--aggregate $(or $(AGGREGATE),250) $(if $(AUTO),--auto) $(if $(COMPRESSION),--compression $(COMPRESSION))
 
 bench: build build/bench/aiokpl ## measure everything beside the peers and write figures, tables and plots
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0 # as a whole it would hold boto3 back

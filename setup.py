@@ -1,7 +1,7 @@
 """Build the native core: one extension file, with all of csrc/ and a module per concept in it.
 
 SHARDPACK_SANITIZE=1 builds under AddressSanitizer and UBSan, SHARDPACK_COVERAGE=1 for gcov,
-SHARDPACK_DEBUG=1 without optimisation.
+SHARDPACK_DEBUG=1 without optimisation. SHARDPACK_RELEASE=1 builds what is published: smaller, in twice the time.
 """
 
 import os
@@ -21,10 +21,10 @@ if sys.platform != "linux":  # there the compiler is Clang, which does not know 
 link_args = []
 # One extension file with all the modules, not one file each, because of the size of a wheel. Compressed, GCC 12,
 # CPython 3.11: 22 files 977 KB as they were, all at -O3; 585 KB with -s, -Os beside the hot modules, and functions that
-# are not of Cython's own type; one file 420 KB (link-time optimisation a fifth less still, but three minutes more per
-# build). Speed is the same: ns per user record of 100 B, 22 files and one, least of 5 runs each in turns: add_many 76.4
-# and 77.9, deaggregate 32.4 and 32.7, columns 25.6 and 25.5, arrow 28.8 and 28.9; import 3.73 and 3.84 ms. -Os for all
-# of them and -O2 for C would be 351 KB, and cost 48 in place of 33 in deaggregate.
+# are not of Cython's own type; one file 420 KB. Speed is the same: ns per user record of 100 B, 22 files and one, least
+# of 5 runs each in turns: add_many 76.4 and 77.9, deaggregate 32.4 and 32.7, columns 25.6 and 25.5, arrow 28.8 and
+# 28.9; import 3.73 and 3.84 ms. -Os for all of them and -O2 for C would be 351 KB, and cost 48 in place of 33 in
+# deaggregate.
 TO_FIND_FAULTS = any(os.environ.get(f"SHARDPACK_{switch}") for switch in ("DEBUG", "SANITIZE", "COVERAGE"))
 if not TO_FIND_FAULTS:
     if sys.platform == "linux":
@@ -36,6 +36,12 @@ if not TO_FIND_FAULTS:
     names = ("CC", "CFLAGS", "CPPFLAGS")
     given = str([(sysconfig.get_config_var(name), os.environ.get(name)) for name in names])
     compile_args += [flag for word, flag in hardening.items() if word not in given]  # a distribution's choice stands
+if os.environ.get("SHARDPACK_RELEASE") and sys.platform == "linux" and not TO_FIND_FAULTS:
+    # Link-time optimisation: 375 KB in place of 420. Without tables to unwind, which C needs for native stacks in a
+    # profiler alone: 352 KB.
+    small = ["-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
+    compile_args += ["-flto", *small]
+    link_args += ["-flto=auto", "-fuse-linker-plugin", "-Wl,-O1,--gc-sections", *small]
 if os.environ.get("SHARDPACK_DEBUG"):
     compile_args += ["-O0", "-g3"]
 if os.environ.get("SHARDPACK_SANITIZE"):
@@ -48,9 +54,8 @@ if os.environ.get("SHARDPACK_COVERAGE"):
 
 NATIVE = Path("src/shardpack/_native")
 MODULES = sorted(source.stem for source in NATIVE.glob("*.pyx"))
-# A call or a loop per user record. Not inbox, which has such a call too: at -O2 it would take the wheel 7 KB over its
-# bound. Its price: put until the buffer is full is 0.60 times as fast as put_many, and was 0.69.
-HOT = {"aggregate", "deaggregate", "intake", "md5"}
+# A call or a loop per user record.
+HOT = {"aggregate", "deaggregate", "inbox", "intake", "md5"}
 HOT_C = {"arrow_rows", "columns", "contents", "deaggregate", "dictionary", "wire_record"}
 
 

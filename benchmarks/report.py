@@ -162,6 +162,8 @@ def rate_table(benchmarks: Iterable[Mapping[str, Any]]) -> tuple[str, list[str]]
             "nanoseconds": (few_digits(1e9 / rate), "nanoseconds per user record; fewer is better"),
             "milliseconds": (few_digits(1e3 / rate), "milliseconds; fewer is better"),
             "multiples": (few_digits(1 / rate), "fewer is better"),
+            "bytes each": (few_digits(1 / rate), "bytes for each user record; fewer is better"),
+            "megabytes": (few_digits(1e3 / rate), "milliseconds of processor time per megabyte; fewer is better"),
         }.get(benchmark["unit"], (millions(rate), f"million {benchmark['unit']} per second"))
     places = list(dict.fromkeys(at for cells in contenders.values() for at in cells))
     return unit, [

@@ -16,6 +16,7 @@
 
 #include <string.h>
 
+#include "compressed.h"
 #include "slice.h"
 #include "varint.h"
 
@@ -71,6 +72,11 @@ static inline uint8_t *sp_record_write(uint8_t *out, size_t content_size, sp_sli
 
 static inline int sp_starts_with_magic(sp_slice data) {
     return data.size >= SP_MAGIC_SIZE && memcmp(data.data, SP_MAGIC, SP_MAGIC_SIZE) == 0;
+}
+
+/* Would a reader take this apart, as an aggregated record or a compressed one? */
+static inline int sp_looks_aggregated(sp_slice data) {
+    return sp_starts_with_magic(data) || sp_is_compressed(data);
 }
 
 /* Bytes of an aggregated record of one user record; `digits` of its explicit hash key, 0 without one. */

@@ -309,7 +309,7 @@ static int fits(sp_slice key, sp_slice data, const sp_hash_key *explicit_hash_ke
     uint8_t text[SP_HASH_KEY_MAX_DIGITS];
     size_t key_size = key.size ? key.size : 1;
     if (data.size > most || key_size > most - data.size) return 0;
-    if (!sp_starts_with_magic(data)) return 1;
+    if (!sp_looks_aggregated(data)) return 1;
     size_t digits = key.size ? 0 : SP_HASH_KEY_MAX_DIGITS;
     if (explicit_hash_key) digits = sp_hash_key_format(*explicit_hash_key, text);
     return key_size + sp_aggregate_size_of_one(key_size, digits, data.size) <= most;

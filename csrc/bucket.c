@@ -99,7 +99,7 @@ sp_added sp_bucket_add(sp_bucket *bucket, const sp_user_record *record, const sp
     if (first) {
         bucket->first_hash_key = record->hash_key;
         bucket->first_key_size = (uint32_t)partition_key.size;
-        bucket->first_has_magic = sp_starts_with_magic(data);
+        bucket->first_has_magic = sp_looks_aggregated(data);
     }
     return SP_ADDED;
 }

@@ -97,8 +97,8 @@ static inline int sp_bucket_has_explicit_hash_key(const sp_bucket *bucket) {
 /* The partition key of the first user record. */
 sp_slice sp_bucket_first_key(const sp_bucket *bucket);
 
-/* Must the bucket become an aggregated record? One user record goes raw, unless its data starts with the magic:
- * consumers would take it apart. */
+/* Must the bucket become an aggregated record? One user record goes raw, unless its data looks aggregated: consumers
+ * would take it apart. */
 int sp_bucket_is_aggregate(const sp_bucket *bucket);
 
 /* Bytes of the aggregated record, without its outer partition key. */

@@ -37,6 +37,11 @@ static sp_filled lay_out(sp_filling *filling, size_t rows, size_t capacity) {
     return SP_FILLED;
 }
 
+/* No more bytes than these become data: of what was unpacked the message, or where that is malformed, the record. */
+static size_t size_of(const sp_received *received) {
+    return received->message.size > received->data.size ? received->message.size : received->data.size;
+}
+
 /* How many rows there are after so many bytes, if they are as many to a byte as so far. */
 static size_t foreseen(const sp_filling *filling, double size) {
     return filling->done > 0 ? (size_t)((double)filling->columns.count * (size / filling->done)) : 0;
@@ -114,22 +119,22 @@ static sp_filled put(sp_filling *filling, const sp_received *received, sp_slice 
                      const sp_hash_range *range, sp_contents *contents) {
     sp_filled filled = SP_FILLED;
     if (message.size && range) {
-        if (!sp_contents_read_verified(message, md5_many, range, contents)) return SP_NO_MEMORY;
+        if (!sp_contents_read_verified(received, message, md5_many, range, contents)) return SP_NO_MEMORY;
         if (contents->kind == SP_LEFT_OUT) return SP_FILLED;
         if (contents->kind != SP_AGGREGATED) message.size = 0;
         sp_contents_free(contents);
     }
-    filled = foresee(filling, (double)received->data.size);
+    filled = foresee(filling, (double)size_of(received));
     if (filled == SP_FILLED && message.size) {
         filled = put_message(filling, message, contents);
         if (filled == SP_FILLED && contents->kind != SP_AGGREGATED &&
-            !sp_contents_read_verified(message, md5_many, NULL, contents)) { /* which says what is wrong */
+            !sp_contents_read_verified(received, message, md5_many, NULL, contents)) { /* which says what is wrong */
             return SP_NO_MEMORY;
         }
     }
     if (filled == SP_FILLED && contents->kind != SP_AGGREGATED) filled = put_whole_record(filling, received);
     filling->columns.parent++;
-    filling->done += (double)received->data.size;
+    filling->done += (double)size_of(received);
     return filled;
 }
 
@@ -138,7 +143,7 @@ sp_filled sp_columns_fill(sp_filling *filling, const sp_received *received, size
     sp_columns *columns = &filling->columns;
     sp_verified verified;
     size_t size = 0;
-    for (size_t i = 0; i < n; i++) size += received[i].data.size;
+    for (size_t i = 0; i < n; i++) size += size_of(&received[i]);
     if (n >= INT32_MAX) return SP_TOO_MANY_ROWS;
     filling->size = (double)size;
     if (!filling->viewed && !(columns->data = malloc(size + SP_COPY_SLACK))) return SP_NO_MEMORY;

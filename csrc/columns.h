@@ -20,7 +20,7 @@ typedef struct {
     sp_columns columns;
     uint8_t *rows;     /* all columns but data, one behind the other, each for `capacity` rows */
     size_t capacity;   /* offsets have one more */
-    double size, done; /* bytes of Kinesis records: of all, and of those that are rows already */
+    double size, done; /* bytes of Kinesis records, unpacked: of all, and of those that are rows already */
     int viewed;        /* payloads stay in their Kinesis records */
 } sp_filling;
 

@@ -109,9 +109,10 @@ static int apply_range(sp_contents *contents, const sp_hash_range *range, sp_md5
     return has_memory;
 }
 
-int sp_contents_read_verified(sp_slice message, sp_md5_many_fn *md5_many, const sp_hash_range *range,
-                              sp_contents *contents) {
+int sp_contents_read_verified(const sp_received *received, sp_slice message, sp_md5_many_fn *md5_many,
+                              const sp_hash_range *range, sp_contents *contents) {
     if (!sp_contents_read_message(message, contents)) return 0;
+    if (contents->kind == SP_RAW && received->message.size) contents->kind = SP_MALFORMED;
     if (contents->kind == SP_AGGREGATED && range && !apply_range(contents, range, md5_many)) return 0;
     if (contents->kind != SP_AGGREGATED) {
         uint32_t records = contents->walk.found.records;
@@ -129,7 +130,9 @@ void sp_verify(const sp_received *received, size_t n, sp_md5_many_fn *md5_many, 
     size_t count = 0, framed_count = 0, size = 0;
     while (count < n && count < SP_MOST_VERIFIED && (framed_count < SP_FEWEST_VERIFIED || size < SP_VERIFIED_BYTES)) {
         sp_slice *message = &verified->messages[count];
-        if (!received[count].deaggregated && sp_frame(received[count].data, message)) {
+        if (received[count].message.size) {
+            *message = received[count].message;
+        } else if (!received[count].deaggregated && sp_frame(received[count].data, message)) {
             framed[framed_count++] = *message;
             size += message->size;
         } else {
@@ -141,7 +144,7 @@ void sp_verify(const sp_received *received, size_t n, sp_md5_many_fn *md5_many, 
     const uint8_t *digest = digests;
     for (size_t i = 0; i < count; i++) {
         sp_slice *message = &verified->messages[i];
-        if (!message->size) continue;
+        if (!message->size || received[i].message.size) continue;
         if (memcmp(message->data + message->size, digest, SP_MD5_DIGEST_SIZE) != 0) *message = (sp_slice){0};
         digest += SP_MD5_DIGEST_SIZE;
     }
@@ -155,7 +158,10 @@ int sp_contents_read(const sp_received *received, size_t n, sp_md5_many_fn *md5_
         sp_verify(received + done, n - done, md5_many, &verified);
         for (size_t i = 0; i < verified.count; i++) {
             sp_slice message = verified.messages[i];
-            if (message.size && !sp_contents_read_verified(message, md5_many, range, &contents[done + i])) return 0;
+            if (!message.size) continue;
+            if (!sp_contents_read_verified(&received[done + i], message, md5_many, range, &contents[done + i])) {
+                return 0;
+            }
         }
     }
     return 1;

@@ -10,7 +10,7 @@
 
 typedef enum {
     SP_RAW = 0,    /* no aggregated record */
-    SP_MALFORMED,  /* see the finding */
+    SP_MALFORMED,  /* see the finding; so is a compressed aggregate whose message does not parse */
     SP_AGGREGATED, /* see the walk */
     SP_LEFT_OUT,   /* aggregated, with a user record outside the hash range; found.records is all that is kept of it */
 } sp_kind;
@@ -25,6 +25,7 @@ typedef struct {
 /* A Kinesis record as a consumer got it. */
 typedef struct {
     sp_slice data;
+    sp_slice message;     /* what a compressed aggregate unpacked to: taken as it is; else no bytes */
     uint8_t deaggregated; /* a user record already: what looks like an aggregated record is its data */
     uint8_t has_explicit_hash_key;
 } sp_received;
@@ -64,7 +65,8 @@ enum {
     SP_VERIFIED_BYTES = 1 << 20,
 };
 
-/* The next Kinesis records, and those messages among them whose digest is right; others have no bytes. */
+/* The next Kinesis records, and those messages among them whose digest is right, or that were unpacked; others have no
+ * bytes. */
 typedef struct {
     size_t count;
     sp_slice messages[SP_MOST_VERIFIED];
@@ -72,9 +74,9 @@ typedef struct {
 
 void sp_verify(const sp_received *received, size_t n, sp_md5_many_fn *md5_many, sp_verified *verified);
 
-/* Read a verified message, records and all, as sp_contents_read does. */
-int sp_contents_read_verified(sp_slice message, sp_md5_many_fn *md5_many, const sp_hash_range *range,
-                              sp_contents *contents);
+/* Read the verified message of a record, user records and all, as sp_contents_read does. */
+int sp_contents_read_verified(const sp_received *received, sp_slice message, sp_md5_many_fn *md5_many,
+                              const sp_hash_range *range, sp_contents *contents);
 
 /* Tables for as many keys as there may be, and more when there are. 1, or 0 without memory. */
 int sp_walk_begin(sp_walk *walk, sp_slice message);

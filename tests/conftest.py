@@ -76,7 +76,11 @@ class Shardpack:
     def __call__(self, *arguments: object, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
         """Run ``shardpack`` with these arguments; commands that take a stream reach the local Kinesis."""
         command = [*SHARDPACK, *map(str, arguments)]
-        if arguments and arguments[0] in {"put", "tail", "redrive", "doctor"} and "--endpoint-url" not in arguments:
+        if (
+            arguments
+            and arguments[0] in {"put", "tail", "redrive", "reshard", "doctor"}
+            and "--endpoint-url" not in arguments
+        ):
             command += ["--endpoint-url", self.endpoint_url]
         done = subprocess.run(
             command, input=stdin, capture_output=True, check=False, timeout=120, env=self.environment | environment

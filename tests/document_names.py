@@ -34,6 +34,24 @@ def a_client() -> Names:
     return {"client": client, "iterator": where["ShardIterator"], "shard_id": place.shard_id}
 
 
+def a_client_with(data: bytes) -> Names:
+    """Return a client, and an iterator at the last record of a shard, which has these data."""
+    import boto3  # noqa: PLC0415
+
+    from shardpack import Producer  # noqa: PLC0415
+
+    client = boto3.client("kinesis")
+    with Producer("telemetry") as producer:
+        place = producer.put("device-7", data).result()
+    where = client.get_shard_iterator(
+        StreamName="telemetry",
+        ShardId=place.shard_id,
+        ShardIteratorType="AT_SEQUENCE_NUMBER",
+        StartingSequenceNumber=place.sequence_number,
+    )
+    return {"client": client, "iterator": where["ShardIterator"]}
+
+
 def a_response() -> Names:
     """Return a client, and what it answered."""
     names = a_client()
@@ -57,6 +75,42 @@ def all_responses() -> Names:
         "Boto3Transport": Boto3Transport,
         "deaggregate": deaggregate,
     }
+
+
+def dictionaries() -> Names:
+    """Put a dictionary into a folder, a bucket and a table; return a client of a stream, and a payload."""
+    import os  # noqa: PLC0415
+
+    import boto3  # noqa: PLC0415
+    from payloads import dictionary  # noqa: PLC0415 - zstd, where a document needs it
+
+    from shardpack.codec import DictionaryCodec  # noqa: PLC0415
+
+    folder = Path("dictionaries")
+    folder.mkdir(exist_ok=True)
+    folder.joinpath("telemetry.dict").write_bytes(dictionary())
+    codec = DictionaryCodec(dictionary())
+    at = {"endpoint_url": os.environ["AWS_ENDPOINT_URL_KINESIS"]}
+    os.environ.update({f"AWS_ENDPOINT_URL_{service}": at["endpoint_url"] for service in ("S3", "DYNAMODB")})
+    bucket, table = boto3.client("s3", **at), boto3.client("dynamodb", **at)
+    if not bucket.list_buckets().get("Buckets"):
+        bucket.create_bucket(Bucket="dictionaries")
+        bucket.put_object(Bucket="dictionaries", Key=f"{codec.dictionary_id}.dict", Body=dictionary())
+        table.create_table(
+            TableName="dictionaries",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "N"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        item = {"id": {"N": str(codec.dictionary_id)}, "content": {"B": dictionary()}}
+        table.put_item(TableName="dictionaries", Item=item)
+    payload = codec.encode(b'{"device": "device-7", "celsius": 21.5}')
+    return {**a_client_with(b'{"celsius": 21.5}'), "payload": payload}
+
+
+def objects() -> Names:
+    """Return a client, and an iterator at the beginning of a shard that has objects."""
+    return a_client_with(b'{"celsius": 21.5}')
 
 
 def columns() -> Names:
@@ -179,11 +233,16 @@ OF_SECTION: dict[tuple[str, str], Callable[[], Names]] = {
     ("docs/consume/fan-out.md", "(top)"): a_subscriber,
     ("docs/consume/firehose.md", "(top)"): a_transformation,
     ("docs/consume/lambda.md", "(top)"): a_function,
+    ("docs/consume/payloads.md", "(top)"): objects,
+    ("docs/consume/payloads.md", "With a dictionary"): dictionaries,
+    ("docs/consume/payloads.md", "Where dictionaries are"): dictionaries,
+    ("docs/decide/compression.md", "Each record with a dictionary"): dictionaries,
     ("docs/consume/queues.md", "(top)"): a_queue,
     ("docs/consume/shapes.md", "After resharding: what the KCL leaves out"): all_responses,
     ("docs/ingest/tenants.md", "Reading"): a_response,
     ("docs/ingest/tenants.md", "A stream for each tenant"): a_client,
     ("docs/operate/metrics.md", "Exporters"): a_producer,
+    ("docs/operate/resharding.md", "In code"): a_client,
 }
 
 

@@ -238,6 +238,7 @@ def test_figures_have_the_digits_they_deserve():
     assert rate_text(11.4e9, "bytes") == "11 GB/s"
     assert rate_text(40, "starts") == "25 ms"
     assert rate_text(400, "requests") == "2.5 ms"
+    assert rate_text(1 / 42, "bytes each") == "42 B"
     finding = Finding("aggregate", "t", "d", "keys", 1, "peer", 2.0, 1.0, Ratio(31.7, 9.04, 108.2), 3)
     assert ratio_text(finding) == "32× (9.0 to 108)"  # noqa: RUF001
     floor = Finding("floor", "t", "d", "bytes", 1, "memcpy + MD5", 2.0, 1.0, Ratio(0.314, 0.3, 0.35), 3)

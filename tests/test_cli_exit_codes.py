@@ -28,6 +28,7 @@ USES = {
     "tail": [STREAM, "--no-follow", "--json"],
     "inspect": ["{blob}"],
     "redrive": ["{letters}", STREAM, "--json"],
+    "reshard": [STREAM, "--to", "1", "--json"],
     "bench": ["--quick", "--seconds", "0", "--json"],
     "completion": ["zsh"],
 }
@@ -39,6 +40,7 @@ FAILING = {
     "tail": ["absent"],
     "inspect": ["{text}"],
     "redrive": ["{letters}", "absent", "--from", STREAM],
+    "reshard": ["absent", "--to", "2"],
 }
 WRONG = [
     ("demo", "--shards", "0"),
@@ -63,6 +65,17 @@ WRONG = [
     ("inspect", "{lines}"),
     ("inspect", "{blob}", "--record", "1"),
     ("redrive", "/no/such/file", STREAM),
+    ("reshard", STREAM),
+    ("reshard", STREAM, "--to", "2", "--balance"),
+    ("reshard", STREAM, "--to", "0"),
+    ("reshard", STREAM, "--to", "10001"),
+    ("reshard", STREAM, "--to", "2", "--max-shards", "3"),
+    ("reshard", STREAM, "--balance", "--seconds", "0"),
+    ("reshard", STREAM, "--balance", "--sample", "{lines}"),
+    ("reshard", STREAM, "--balance", "--sample", "/no/such/file", "--key", "id"),
+    ("reshard", STREAM, "--balance", "--sample", "{text}", "--key", "id"),
+    ("reshard", STREAM, "--balance", "--plan", "{text}"),
+    ("reshard", STREAM, "--balance", "--plan", "."),
     ("bench", "--seconds", "-1"),
     ("completion", "tcsh"),
     ("nothing",),
@@ -74,6 +87,7 @@ WITH_ENDING = {  # where to interrupt them: what they do first
     "tail": (client, "make_client"),
     "inspect": (inspect, "dissect_blob"),
     "redrive": (client, "make_client"),
+    "reshard": (client, "make_client"),
     "bench": (bench, "measure"),
 }
 

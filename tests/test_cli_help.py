@@ -124,6 +124,7 @@ def test_the_version_is_that_of_the_package(shardpack):
         (["tail", "--help"], "boto3 botocore"),
         (["doctor", "--help"], "boto3 botocore"),
         (["redrive", "--help"], "boto3 botocore"),
+        (["reshard", "--help"], "boto3 botocore"),
         (["demo", "--help"], "boto3 botocore"),
         (["bench", "--help"], "boto3 botocore"),
     ],
@@ -161,7 +162,7 @@ def on_path(tmp_path_factory):
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("shardpack re", ["redrive"]),
+        ("shardpack re", ["redrive", "reshard"]),
         ("shardpack put --e", ["--explicit-hash-key", "--endpoint-url"]),
         ("shardpack put s file --as ", ["json", "msgpack"]),
         ("shardpack completion ", ["bash", "zsh", "fish"]),

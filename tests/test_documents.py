@@ -101,7 +101,8 @@ def test_no_block_hides_from_the_tests():
     }
     assert {fence for _, fence in fences} >= {"```python", "```sh"}
     known = {
-        "```" + name for name in ("python", "sh", "text", "json", "yaml", "ini", "properties", "toml", "java", "sql")
+        "```" + name
+        for name in ("python", "sh", "text", "json", "yaml", "ini", "properties", "toml", "java", "go", "js", "sql")
     }
     assert {(name, fence) for name, fence in fences if fence not in known} == set()
 

@@ -21,8 +21,31 @@ def test_nothing_is_lost_nor_out_of_order_nor_told_wrongly(local_kinesis, seed):
     assert done.most_buffered < 24_000 * 10 + 4 * chaos.PUT_AT_ONCE * 200
 
 
+def test_nor_where_it_is_compressed(local_kinesis):
+    """Without a bound of user records, so that what was offered is split where it came out too large."""
+    done = chaos.run(local_kinesis, records=24_000, seed=5, compression="zstd", max_aggregate_bytes=1500)
+    assert not done.defects, str(done)
+    assert done.report.puts == done.settled == done.outcomes["stored"] == 24_000
+    assert done.kinesis_records > 100
+    assert len(done.reshardings) == 8
+
+
 def test_auto_distribution_that_is_switched_on_and_off_loses_nothing(local_kinesis):
     done = chaos.run(local_kinesis, records=1_000, seed=3, auto=True, max_aggregate_records=20, shard_counts=(4, 6, 3))
+    assert not done.defects, str(done)
+    assert done.settled == 1_000
+
+
+def test_so_it_does_where_it_is_compressed(local_kinesis):
+    done = chaos.run(
+        local_kinesis,
+        records=1_000,
+        seed=4,
+        auto=True,
+        compression="zstd",
+        max_aggregate_records=20,
+        shard_counts=(4, 6, 3),
+    )
     assert not done.defects, str(done)
     assert done.settled == 1_000
 

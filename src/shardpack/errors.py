@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "BufferFullError",
+    "CodecError",
     "DeliveryError",
     "EventLoopEndedError",
     "FlushTimeoutError",
@@ -17,11 +18,16 @@ __all__ = [
     "InvalidRecordError",
     "InvalidTenantError",
     "MalformedRecordError",
+    "ObjectError",
+    "PayloadError",
+    "PayloadTooLargeError",
     "ProducerClosedError",
     "RecordExpiredError",
     "RecordTooLargeError",
     "ShardMapError",
     "ShardpackError",
+    "UnknownDictionaryError",
+    "UnknownPayloadFormError",
 ]
 
 TYPE_CHECKING = False
@@ -63,10 +69,11 @@ class ShardMapError(ShardpackError, ValueError):
 
 
 class MalformedRecordError(ShardpackError, ValueError):
-    """An aggregated record parses, but an index or an explicit hash key in it is bad.
+    """An aggregated record parses, but an index or an explicit hash key in it is bad; or a compressed one is damaged.
 
-    ``offset`` is the byte of the Kinesis record's data where the faulty field starts; ``record_index`` says which
-    user record, counted from 0. Where ``strict`` raised it, ``source`` is the Kinesis record as it was given.
+    ``offset`` is the byte of the Kinesis record's data where the faulty field starts, or of the message where that was
+    unpacked; ``record_index`` says which user record, counted from 0. Where ``strict`` raised it, ``source`` is the
+    Kinesis record as it was given.
     """
 
     source: Any = None
@@ -78,6 +85,37 @@ class MalformedRecordError(ShardpackError, ValueError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class CodecError(ShardpackError, ValueError):
+    """A payload cannot be read, or an object has no form in the codec that was named."""
+
+
+class PayloadError(CodecError):
+    """A compressed payload is cut off, or what it holds is damaged."""
+
+
+class PayloadTooLargeError(PayloadError):
+    """A payload says that it holds more than a reader takes."""
+
+
+class UnknownPayloadFormError(PayloadError):
+    """A payload begins as those of ``shardpack.codec`` do, and goes on as this version knows none."""
+
+
+class UnknownDictionaryError(PayloadError, LookupError):
+    """The dictionary that a payload was compressed with was not found: ``dictionary_id`` is its number."""
+
+    def __init__(self, message: str, dictionary_id: int) -> None:
+        super().__init__(message, dictionary_id)
+        self.dictionary_id = dictionary_id
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ObjectError(CodecError):
+    """An object has no form in a codec, or data are none of an object."""
 
 
 class ForeignRecordError(ShardpackError):

@@ -10,6 +10,8 @@ from shardpack import (
     deaggregate_columns,
     iter_deaggregate,
 )
+from shardpack.codec import PayloadReader, glue, train
+from shardpack.errors import CodecError
 
 
 def of_a_response(response: dict[str, Any]) -> list[bytes]:
@@ -40,3 +42,26 @@ for each in deaggregate([b""]):
     key: str = each.partition_key  # wrong: assignment
     each.sequence_numbers  # wrong: attr-defined
     each.data = b""  # wrong: misc
+
+
+class Table:
+    def find(self, dictionary_id: int) -> bytes | None:
+        return {7: b""}.get(dictionary_id)
+
+
+class Celsius:
+    def encode(self, obj: float) -> bytes:
+        return b"%g" % obj
+
+    def decode(self, data: bytes) -> float:
+        return float(data)
+
+
+reader = PayloadReader(Table(), codec=Celsius(), max_bytes=1_000)
+for payload in reader.read(deaggregate(b"21.5")):
+    problem: CodecError | None = payload.error
+    print(payload.data.hex(), payload.object(), payload.record)
+    print(deaggregate(b"21.5")[0].object(Celsius()), deaggregate(b"21.5")[0].object("json"))
+known: bytes = train([b"a", b"b"], 1_024, dictionary_id=7)
+number, content = glue.unframed(glue.framed("b7b4a7f0-9c96-4e4a-a687-fb5de9ef0c63", known, compression="zlib"))
+assert number.hex, content.hex()

@@ -11,6 +11,7 @@ from shardpack import (
     SettledRecord,
     SQLiteDeadLetters,
 )
+from shardpack.codec import DictionaryCodec
 
 
 def count(records: Sequence[SettledRecord]) -> None:
@@ -28,6 +29,7 @@ async def put_in_a_loop() -> None:
     async with AsyncProducer("telemetry", linger_ms=5) as producer:
         receipt: Receipt = await producer.put(None, b"21.5")
         outcome: Outcome = await receipt
+        await producer.put_object("a", {"celsius": 21.5})
         receipts: Receipts = await producer.put_many(["a", None], [b"1", b"2"])
         print(outcome.shard_id, await receipts[1])
         await producer.flush(timeout=10)
@@ -41,10 +43,13 @@ with Producer(
     ordering="shard",
     after_failure="stop",
     on_settled=count,
+    payload_codec=DictionaryCodec(b"", level=9),
+    codec="msgpack",
     dead_letters=SQLiteDeadLetters("dead.db"),
 ) as producer:
     receipt: Receipt = producer.put("device-7", b"21.5", explicit_hash_key=7, timeout=0.5)
     receipts: Receipts = producer.put_many(["a", None], [b"1", b"2"])
+    of_object: Receipt = producer.put_object("a", [1], timeout=0.5)
     if producer.held_shards:
         producer.resume()
         producer.skip()

@@ -1,5 +1,5 @@
 from collections.abc import Iterable
-from typing import final
+from typing import Literal, final
 
 from typing_extensions import Buffer
 
@@ -23,7 +23,13 @@ class Aggregator:
     them: 128 MiB at most are kept, however many user records there were.
     Not to be shared between threads: a call that meets another one at work raises ``RuntimeError``.
 
-    Raises ``TypeError`` for a shard map or limits that are none, ``ValueError`` for bounds that the limits exclude.
+    ``compression="zstd"`` makes compressed aggregates, which only shardpack reads, where that is fewer bytes: of
+    ``max_bytes`` compressed, and as much before as it learns to fit, up to 16 times that and 64 MiB. What does not fit
+    is split, in order. ``compression_level`` is zstd's, 1 (default) to 19. Full buckets then wait until they are 4 MiB;
+    17 MiB more of memory are kept, or the largest message, and 80 MiB beside that at level 19.
+
+    Raises ``TypeError`` for a shard map or limits that are none, ``ValueError`` for bounds that the limits exclude and
+    for another compression or level, ``ImportError`` with what to install where no library has zstd.
     Format: https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md
     """
 
@@ -46,6 +52,8 @@ class Aggregator:
         limits: Limits | None = None,
         max_bytes: int | None = None,
         max_records: int | None = None,
+        compression: Literal["zstd"] | None = None,
+        compression_level: int = 1,
     ) -> Aggregator: ...
     def __len__(self) -> int: ...
     def add(self, partition_key: str | bytes, data: Buffer, explicit_hash_key: int | str | None = None) -> None:

@@ -68,7 +68,13 @@ cdef class Aggregator:
     them: 128 MiB at most are kept, however many user records there were.
     Not to be shared between threads: a call that meets another one at work raises ``RuntimeError``.
 
-    Raises ``TypeError`` for a shard map or limits that are none, ``ValueError`` for bounds that the limits exclude.
+    ``compression="zstd"`` makes compressed aggregates, which only shardpack reads, where that is fewer bytes: of
+    ``max_bytes`` compressed, and as much before as it learns to fit, up to 16 times that and 64 MiB. What does not fit
+    is split, in order. ``compression_level`` is zstd's, 1 (default) to 19. Full buckets then wait until they are 4 MiB;
+    17 MiB more of memory are kept, or the largest message, and 80 MiB beside that at level 19.
+
+    Raises ``TypeError`` for a shard map or limits that are none, ``ValueError`` for bounds that the limits exclude and
+    for another compression or level, ``ImportError`` with what to install where no library has zstd.
     Format: https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md
     """
 
@@ -76,12 +82,17 @@ cdef class Aggregator:
     cdef readonly object limits
     cdef readonly Py_ssize_t max_bytes
     cdef readonly Py_ssize_t max_records
+    cdef object _sealer  # of compressed aggregates, or None
+    cdef list _buckets  # that are full, and to be compressed
+    cdef list _compressed  # Kinesis records
     cdef Intake _intake
     cdef Router _router
     cdef Py_ssize_t _held  # user records that were taken, and not returned
     cdef int _busy  # a call is under way
 
-    def __cinit__(self, shard_map=None, *, limits=None, max_bytes=None, max_records=None):
+    def __cinit__(
+        self, shard_map=None, *, limits=None, max_bytes=None, max_records=None, compression=None, compression_level=1
+    ):
         cdef Py_ssize_t largest
         if not isinstance(shard_map, ShardMap):
             given = "" if shard_map is None else f", not {type(shard_map).__name__}"
@@ -100,6 +111,11 @@ cdef class Aggregator:
         self.max_records = UINT32_MAX if max_records is None else bounded("max_records", max_records, UINT32_MAX)
         self._intake = Intake(largest)
         self._router = Router(table, self.max_bytes, self.max_records)
+        self._buckets, self._compressed = [], []
+        if compression is not None:
+            from ..codec.sealing import AT_ONCE, sealer_of
+            self._sealer = sealer_of(compression, self.max_bytes, compression_level)
+            self._router.most_full_bytes = AT_ONCE
 
     def __repr__(self):
         return (
@@ -187,8 +203,8 @@ cdef class Aggregator:
         """Return the Kinesis records that are full, in the order of their shards' records; they are the caller's."""
         self._enter()
         try:
-            self._router.route(self._intake)
-            self._router.seal()
+            self._route()
+            self._seal()
             return self._give()
         finally:
             give_flag(&self._busy)
@@ -197,18 +213,47 @@ cdef class Aggregator:
         """Return everything taken so far as Kinesis records. The aggregator is empty then, and can go on."""
         self._enter()
         try:
-            self._router.route(self._intake)
+            self._route()
             self._router.detach()
-            self._router.seal()
+            self._seal()
             return self._give()
         finally:
             give_flag(&self._busy)
 
     cdef list _give(self):
-        cdef list ready = self._router.take_ready()
+        cdef list ready
+        if self._sealer is None:
+            ready = self._router.take_ready()
+        else:
+            ready, self._compressed = self._compressed, []
         for record in ready:
             self._held -= record.user_record_count
         return ready
+
+    cdef int _route(self) except -1:
+        """Move every user record that waits to its shard's bucket, and seal full ones on the way where there are many.
+
+        What does not fit in memory stays where it is.
+        """
+        if self._sealer is None:
+            return self._router.route(self._intake)
+        while self._intake.count:
+            if self._router.is_full():
+                self._seal()
+            self._router.fill(self._intake, self._sealer.bucket_bytes)
+        return 0
+
+    cdef int _seal(self) except -1:
+        """Turn the full buckets into Kinesis records, in order."""
+        cdef list compressed
+        if self._sealer is None:
+            return self._router.seal()
+        while self._buckets or self._router.c.full.count:
+            if not self._buckets:
+                self._buckets = self._router.hand_over()
+            compressed = self._compressed + self._sealer.records(self._buckets)
+            self._buckets, self._compressed = [], compressed
+        return 0
 
     cdef int _enter(self) except -1:
         """Keep other threads out, and code of the caller's that runs inside a call: methods of odd arguments."""
@@ -221,9 +266,9 @@ cdef class Aggregator:
         if self._intake.count < MOST_STAGED and self._intake.size < MOST_STAGED_BYTES:
             return 0
         try:
-            self._router.route(self._intake)
+            self._route()
             if self._router.is_full():
-                self._router.seal()
+                self._seal()
         except MemoryError:
             pass
         return 0

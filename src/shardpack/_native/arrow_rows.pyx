@@ -19,7 +19,7 @@ import os
 from datetime import datetime, timezone
 
 from .columns cimport Columns
-from .deaggregate cimport SP_AGGREGATED, SP_MALFORMED, ReceivedRecord, error_arguments_of, sp_contents, sp_span
+from .deaggregate cimport SP_AGGREGATED, ReceivedRecord, sp_contents, sp_span
 from .keys cimport SHORT_WORK, sp_slice
 from .made_inside cimport made_inside
 from .slices cimport slice_of_bytes
@@ -288,10 +288,11 @@ cdef class Buffers:
         for p, record in enumerate(columns._received):
             if columns._contents[p].kind == SP_AGGREGATED:
                 view = columns._contents[p].walk.message
+                self.kept.append(record.owner_of_message())
             else:
                 view = record.content
+                self.kept.append(record.owner())
             buffers[2 + p], size_of[p] = view.data, <int64_t>view.size
-            self.kept.append(record.owner())
         buffers[2 + n] = size_of
         self.kept += [pointers, sizes]
         self.columns[DATA].rows.n_buffers = n + 3
@@ -377,8 +378,9 @@ cdef int gather(Columns columns, Buffers buffers, list held, Work *work) except 
         if origin.shard_id is not None:
             view_text(origin.shard_id, "shard id", held, &shard_ids[p])
             work.shard_ids.any = True
-        if contents.kind == SP_MALFORMED:
-            view_text(error_arguments_of(&contents.finding)[0], "error", held, &errors[p])
+        error = record.error_arguments_in(contents)
+        if error is not None:
+            view_text(error[0], "error", held, &errors[p])
             work.errors.any = True
         known = -1 if record.memory is None else record.memory.arrival_of(record)
         if known >= 0:

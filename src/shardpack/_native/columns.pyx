@@ -7,10 +7,9 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from .deaggregate cimport (
-    SP_AGGREGATED, SP_LEFT_OUT, SP_MALFORMED, SP_NO_MEMORY, SP_TOO_MANY_KEYS, SP_TOO_MANY_ROWS, ReceivedRecord,
-    error_arguments_of, error_with_place, fill_columns, free_contents, kinesis_records, read_hash_range,
-    received_by_c, room_for_contents, sp_columns, sp_contents, sp_filled, sp_filling, sp_hash_range, sp_received,
-    sp_span_of, sp_where_size,
+    SP_AGGREGATED, SP_LEFT_OUT, SP_NO_MEMORY, SP_TOO_MANY_KEYS, SP_TOO_MANY_ROWS, ReceivedRecord, error_with_place,
+    fill_columns, free_contents, kinesis_records, read_hash_range, received_by_c, room_for_contents, sp_columns,
+    sp_contents, sp_filled, sp_filling, sp_hash_range, sp_received, sp_span_of, sp_where_size,
 )
 from .made_inside cimport made_inside
 from .slices cimport text_of_slice
@@ -149,17 +148,16 @@ cdef class Columns:
         cdef list errors = [None] * len(self._received)
         cdef Py_ssize_t p
         for p in range(len(self._received)):
-            errors[p] = error_in(&self._contents[p])
+            errors[p] = error_in(<ReceivedRecord>self._received[p], &self._contents[p])
         return errors
 
 
 made_inside(Columns)
 
 
-cdef object error_in(const sp_contents *contents):
-    if contents.kind != SP_MALFORMED:
-        return None
-    return MalformedRecordError(*error_arguments_of(&contents.finding))
+cdef object error_in(ReceivedRecord record, const sp_contents *contents):
+    cdef tuple arguments = record.error_arguments_in(contents)
+    return None if arguments is None else MalformedRecordError(*arguments)
 
 
 @cython.final
@@ -209,8 +207,10 @@ def columns_of_received(list received not None, tuple hash_range, bint strict, b
         check_filled(fill_columns(&filling, records, <size_t>n, NULL if hash_range is None else &bounds, contents))
         if strict:
             for i in range(n):
-                if contents[i].kind == SP_MALFORMED:
-                    raise error_with_place(<ReceivedRecord>held[i], error_in(&contents[i]))
+                if contents[i].kind != SP_AGGREGATED and contents[i].kind != SP_LEFT_OUT:
+                    error = error_in(<ReceivedRecord>held[i], &contents[i])
+                    if error is not None:
+                        raise error_with_place(<ReceivedRecord>held[i], error)
         return columns_of_filling(&filling, held, &contents)
     finally:
         free(records)

@@ -70,6 +70,7 @@ cdef extern from "contents.h" nogil:
         sp_finding finding
     ctypedef struct sp_received:
         sp_slice data
+        sp_slice message
         bint deaggregated
         bint has_explicit_hash_key
     ctypedef struct sp_hash_range:
@@ -111,6 +112,7 @@ cdef class SharedMemory:
 
 cdef class ReceivedRecord:
     cdef sp_slice content  # its data: in `_data`, or in `memory`
+    cdef bytes message  # what it unpacked to, where it is a compressed aggregate; or None
     cdef bytes _data  # None until somebody asks, where it lies in memory
     cdef SharedMemory memory  # or None
     cdef Py_ssize_t place  # in it
@@ -122,7 +124,7 @@ cdef class ReceivedRecord:
     # of the one user record, where it is all there is: a raw or malformed record, or one that was pickled
     cdef str explicit_hash_key
     cdef tuple tags
-    cdef tuple error_arguments  # of one that was pickled
+    cdef tuple error_arguments  # of one that was pickled, and of a compressed aggregate that does not unpack
     cdef bint was_aggregated  # it, too
     cdef sp_contents *_contents  # published once, and what it points to never changes; of a raw record, NULL
     cdef list partition_keys  # text, or None until somebody asks
@@ -134,6 +136,10 @@ cdef class ReceivedRecord:
     cdef inline object owner(self):  # who keeps the content
         return self._data if self.memory is None else self.memory
 
+    cdef inline object owner_of_message(self):  # and who what the user records are in
+        return self.owner() if self.message is None else self.message
+
+    cdef tuple error_arguments_in(self, const sp_contents *contents)
     cdef bint is_aggregated(self) noexcept
     cdef int keep(self, sp_contents *contents) except -1
     cdef str partition_key_at(self, Py_ssize_t i)
@@ -143,14 +149,15 @@ cdef class ReceivedRecord:
 cdef ReceivedRecord record_in_memory(SharedMemory memory, Py_ssize_t place, sp_slice content)
 cdef tuple kinesis_records(list received)
 cdef sp_received *received_by_c(tuple held) except NULL
+cdef int unpack(tuple held) except -1
 cdef sp_contents *room_for_contents(size_t n) except NULL
 cdef void free_contents(sp_contents *contents, size_t n) noexcept
 cdef int read_hash_range(tuple hash_range, sp_hash_range *out) except -1
 cdef int index_all(tuple held) except -1
-cdef bint read_unverified(bytes data, sp_contents *contents) except -1
+cdef bint read_unverified(ReceivedRecord record, sp_contents *contents) except -1
 cdef sp_filled fill_columns(
     sp_filling *filling, const sp_received *received, size_t n, const sp_hash_range *hash_range, sp_contents *contents
 ) noexcept
 cdef tuple tags_of(const sp_contents *contents, Py_ssize_t i)
-cdef tuple error_arguments_of(const sp_finding *finding)
+cdef tuple error_arguments_of(const sp_finding *finding, bint unpacked=*)
 cdef object error_with_place(ReceivedRecord record, object error)

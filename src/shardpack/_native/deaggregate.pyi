@@ -1,9 +1,11 @@
+import builtins
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, final
 
 from typing_extensions import Buffer
 
+from ..codec.objects import Codec
 from ..consume.shapes import Origin
 from ..errors import MalformedRecordError
 
@@ -44,6 +46,13 @@ class UserRecord:
     @property
     def data(self) -> bytes:
         """What the producer put: ``bytes``. Made when it is first asked for, and kept."""
+    def object(self, codec: Codec | str | None = None) -> Any:
+        """Return the object in its data, as ``Producer.put_object`` put it, or other producers of JSON and msgpack.
+
+        ``codec`` is ``"json"``, ``"msgpack"``, ``"raw"``, or a ``shardpack.codec.Codec``; without one the first byte
+        tells JSON from msgpack. Made anew by each call. Raises ``ObjectError``, which names the record, for data that
+        hold none, and ``PayloadError`` for a compressed payload: ``shardpack.codec.PayloadReader`` reads those.
+        """
     @property
     def partition_key(self) -> str | None:
         """The key that it was put with; ``None`` where the stream distributes records itself and there was none.
@@ -92,7 +101,7 @@ class UserRecord:
         For the few that stay of many. Its ``source`` is ``None``; every other field is the same. Costs what reading
         all fields costs. Safe beside other threads.
         """
-    def __eq__(self, other: object, /) -> bool: ...
+    def __eq__(self, other: builtins.object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
 def set_shard_id(received: list[ReceivedRecord], shard_id: str) -> None: ...

@@ -10,6 +10,7 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 
 from .collector cimport rest_collector, wake_collector
+from .compressed cimport messages_of, sp_is_compressed
 from .keys cimport NO_POSITION, SHORT_WORK, format_hash_key, read_explicit_hash_key
 from .made_inside cimport made_inside
 from .md5 cimport md5_many
@@ -111,10 +112,14 @@ cdef class ReceivedRecord:
     @property
     def error(self):
         # Made each time: one that was raised holds frames, which may hold this, and neither would ever be freed.
-        cdef const sp_contents *contents = self.contents()
+        cdef tuple arguments = self.error_arguments_in(self.contents())
+        return None if arguments is None else MalformedRecordError(*arguments)
+
+    cdef tuple error_arguments_in(self, const sp_contents *contents):
+        """Of the error of this record, whose contents are these, or NULL; None without one."""
         if contents != NULL and contents.kind == SP_MALFORMED:
-            return MalformedRecordError(*error_arguments_of(&contents.finding))
-        return None if self.error_arguments is None else MalformedRecordError(*self.error_arguments)
+            return error_arguments_of(&contents.finding, self.message is not None)
+        return self.error_arguments
 
     cdef bint is_aggregated(self) noexcept:
         cdef const sp_contents *contents = self.contents()
@@ -213,6 +218,16 @@ cdef class UserRecord:
                 data = bytes_of_slice(sp_span_of(self._received.contents().walk.message, self.wire().data))
                 self._data = data
         return data
+
+    def object(self, codec=None):
+        """Return the object in its data, as ``Producer.put_object`` put it, or other producers of JSON and msgpack.
+
+        ``codec`` is ``"json"``, ``"msgpack"``, ``"raw"``, or a ``shardpack.codec.Codec``; without one the first byte
+        tells JSON from msgpack. Made anew by each call. Raises ``ObjectError``, which names the record, for data that
+        hold none, and ``PayloadError`` for a compressed payload: ``shardpack.codec.PayloadReader`` reads those.
+        """
+        from ..codec.objects import object_of
+        return object_of(self, codec)
 
     @property
     def partition_key(self):
@@ -381,14 +396,53 @@ cdef sp_received *received_by_c(tuple held) except NULL:
     cdef Py_ssize_t n = len(held), i
     cdef sp_received *received = <sp_received *>malloc((<size_t>n + 1) * sizeof(sp_received))
     cdef ReceivedRecord record
+    cdef Py_ssize_t compressed = 0
     if received == NULL:
         raise MemoryError
     for i in range(n):
         record = <ReceivedRecord>held[i]
         received[i].data = record.content
+        received[i].message.data, received[i].message.size = NULL, 0
         received[i].deaggregated = record.deaggregated
         received[i].has_explicit_hash_key = record.explicit_hash_key is not None
+        compressed += sp_is_compressed(record.content) and not record.deaggregated
+    if compressed:
+        try:
+            unpack(held)
+        except BaseException:
+            free(received)
+            raise
+        for i in range(n):
+            if (<ReceivedRecord>held[i]).message is not None:
+                received[i].message = slice_of_bytes((<ReceivedRecord>held[i]).message)
     return received
+
+
+cdef int unpack(tuple held) except -1:
+    """Have each compressed aggregate keep its message, or what is wrong with it, unless it does already."""
+    cdef sp_slice *records = <sp_slice *>malloc(<size_t>len(held) * sizeof(sp_slice))
+    cdef ReceivedRecord record
+    cdef list packed = []
+    if records == NULL:
+        raise MemoryError
+    try:
+        for record in held:
+            if sp_is_compressed(record.content) and not record.deaggregated:
+                with cython.critical_section(record):
+                    known = record.message is not None or record.error_arguments is not None
+                if not known:
+                    records[len(packed)] = record.content
+                    packed.append(record)
+        for record, found in zip(packed, messages_of(records, <size_t>len(packed))):
+            with cython.critical_section(record):  # somebody else may have been first: all read the same
+                if record.message is None and record.error_arguments is None:
+                    if type(found) is bytes:
+                        record.message = <bytes>found
+                    else:
+                        record.error_arguments = <tuple>found
+    finally:
+        free(records)
+    return 0
 
 
 cdef sp_contents *room_for_contents(size_t n) except NULL:
@@ -410,8 +464,10 @@ cdef bint takes_long(const sp_received *received, size_t n) noexcept nogil:
     """Is reading so many worth giving the GIL up?"""
     cdef size_t i, size = 0, longest = 0
     for i in range(n):
-        size += received[i].data.size
-        longest = max(longest, received[i].data.size)
+        size += received[i].message.size
+        if received[i].message.size == 0:
+            size += received[i].data.size
+            longest = max(longest, received[i].data.size)
     return longest // LONGEST_BYTES_A_NANOSECOND + size // READ_BYTES_A_NANOSECOND >= SHORT_WORK
 
 
@@ -444,13 +500,15 @@ cdef sp_filled fill_columns(
     return filled
 
 
-cdef bint read_unverified(bytes data, sp_contents *contents) except -1:
+cdef bint read_unverified(ReceivedRecord record, sp_contents *contents) except -1:
     """Read what has the frame of an aggregated record, whatever its checksum: its references may lead nowhere.
 
-    False without a frame. ``contents`` is zero before, and the caller's to free.
+    Or what was unpacked. False without either. ``contents`` is zero before, and the caller's to free.
     """
     cdef sp_slice message
-    if not sp_frame(slice_of_bytes(data), &message):
+    if record.message is not None:
+        message = slice_of_bytes(record.message)
+    elif not sp_frame(record.content, &message):
         return False
     if not sp_contents_read_message(message, contents):
         raise MemoryError
@@ -496,11 +554,12 @@ def deaggregate_received(list received not None, tuple hash_range, bint strict, 
         for i in range(n):
             if contents[i].kind == SP_LEFT_OUT:
                 left_out += contents[i].walk.found.records
-            elif contents[i].kind != SP_RAW:
+                continue
+            if contents[i].kind != SP_RAW:
                 (<ReceivedRecord>held[i]).keep(&contents[i])
-                if strict and contents[i].kind == SP_MALFORMED:
-                    stop = i
-                    break
+            if strict and contents[i].kind != SP_AGGREGATED and (<ReceivedRecord>held[i]).error is not None:
+                stop = i
+                break
         append_user_records(held, contents, stop, <list>out)
     finally:
         free_contents(contents, <size_t>n)
@@ -541,11 +600,12 @@ cdef int index_all(tuple held) except -1:
     return 0
 
 
-cdef tuple error_arguments_of(const sp_finding *finding):
-    """The finding as the arguments of an exception; its offset counts from the start of the data."""
-    offset = SP_MAGIC_SIZE + finding.offset
+cdef tuple error_arguments_of(const sp_finding *finding, bint unpacked=False):
+    """The finding as the arguments of an exception; its offset counts from the start of the data, or of the message."""
+    cdef size_t offset = finding.offset if unpacked else SP_MAGIC_SIZE + finding.offset
+    kind, of = ("compressed aggregate", " of the message") if unpacked else ("aggregated record", "")
     return (
-        f"malformed aggregated record: {WHAT_IS_WRONG[finding.verdict]} (user record {finding.record}, byte {offset})",
+        f"malformed {kind}: {WHAT_IS_WRONG[finding.verdict]} (user record {finding.record}, byte {offset}{of})",
         offset, finding.record)
 
 

@@ -3,8 +3,8 @@
 from libc.stdint cimport uint8_t
 
 from .deaggregate cimport (
-    SP_NO_INDEX, SP_PARTITION_KEY_INDEX_RANGE, SP_WELL_FORMED, error_arguments_of, free_contents, read_unverified,
-    room_for_contents, sp_contents, sp_span_of, sp_wire_record, tags_of,
+    SP_NO_INDEX, SP_PARTITION_KEY_INDEX_RANGE, SP_WELL_FORMED, ReceivedRecord, error_arguments_of, free_contents,
+    read_unverified, room_for_contents, sp_contents, sp_span_of, sp_wire_record, tags_of, unpack,
 )
 from .keys cimport sp_slice
 from .md5 cimport md5_many
@@ -14,33 +14,35 @@ from ..errors import MalformedRecordError
 
 
 def dissect(data):
-    """Return what an aggregated record holds and how it fares, for `shardpack inspect`; None without its frame."""
+    """Return what an aggregated record holds and how it fares, for `shardpack inspect`; None without its frame.
+
+    Of a compressed one there are no digests, and ``error`` alone where it does not unpack.
+    """
     cdef sp_contents *contents = room_for_contents(1)
-    cdef bytes blob
+    cdef ReceivedRecord record = ReceivedRecord(data)
     try:
-        blob = bytes(data)
-        return found_in(contents) if read_unverified(blob, contents) else None
+        unpack((record,))
+        if record.error_arguments is not None:
+            return {"error": MalformedRecordError(*record.error_arguments)}
+        return found_in(contents, record.message is not None) if read_unverified(record, contents) else None
     finally:
         free_contents(contents, 1)
 
 
-cdef dict found_in(const sp_contents *contents):
+cdef dict found_in(const sp_contents *contents, bint unpacked):
     cdef sp_slice message = contents.walk.message
     cdef const sp_wire_record *wire
     cdef uint8_t[16] digest
     cdef Py_ssize_t i
-    md5_many(&message, 1, digest)
     found = {
-        "message_size": message.size,
-        "stored_digest": (<const char *>message.data + message.size)[:16],
-        "computed_digest": (<char *>digest)[:16],
-        "error": None,
-        "partition_keys": [],
-        "explicit_hash_keys": [],
-        "records": [],
+        "message_size": message.size, "error": None, "partition_keys": [], "explicit_hash_keys": [], "records": []
     }
+    if not unpacked:
+        md5_many(&message, 1, digest)
+        found["stored_digest"] = (<const char *>message.data + message.size)[:16]
+        found["computed_digest"] = (<char *>digest)[:16]
     if contents.finding.verdict != SP_WELL_FORMED:
-        found["error"] = MalformedRecordError(*error_arguments_of(&contents.finding))
+        found["error"] = MalformedRecordError(*error_arguments_of(&contents.finding, unpacked))
         if contents.finding.verdict < SP_PARTITION_KEY_INDEX_RANGE:
             return found
     for i in range(contents.walk.found.partition_keys):

@@ -13,6 +13,7 @@ from .shard_table import ShardTable
 @final
 class Inbox:
     max_record_bytes: int
+    max_bytes: int
     @property
     def max_buffered(self) -> int: ...
     @property

@@ -55,7 +55,7 @@ cdef class Inbox:
     cdef Outputs outputs
     cdef readonly HeavyHitters heavy_hitters  # of what was gathered
     cdef size_t limit  # of a user record with its partition key
-    cdef Py_ssize_t max_bytes
+    cdef Py_ssize_t most_in_bucket
     cdef readonly Py_ssize_t max_buffered
     cdef readonly Py_ssize_t around  # bytes that a user record is counted with beside its key and data
     cdef readonly Py_ssize_t buffered
@@ -73,7 +73,7 @@ cdef class Inbox:
     ):
         self.max_buffered = PY_SSIZE_T_MAX if max_buffered is None else max_buffered
         self.wake, self.register, self.blocks, self.block_number = wake, register, {}, -1
-        self.limit, self.max_bytes = <size_t>max_record_bytes, max_bytes
+        self.limit, self.most_in_bucket = <size_t>max_record_bytes, max_bytes
         self.front, self.back = Intake(max_record_bytes, True), Intake(max_record_bytes, True)
         self.outputs = Outputs()
         self.around = AROUND_ONE if register is None else AROUND_ONE + RECEIPT
@@ -82,7 +82,7 @@ cdef class Inbox:
         self.router = self.router_of(table, max_records)
 
     cdef Router router_of(self, ShardTable table, max_records):
-        cdef Router router = Router(table, self.max_bytes, UINT32_MAX if max_records is None else max_records)
+        cdef Router router = Router(table, self.most_in_bucket, UINT32_MAX if max_records is None else max_records)
         router.heavy_hitters = self.heavy_hitters
         return router
 
@@ -94,6 +94,16 @@ cdef class Inbox:
     @max_record_bytes.setter
     def max_record_bytes(self, Py_ssize_t most):
         self.limit = self.front.max_record_bytes = self.back.max_record_bytes = <size_t>most
+
+    @property
+    def max_bytes(self):
+        """What a bucket may have sealed. It can be changed at any time, by the pump."""
+        return self.most_in_bucket
+
+    @max_bytes.setter
+    def max_bytes(self, Py_ssize_t most):
+        self.most_in_bucket = most
+        self.router.c.limits.max_size = <size_t>most
 
     @property
     def next_token(self):

@@ -22,7 +22,7 @@ cdef extern from "growth.h" nogil:
 
 
 cdef extern from "aggregate.h" nogil:
-    bint sp_starts_with_magic(sp_slice data)
+    bint sp_looks_aggregated(sp_slice data)
     size_t sp_aggregate_size_of_one(size_t key_size, size_t digits, size_t data_size)
 
 
@@ -232,7 +232,7 @@ cdef class Intake:
         cdef uint8_t[SP_HASH_KEY_MAX_DIGITS] digits
         cdef size_t size = key.size + data.size, wrapped, explicit_size = 0
         cdef str why = ""
-        if size <= self.max_record_bytes and not sp_starts_with_magic(data):
+        if size <= self.max_record_bytes and not sp_looks_aggregated(data):
             return 0
         if size <= self.max_record_bytes:
             # it starts with the magic and is never sent raw, so alone it must fit as an aggregated record of one

@@ -1,1 +1,5 @@
-# The pool of outputs has no Python names; Aggregator reaches it by cimport.
+from typing import final
+
+@final
+class Outputs:
+    def __new__(cls, most: int = ...) -> Outputs: ...

@@ -32,6 +32,7 @@ cdef extern from "router.h" nogil:
         sp_bucket *buckets
         size_t place_count
         size_t places_passed
+        sp_bucket_limits limits
         sp_bucket_stack full
         size_t full_size
         sp_stage stage
@@ -44,8 +45,11 @@ cdef class Router:
     cdef sp_router *c
     cdef HeavyHitters heavy_hitters  # of what is gathered, or None
     cdef Py_ssize_t max_records
+    cdef size_t most_full_bytes  # of full buckets, before they are to be sealed
 
     cdef int route(self, Intake intake) except -1
+    cdef int fill(self, Intake intake, size_t max_bytes) except -1
+    cdef int place_keyless(self, Intake intake) except -1
     cdef int gather(self, Intake intake) except -1
     cdef int detach(self) except -1
     cdef int seal(self) except -1
@@ -59,6 +63,7 @@ cdef class Router:
     cdef list hand_over(self)
     cdef int detach_before(self, uint64_t token) except -1
     cdef int reroute(self, Bucket bucket) except -1
+    cdef bint copy(self, Bucket bucket, size_t *done) noexcept
     cdef int place(self, list hash_keys) except -1
 
 

@@ -5,7 +5,7 @@ from cpython cimport array
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
@@ -19,6 +19,8 @@ from .keys cimport (
     sp_slice,
 )
 from .md5 cimport md5_many
+from .outputs cimport Outputs
+from .shard_table cimport ShardTable
 
 from ..records import KinesisRecord
 
@@ -42,6 +44,7 @@ cdef extern from "router.h" nogil:
     bint sp_router_reroute(sp_router *router, const sp_bucket *bucket, size_t *done)
     bint sp_router_lie_in(sp_router *router, const sp_bucket *bucket, sp_hash_key first, sp_hash_key last)
     void sp_router_seal(const sp_router *router, size_t count, uint8_t **outs)
+    sp_slice sp_bucket_seal(const sp_bucket *bucket, uint8_t *out)
     void sp_seal_many(
         void (*md5)(const sp_slice *, size_t, uint8_t *) noexcept nogil, const sp_bucket **buckets, size_t count,
         uint8_t **outs)
@@ -59,6 +62,7 @@ cdef enum:
     SEALED_BYTES_A_NANOSECOND = 2
 
 cdef array.array NO_TOKENS = array.array("Q")
+cdef ShardTable ONE_SHARD = ShardTable([0])
 cdef sp_seed SEED
 cdef bytes entropy = os.urandom(sizeof(SEED))
 memcpy(&SEED, PyBytes_AS_STRING(entropy), sizeof(SEED))
@@ -79,10 +83,10 @@ cdef bytes data_of(const sp_held_record *record):
     return PyBytes_FromStringAndSize(<const char *>record.data, <Py_ssize_t>record.size)
 
 
-cdef object kinesis_record(const sp_bucket *bucket, bytes data):
+cdef object kinesis_record(const sp_bucket *bucket, bytes data, bint compressed=False):
     cdef sp_slice key = sp_bucket_first_key(bucket)
     cdef str explicit_hash_key = None
-    if sp_bucket_is_aggregate(bucket) or sp_bucket_has_explicit_hash_key(bucket):
+    if compressed or sp_bucket_is_aggregate(bucket) or sp_bucket_has_explicit_hash_key(bucket):
         explicit_hash_key = format_hash_key(bucket.first_hash_key)
     return KinesisRecord(
         key.data[:key.size].decode(), explicit_hash_key, data, bucket.shard_index, bucket.record_count,
@@ -98,6 +102,7 @@ cdef class Router:
         cdef sp_bucket_limits bounds
         bounds.max_size, bounds.max_records, bounds.seed = <size_t>max_bytes, <uint32_t>max_records, SEED
         self.table, self.max_records, self.outputs, self.ready = table, max_records, Outputs(), []
+        self.most_full_bytes = MOST_FULL_BYTES
         self.c = <sp_router *>calloc(1, sizeof(sp_router))
         if self.c == NULL or not sp_router_init(self.c, &table.table, md5_many, bounds):
             raise MemoryError
@@ -119,15 +124,20 @@ cdef class Router:
 
         What does not fit in memory stays where it is.
         """
-        if intake.keyless and self.c.place_count == 0:  # they go to one shard after the other
-            if not sp_router_place(self.c, self.table.starts, self.table.table.count):
-                raise MemoryError
+        self.place_keyless(intake)
         while intake.count:
             self.work(intake, self.c.full.count if self.is_full() else 0)
         return 0
 
+    cdef int place_keyless(self, Intake intake) except -1:
+        """Let keyless user records go to one shard after the other, unless it was said where they go."""
+        if intake.keyless and self.c.place_count == 0:
+            if not sp_router_place(self.c, self.table.starts, self.table.table.count):
+                raise MemoryError
+        return 0
+
     cdef bint is_full(self) noexcept:
-        return self.c.full.count >= MOST_FULL or self.c.full_size >= MOST_FULL_BYTES
+        return self.c.full.count >= MOST_FULL or self.c.full_size >= self.most_full_bytes
 
     cdef int detach(self) except -1:
         """Queue up what buckets hold as full, in the order of their shards."""
@@ -193,7 +203,7 @@ cdef class Router:
         for i in range(sealing):
             size += sp_bucket_sealed_size(&router.full.buckets[i])
         while intake is not None and intake.routed < intake.count:
-            if router.full.count - sealing >= MOST_FULL or router.full_size - size >= MOST_FULL_BYTES:
+            if router.full.count - sealing >= MOST_FULL or router.full_size - size >= self.most_full_bytes:
                 break
             intake.fill(&router.stage)
             routed = sp_router_route(router)
@@ -218,6 +228,12 @@ cdef class Router:
         return 0
 
     # --- buckets that leave as they are ---
+
+    cdef int fill(self, Intake intake, size_t max_bytes) except -1:
+        """Move user records to buckets of so many bytes at most, until there are many full ones or none waits."""
+        self.c.limits.max_size = max_bytes
+        self.place_keyless(intake)
+        return self.work(intake, 0)
 
     cdef int gather(self, Intake intake) except -1:
         """Move every user record that waits to its shard's bucket. Full ones queue up, however many."""
@@ -287,18 +303,22 @@ cdef class Router:
 
         The bucket keeps what it holds.
         """
-        cdef bint done
-        cdef size_t i = bucket.moved
-        if (bucket.c.record_count - bucket.moved) * ROUTING < SHORT_WORK:
-            done = sp_router_reroute(self.c, &bucket.c, &bucket.moved)
-        else:
-            with nogil:
-                done = sp_router_reroute(self.c, &bucket.c, &bucket.moved)
-        for i in range(i, bucket.moved):
-            Py_INCREF(<object>bucket.c.records[i].owner)
-        if not done:
+        if not self.copy(bucket, &bucket.moved):
             raise MemoryError
         return 0
+
+    cdef bint copy(self, Bucket bucket, size_t *done) noexcept:
+        """Take user records of a bucket over, from this one on, and say how many are. False when memory ran out."""
+        cdef bint all_done
+        cdef size_t i = done[0]
+        if (bucket.c.record_count - i) * ROUTING < SHORT_WORK:
+            all_done = sp_router_reroute(self.c, &bucket.c, done)
+        else:
+            with nogil:
+                all_done = sp_router_reroute(self.c, &bucket.c, done)
+        for i in range(i, done[0]):
+            Py_INCREF(<object>bucket.c.records[i].owner)
+        return all_done
 
 
 @cython.final
@@ -340,6 +360,45 @@ cdef class Bucket:
         if sp_bucket_is_aggregate(&self.c) or sp_bucket_has_explicit_hash_key(&self.c):
             size += <size_t>len(format_hash_key(self.c.first_hash_key))
         return size
+
+    @property
+    def plain_size(self):
+        """Bytes that it will take of the stream's record limit: its data and its partition key."""
+        cdef size_t size = sp_bucket_first_key(&self.c).size
+        if sp_bucket_is_aggregate(&self.c):
+            return size + sp_bucket_sealed_size(&self.c)
+        return size + self.c.records[0].size
+
+    def message(self, Outputs outputs not None):
+        """Return the message of its aggregated record, in a view of the memory of ``outputs``, used again later."""
+        cdef size_t size = sp_bucket_sealed_size(&self.c)
+        cdef bytes data = outputs.take(<Py_ssize_t>size)
+        cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(data)
+        cdef sp_slice message
+        if size // SEALED_BYTES_A_NANOSECOND < SHORT_WORK:
+            message = sp_bucket_seal(&self.c, out)
+        else:
+            with nogil:
+                message = sp_bucket_seal(&self.c, out)
+        first = message.data - out
+        return memoryview(data)[first:first + <Py_ssize_t>message.size]
+
+    def compressed_record(self, bytes data not None):
+        """Return its Kinesis record, with its message compressed to this data."""
+        return kinesis_record(&self.c, data, True)
+
+    def split(self, Py_ssize_t max_bytes):
+        """Return its user records in order, in buckets of so many bytes sealed at most. It keeps what it holds."""
+        cdef Router router = Router(ONE_SHARD, max_bytes, UINT32_MAX)
+        cdef size_t done = 0
+        cdef Bucket part
+        if not router.copy(self, &done):
+            raise MemoryError
+        router.detach()
+        parts = router.hand_over()
+        for part in parts:
+            part.c.shard_index = self.c.shard_index
+        return parts
 
     @property
     def user_size(self):
@@ -385,6 +444,11 @@ cdef class Bucket:
                 explicit = (<object>given.high << 64) | given.low
             records.append((key.data[:key.size].decode(), data_of(&self.c.records[i]), explicit))
         return records
+
+
+def sealed(list buckets not None, Outputs outputs not None):
+    """Return the Kinesis record of each bucket, not compressed; the buckets keep their user records."""
+    return seal_buckets(buckets, outputs)
 
 
 cdef list seal_buckets(list buckets, Outputs outputs):

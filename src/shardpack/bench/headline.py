@@ -128,9 +128,14 @@ def compiler() -> str | None:
 
 
 def rate_text(rate: float, unit: str) -> str:
-    """Write a rate as people say it: 6.1 M user records/s, 7.9 GB/s; of starts and requests, how long one takes."""
+    """Write a rate as people say it: 6.1 M user records/s, 7.9 GB/s; of starts and requests, how long one takes.
+
+    Of ``bytes each``, how many there are for one.
+    """
     if unit in {"starts", "requests"}:
         return f"{few_digits(1e3 / rate)} ms"
+    if unit == "bytes each":
+        return f"{few_digits(1 / rate)} B"
     if unit == "bytes":
         return f"{few_digits(rate / 1e9)} GB/s"
     return f"{few_digits(rate / 1e6)} M/s"

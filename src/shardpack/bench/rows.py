@@ -16,8 +16,10 @@ import shardpack
 from .. import Aggregator, ShardMap, deaggregate, hash_keys
 from .._native.md5 import _md5_many
 from . import cold_start, ours, pairs, peers, received
+from .compress_rows import COMPRESS_ROWS
 from .corpus import Corpus, flights, synthetic
 from .interleave import CORES
+from .payload_rows import PAYLOAD_ROWS
 from .peers import AIOKPL, AWS
 from .producer_rows import PRODUCER_ROWS
 from .received import MIB
@@ -412,6 +414,7 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "aggregate-busy-thread": aggregate_beside_busy_thread_row,
     "aggregate-singly": aggregate_singly_row,
     "aggregate-flights": aggregate_flights_row,
+    **COMPRESS_ROWS,
     "shards": many_shards_row,
     "floor": floor_row,
     "deaggregate-read": read_row,
@@ -426,4 +429,5 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "cold-start": cold_start_row,
     **PRODUCER_ROWS,
     **WIRE_ROWS,
+    **PAYLOAD_ROWS,
 }

@@ -23,6 +23,8 @@ COMMANDS = {
     "tail": "Print the user records of a stream: partition key, a space, data.",
     "inspect": "Take Kinesis records apart: magic, checksum, keys, user records.",
     "redrive": "Send dead letters again, in order; each is dropped only when it is stored.",
+    "reshard": "Give a stream another number of shards, or shards of even load.",
+    "train": "Make a dictionary for the payload codec from samples of your records.",
     "bench": "Measure shardpack on this machine, beside its peers.",
 }
 """The first line of the help of each, so that the list of them needs none."""

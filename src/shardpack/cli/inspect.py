@@ -115,7 +115,8 @@ def _as_json(dissection: Dissection) -> dict[str, Any]:
         "computed_digest": dissection.computed_digest.hex() if dissection.computed_digest else None,
         "message_size": dissection.message_size,
         "payload_size": dissection.payload_size,
-        "overhead_size": dissection.size - dissection.payload_size,
+        "overhead_size": dissection.overhead_size,
+        **({"compressed": True} if dissection.compressed else {}),
         "partition_keys": dissection.partition_keys,
         "explicit_hash_keys": dissection.explicit_hash_keys,
         "records": [
@@ -200,24 +201,28 @@ def _summary(record: ReceivedRecord, dissection: Dissection, read_as: str) -> Ta
     table.add_row("size", f"{dissection.size:,} bytes (read as {read_as})")
     start = dissection.start.hex(" ").upper() or "nothing"
     table.add_row("magic", f"{start}, right" if dissection.has_magic else f"{start}, not {MAGIC.hex(' ').upper()}")
-    if dissection.stored_digest is None or dissection.computed_digest is None:
+    if dissection.message_size is None:
         return table
-    if dissection.stored_digest == dissection.computed_digest:
+    if dissection.compressed:
+        table.add_row("compressed", f"zstd, {dissection.message_size / dissection.size:.1f} times smaller")
+    elif dissection.stored_digest and dissection.stored_digest == dissection.computed_digest:
         table.add_row("checksum", f"{dissection.stored_digest.hex()}, right")
-    else:
+    elif dissection.stored_digest and dissection.computed_digest:
         table.add_row("checksum", f"{dissection.stored_digest.hex()} stored, wrong")
         table.add_row("", f"{dissection.computed_digest.hex()} computed")
     table.add_row("message", f"{dissection.message_size:,} bytes")
     if dissection.records:
-        payload, overhead = dissection.payload_size, dissection.size - dissection.payload_size
+        payload, overhead = dissection.payload_size, dissection.overhead_size
+        whole = payload + overhead
         keys = sum(
             len(key.encode(errors="surrogateescape"))
             for key in (*dissection.partition_keys, *dissection.explicit_hash_keys)
         )
-        framing = len(MAGIC) + DIGEST_BYTES
-        table.add_row("payload", f"{payload:,} bytes, {payload / dissection.size:.1%}")
-        table.add_row("overhead", f"{overhead:,} bytes, {overhead / dissection.size:.1%}:")
-        table.add_row("", f"keys {keys:,}, magic and digest {framing}, fields {overhead - keys - framing:,}")
+        framing = 0 if dissection.compressed else len(MAGIC) + DIGEST_BYTES
+        frame = f"magic and digest {framing}, " if framing else ""
+        table.add_row("payload", f"{payload:,} bytes, {payload / whole:.1%}")
+        table.add_row("overhead", f"{overhead:,} bytes, {overhead / whole:.1%}:")
+        table.add_row("", f"keys {keys:,}, {frame}fields {overhead - keys - framing:,}")
     return table
 
 

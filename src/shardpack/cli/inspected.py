@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .._native.deaggregate import ReceivedRecord
-from ..consume.dissection import MAGIC
+from ..consume.dissection import MAGICS
 from ..consume.shapes import CONTAINERS, Origin, decode_base64, names_of, received_records
 from ..errors import abridged
 from .outcome import BadInputError, os_error_text
@@ -77,10 +77,10 @@ def name_of(file: str) -> str:
 def inspected(content: bytes, form: str) -> Inspected:
     """Find the Kinesis records in ``content``. Raises ``ValueError`` unless it has the form asked for.
 
-    With ``"auto"`` what starts with the magic is raw; what starts with a brace or a bracket is JSON; text of hex
+    With ``"auto"`` what starts with a magic is raw; what starts with a brace or a bracket is JSON; text of hex
     digits, else of base64, is decoded; and all else is raw.
     """
-    if form == "raw" or (form == "auto" and content.startswith(MAGIC)):
+    if form == "raw" or (form == "auto" and content.startswith(MAGICS)):
         return _one(content, "raw")
     text = content.removeprefix(b"\xef\xbb\xbf")
     if form == "json" or (form == "auto" and text.lstrip()[:1] in {b"{", b"["}):
@@ -110,14 +110,14 @@ def _no_origin(_: None) -> Origin:
 
 
 def _base64_each(tokens: list[bytes]) -> list[ReceivedRecord] | None:
-    """Return the records of texts that are each base64 of something with the magic; one that was wrapped is not."""
+    """Return the records of texts that are each base64 of something with a magic; one that was wrapped is not."""
     records = []
     for token in tokens:
         try:
             data = base64.b64decode(token.strip(b'",'), validate=True)
         except binascii.Error:
             return None
-        if not data.startswith(MAGIC):
+        if not data.startswith(MAGICS):
             return None
         records.append(ReceivedRecord(data, _no_origin))
     return records if len(records) > 1 else None

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._native.dissect import dissect
+from ..codec.compressed import MAGIC as COMPRESSED_MAGIC
 from ..errors import MalformedRecordError
 from . import deaggregate
 
 MAGIC = b"\xf3\x89\x9a\xc2"
+MAGICS = (MAGIC, COMPRESSED_MAGIC)
 DIGEST_BYTES = 16
 SMALLEST_AGGREGATE = len(MAGIC) + 1 + DIGEST_BYTES
 
@@ -28,7 +30,10 @@ class DissectedRecord:
 
 @dataclass(frozen=True, slots=True)
 class Dissection:
-    """``reason`` says why the blob is no well-formed aggregated record; ``None`` when it is one."""
+    """``reason`` says why the blob is no well-formed aggregated record; ``None`` when it is one.
+
+    Of a compressed one there are no digests, and no ``message_size`` where it does not unpack.
+    """
 
     size: int
     start: bytes
@@ -37,13 +42,20 @@ class Dissection:
     message_size: int | None = None
     stored_digest: bytes | None = None
     computed_digest: bytes | None = None
+    compressed: bool = False
     partition_keys: list[str] = field(default_factory=list)
     explicit_hash_keys: list[str] = field(default_factory=list)
     records: list[DissectedRecord] = field(default_factory=list)
 
     @property
     def has_magic(self) -> bool:
-        return self.start == MAGIC
+        return self.start in MAGICS
+
+    @property
+    def overhead_size(self) -> int:
+        """Bytes that are none of them; of a compressed one, in its message."""
+        whole = (self.message_size or 0) if self.compressed else self.size
+        return whole - self.payload_size
 
     @property
     def payload_size(self) -> int:
@@ -57,10 +69,13 @@ def dissect_blob(blob: bytes) -> Dissection:
     start = blob[: len(MAGIC)]
     if found is None:
         return Dissection(len(blob), start, _why_not_framed(blob))
-    partition_keys, explicit_hash_keys = found["partition_keys"], found["explicit_hash_keys"]
+    compressed = start == COMPRESSED_MAGIC
     error: MalformedRecordError | None = found["error"]
+    if "message_size" not in found:
+        return Dissection(len(blob), start, str(error), error.offset if error else None, compressed=compressed)
+    partition_keys, explicit_hash_keys = found["partition_keys"], found["explicit_hash_keys"]
     reason = None
-    if found["stored_digest"] != found["computed_digest"]:
+    if found.get("stored_digest") != found.get("computed_digest"):
         reason = "no aggregated record: the digest differs; consumers take it for one user record"
     elif error is not None and deaggregate(blob)[0].error is None:
         reason = f"no aggregated record: it does not parse; consumers take it for one user record: {_what(error)}"
@@ -72,8 +87,9 @@ def dissect_blob(blob: bytes) -> Dissection:
         reason=reason,
         error_offset=None if error is None else error.offset,
         message_size=found["message_size"],
-        stored_digest=found["stored_digest"],
-        computed_digest=found["computed_digest"],
+        stored_digest=found.get("stored_digest"),
+        computed_digest=found.get("computed_digest"),
+        compressed=compressed,
         partition_keys=partition_keys,
         explicit_hash_keys=explicit_hash_keys,
         records=[

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._native.arrow import batch_of_columns
 from .._native.columns import columns_of_received
 from .._native.deaggregate import ReceivedRecord
+from ..codec.compressed import MAGIC as COMPRESSED_MAGIC
+from ..codec.compressed import unpacked_size
 from .shapes import Origin
 
 __all__ = ["deaggregate", "deaggregate_batch"]
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 MAX_INPUT_BYTES = 32 << 20
-"""Data of Kinesis records that becomes one Arrow batch: Spark counts rows, and 10,000 of them can be 10 GB."""
+"""Data of Kinesis records, unpacked, that becomes one Arrow batch: Spark counts rows, and 10,000 can be 10 GB."""
 
 
 MAGIC = b"\xf3\x89\x9a\xc2"
@@ -108,16 +111,17 @@ def deaggregate_batch(batch: pa.RecordBatch, names: Names, strict: bool) -> Iter
     import pyarrow.compute as pc  # noqa: PLC0415
 
     blobs = batch.column(names.data)
-    if not pc.any(pc.starts_with(blobs, pattern=MAGIC)).as_py():
+    some_compressed = pc.any(pc.starts_with(blobs, pattern=COMPRESSED_MAGIC)).as_py()
+    if not some_compressed and not pc.any(pc.starts_with(blobs, pattern=MAGIC)).as_py():
         yield _arranged(batch, _of_raw_records(batch, names), batch)
         return
     start = 0
     offsets, content = _buffers(blobs)
+    views = [content[offsets[i] : offsets[i + 1]] for i in range(batch.num_rows)]
+    ends = list(accumulate(map(unpacked_size, views), initial=0)) if some_compressed else offsets
     while start < batch.num_rows:
-        stop = max(bisect_right(offsets, offsets[start] + MAX_INPUT_BYTES) - 1, start + 1)
-        part = batch.slice(start, stop - start)
-        views = [content[offsets[i] : offsets[i + 1]] for i in range(start, stop)]
-        yield _user_records(part, views, names, strict)
+        stop = max(bisect_right(ends, ends[start] + MAX_INPUT_BYTES) - 1, start + 1)
+        yield _user_records(batch.slice(start, stop - start), views[start:stop], names, strict)
         start = stop
 
 

@@ -49,6 +49,12 @@ class AsyncProducer(BaseProducer):
             receipt = await self._when_room(lambda inbox: inbox.put(partition_key, data, explicit_hash_key))
         return None if receipt is True else receipt
 
+    async def put_object(
+        self, partition_key: str | bytes | None, obj: object, explicit_hash_key: int | str | None = None
+    ) -> Receipt | Any:
+        """Take an object as one user record, by the ``codec``; as ``Producer.put_object``."""
+        return await self.put(partition_key, self._encode_object(partition_key, obj), explicit_hash_key)
+
     async def put_many(
         self,
         partition_keys: Iterable[str | bytes | None],

@@ -14,13 +14,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._native.inbox import Inbox
-from ..errors import EventLoopEndedError, ProducerClosedError
+from ..codec.objects import encoder_of
+from ..errors import EventLoopEndedError, ProducerClosedError, abridged
+from ..keys.strategy import KeyStrategy
 from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
 from ..transport import AsyncTransport, Transport, check_client, has_coroutines, is_async
 from ..transport.naming import name_or_arn
 from .callers import Hands
 from .dead_letters import DeadLetterSink
-from .doors import Door
+from .doors import Door, KeyDoor
 from .hot_shards import HotShard
 from .pump import Pump
 from .receipts import Receipts, Register
@@ -30,6 +32,8 @@ from .stats import Stats
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack  # typing has them from 3.11
 
+    from ..codec.objects import Codec
+    from ..codec.sealing import CompressedSealer
     from .options import ProducerOptions
 
 logger = logging.getLogger("shardpack.producer")
@@ -60,7 +64,12 @@ class BaseProducer:
         ordering: Literal["shard", "none"] = "shard",
         after_failure: Literal["continue", "stop"] = "continue",
         aggregate_on_auto: bool = False,
+        key_strategy: KeyStrategy | None = None,
+        compression: Literal["zstd"] | None = None,
+        compression_level: int = 1,
         receipts: bool = True,
+        payload_codec: Door | None = None,
+        codec: Codec | Literal["json", "msgpack", "raw"] = "json",
         dead_letters: DeadLetterSink | None = None,
         on_settled: Callable[[Sequence[SettledRecord]], None] | None = None,
         close_timeout_s: float = 30.0,
@@ -81,6 +90,15 @@ class BaseProducer:
         _check_choice("ordering", ordering, ("shard", "none"))
         _check_choice("after_failure", after_failure, ("continue", "stop"))
         _check_number("close_timeout_s", close_timeout_s, 0)
+
+        def sealer() -> CompressedSealer | None:
+            if compression is None:
+                return None
+            from ..codec.sealing import sealer_of  # noqa: PLC0415 - and a library of zstd, where they are used
+
+            return sealer_of(compression, max_aggregate_bytes, compression_level)
+
+        sealer()  # which says at once what is wrong
 
         def begin(*, forked: bool, loop: AbstractEventLoop | None, hands: Hands | None) -> Pump:
             if forked and is_loops:
@@ -108,11 +126,15 @@ class BaseProducer:
                 dead_letters=dead_letters,
                 on_settled=on_settled,
                 register=Register() if receipts else None,
+                sealer=sealer(),
                 hands=hands,
             )
 
         self._begin = begin
-        self._doors: tuple[Door, ...] = ()
+        strategy: tuple[Door, ...] = () if key_strategy is None else (KeyDoor(key_strategy),)
+        codecs: tuple[Door, ...] = () if payload_codec is None else (_door("payload_codec", payload_codec),)
+        self._doors = strategy + codecs  # so that a strategy sees the data as it was put
+        self._encode_object = encoder_of(codec)
         self._hands: Hands | None = None  # that make calls of others, too
         self._stream = stream_arn or stream_name or repr(transport)
         self._max_buffered = max_buffered_bytes
@@ -300,6 +322,12 @@ def _check_whole(name: str, given: int | None, most: int) -> None:
         return
     if not 1 <= whole_number(name, given) <= most:
         raise ValueError(f"{name} of {given:,} is not between 1 and {most:,}")
+
+
+def _door(name: str, given: Door) -> Door:
+    if not (callable(getattr(given, "one", None)) and callable(getattr(given, "many", None))):
+        raise TypeError(f"{name} has one() and many(), as shardpack.codec.DictionaryCodec; not {abridged(given)}")
+    return given
 
 
 def _check_choice(name: str, given: str, choices: tuple[str, ...]) -> None:

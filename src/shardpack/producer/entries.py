@@ -38,6 +38,8 @@ class Entry:
     contents: Contents
     aggregated: bool = True
     """Whether readers pass it over in a shard that has not the hash keys of all its user records."""
+    compressed: bool = False
+    """Whether it is aggregated for that alone, and a lone user record of it could be sent raw."""
     attempts: list[Attempt] = field(default_factory=list)
     maybe_stored: bool = False
     """Some call that carried it was never answered, or it was stored in another shard than it was meant for."""

@@ -13,12 +13,14 @@ from .entries import Entry
 
 @dataclass(slots=True, eq=False)
 class Lot:
-    """The user records of an entry, and the Kinesis record once it was sealed."""
+    """The user records of an entry, and the Kinesis record once it was sealed: a compressed one is from the start."""
 
     inbox: Inbox
     bucket: Bucket
     offered_at: float
     record: KinesisRecord | None = None
+    sent: bool = False
+    """Whether some request had it."""
 
     def lie_in(self, shard: Shard) -> bool:
         return self.inbox.lie_in(self.bucket, shard.starting_hash_key, shard.ending_hash_key)
@@ -34,15 +36,19 @@ class _Settled:
 SETTLED = _Settled()
 
 
-def new_entry(inbox: Inbox, bucket: Bucket, shard_map: ShardMap, now: float, expires_at: float) -> Entry:
-    """Return the entry of a bucket that is offered now."""
+def new_entry(
+    inbox: Inbox, sealed: tuple[Bucket, KinesisRecord | None], shard_map: ShardMap, now: float, expires_at: float
+) -> Entry:
+    """Return the entry of a bucket that is offered now, and of its Kinesis record if that is compressed."""
+    bucket, compressed = sealed
     return Entry(
         shard_id=shard_map[bucket.shard_index].shard_id,
-        size=bucket.request_size,
+        size=bucket.request_size if compressed is None else compressed.request_size,
         user_record_count=len(bucket),
         expires_at=expires_at,
-        contents=Lot(inbox, bucket, now),
-        aggregated=bucket.aggregated,
+        contents=Lot(inbox, bucket, now, compressed),
+        aggregated=bucket.aggregated or compressed is not None,
+        compressed=compressed is not None,
     )
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypedDict
 
+from ..codec.objects import Codec
+from ..keys.strategy import KeyStrategy
 from ..transport import AsyncTransport, Transport
 from .dead_letters import DeadLetterSink
+from .doors import Door
 from .settling import SettledRecord
 
 
@@ -28,7 +31,12 @@ class ProducerOptions(TypedDict, total=False):
     ordering: Literal["shard", "none"]
     after_failure: Literal["continue", "stop"]
     aggregate_on_auto: bool
+    key_strategy: KeyStrategy | None
+    compression: Literal["zstd"] | None
+    compression_level: int
     receipts: bool
+    payload_codec: Door | None
+    codec: Codec | Literal["json", "msgpack", "raw"]
     dead_letters: DeadLetterSink | None
     on_settled: Callable[[Sequence[SettledRecord]], None] | None
     close_timeout_s: float

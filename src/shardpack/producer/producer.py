@@ -7,6 +7,7 @@ from typing import Any
 
 from .._native.arrow_in import ArrowRows
 from .._native.inbox import Inbox, Inlet
+from .._native.receipt import Receipt
 from ..errors import BufferFullError, FlushTimeoutError, RecordTooLargeError
 from .base import BaseProducer, many
 from .receipts import Receipts
@@ -29,11 +30,18 @@ class Producer(BaseProducer, Inlet):
     shard is sent, where other producers are to have their part. ``ordering="none"`` lets several Kinesis records of a
     shard be in flight. ``after_failure="stop"``: a record given up holds back what follows it in its shard, until
     ``resume`` or ``skip``. ``aggregate_on_auto``: aggregate though the stream distributes records itself; for streams
-    that no KCL reads. ``receipts=False``: ``put`` returns nothing, which is faster. ``dead_letters`` keeps what was
-    given up. ``on_settled`` is called with the Kinesis records that have their outcome, on the producer's thread.
-    ``close_timeout_s`` (30): how long closing may take.
+    that no KCL reads. ``compression="zstd"``: compressed aggregates, which only shardpack reads, where that is fewer
+    bytes, of ``max_aggregate_bytes`` compressed; ``compression_level`` is zstd's, 1 (default) to 19. They are held
+    beside what is in them until that has its outcome, always less than it. ``key_strategy(key, data)`` returns the key
+    to put a user record with, or that and an explicit hash key, for those put without: see `shardpack.keys`.
+    ``payload_codec`` compresses the data of each user record: a ``shardpack.codec.DictionaryCodec``, or what has its
+    ``one`` and ``many``. ``codec`` makes data of what ``put_object`` takes: ``"json"`` (default), ``"msgpack"``,
+    ``"raw"``, or a ``shardpack.codec.Codec``. ``receipts=False``: ``put`` returns nothing, which is faster.
+    ``dead_letters`` keeps what was given up. ``on_settled`` is called with the Kinesis records that have their outcome,
+    on the producer's thread. ``close_timeout_s`` (30): how long closing may take.
 
-    Raises ``ValueError`` or ``TypeError`` for options that are none.
+    Raises ``ValueError`` or ``TypeError`` for options that are none, ``ImportError`` where a compression needs a
+    library that is not there.
     """
 
     def _put(
@@ -49,6 +57,24 @@ class Producer(BaseProducer, Inlet):
             partition_key, data, explicit_hash_key = self._through_doors(partition_key, data, explicit_hash_key)
         taken = self._when_room(lambda inbox: inbox.put(partition_key, data, explicit_hash_key), timeout)
         return None if taken is True else taken
+
+    def put_object(
+        self,
+        partition_key: str | bytes | None,
+        obj: object,
+        explicit_hash_key: int | str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Receipt | Any:
+        """Take an object as one user record, by the ``codec``; ``UserRecord.object`` has it back.
+
+        With JSON and msgpack that is what they have, and whole numbers of any size, ``bytes`` and times (an aware
+        ``datetime``, which comes back in UTC); a tuple comes back as a list. Returns, waits and raises as ``put``, and
+        raises ``ObjectError``, which names the key, for what has no form there.
+        """
+        data = self._encode_object(partition_key, obj)
+        receipt: Any = self.put(partition_key, data, explicit_hash_key, timeout=timeout)
+        return receipt
 
     def put_many(
         self,

@@ -18,10 +18,9 @@ from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .._native.inbox import Inbox
-from .._native.router import Bucket
 from ..errors import BufferFullError, ProducerClosedError
 from ..limits import MAX_RECORD_BYTES
 from ..shards import ShardMap
@@ -31,12 +30,16 @@ from .dead_letters import DeadLetterSink
 from .entries import CallError, Request
 from .hot_shards import HotShard, hot_shards
 from .lots import lot_of, new_entry, sealed_of
+from .offering import Offering
 from .receipts import Register
 from .rerouting import Rerouting
 from .scheduler import OF_NO_USE, Scheduler, Wish
 from .settling import Outstanding, SettledRecord, Settling
 from .signals import Signal
 from .stats import Meter, Stats
+
+if TYPE_CHECKING:
+    from ..codec.sealing import CompressedSealer
 
 logger = logging.getLogger("shardpack.producer")
 
@@ -74,6 +77,7 @@ class Pump:
         dead_letters: DeadLetterSink | None,
         on_settled: Callable[[Sequence[SettledRecord]], None] | None,
         register: Register | None,
+        sealer: CompressedSealer | None = None,
         hands: Hands | None = None,
     ) -> None:
         self.transport = transport
@@ -109,7 +113,8 @@ class Pump:
         if register is not None:
             register.blocks = self.inbox.blocks
         self._outstanding = Outstanding(record_ttl_s)
-        self._rerouting = Rerouting(self.inbox, self._outstanding, max_aggregate_records)
+        self._offering = Offering(self.inbox, sealer)
+        self._rerouting = Rerouting(self.inbox, self._outstanding, self._offering, max_aggregate_records)
         self._settling = Settling(
             self.inbox,
             self._outstanding,
@@ -126,7 +131,7 @@ class Pump:
         self._gathered_before = 0  # what has a lower number has left the inbox's queue
         self._flush_before = 0  # what has a lower number lingers no longer
         self._settled_before = 0  # what has a lower number has its outcome
-        self._taken: deque[Bucket] = deque()  # that are not offered yet
+        self._taken_of: list[tuple[int, float]] = []  # the marks there were when buckets were taken
         self._unsent: deque[Request] = deque()  # that memory has run out for
         self._lingered_before = 0  # what has a lower number has lingered
         self._leaving = self._stopping = False
@@ -300,15 +305,18 @@ class Pump:
             self._collect(scheduler, now)
             self._send(scheduler, now)
         self._settling.settle(scheduler)
-        if self._settled_before < self._flush_before:
+        if self._settled_before < self._flush_before and not self._offering:
             self._settled_before = self._outstanding.first(min(self._flush_before, self._gathered_before))
             self.settled.notify()
-        if self._leaving and (self._settled_before >= self.inbox.next_token or scheduler.is_stuck):
+        done = self._settled_before >= self.inbox.next_token or scheduler.is_stuck
+        if self._leaving and done and not self._offering:
             self._end(now)
         return self._sleep_for(scheduler, now)
 
     def _sleep_for(self, scheduler: Scheduler, now: float) -> float | None:
         """Return until when nothing is due; whoever puts something while the inbox is empty wakes the pump."""
+        if self._offering:
+            return 0.0
         due = scheduler.next_time(now)
         looks = self._calls.look()
         waits = [each for each in (looks, None if due is None else max(0.0, due - now)) if each is not None]
@@ -318,12 +326,18 @@ class Pump:
             waits.append(max(0.001, self._linger / TICKS))
         return min(waits, default=None)
 
-    def _collect(self, scheduler: Scheduler, now: float) -> None:
+    def _collect(self, scheduler: Scheduler, now: float, *, last: bool = False) -> None:
         """Offer what is full, and what has lingered. To begin with, shards are waited for before all is bucketed."""
         since = self.inbox.since
         patient = since is None or now < since + min(1.0, self._ttl / 4)
         if scheduler.halted and patient and not (self._gathered_before or self._stopping):
             return
+        if not self._offering:  # what memory, or a turn, was too short for comes first
+            self._take(scheduler, since, now)
+        self._offer(scheduler, now, plain=last)
+
+    def _take(self, scheduler: Scheduler, since: float | None, now: float) -> None:
+        """Take the buckets that are full, and those that have lingered."""
         if self.inbox.keyless:
             self._place(scheduler, now)
         following = self.inbox.next_token
@@ -336,21 +350,26 @@ class Pump:
         if end > self._marked:
             self._marks.append((end, now))
             self._marked = end
-        marks = list(self._marks)
-        ends = [end for end, _ in marks]
+        self._taken_of = list(self._marks)
         self._lingered_before = max(self._lingered_before, self._flush_before)
         while self._marks and (self._marks[0][1] <= now - self._linger or self._marks[0][0] <= self._lingered_before):
             self._lingered_before = max(self._lingered_before, self._marks.popleft()[0])
-        self._taken += self.inbox.take(self._lingered_before)
-        while self._taken:
-            bucket = self._taken[0]
-            mark = bisect_right(ends, bucket.first_token)
+        self._offering.taken += self.inbox.take(self._lingered_before)
+
+    def _offer(self, scheduler: Scheduler, now: float, *, plain: bool = False) -> None:
+        """Offer what was taken; of what is to be compressed, a turn's worth."""
+        marks = self._taken_of
+        ends = [end for end, _ in marks]
+        self._offering.seal_some(scheduler, plain=plain)
+        sealed = self._offering.sealed
+        while sealed:
+            mark = bisect_right(ends, sealed[0][0].first_token)
             put_at = marks[mark][1] if mark < len(marks) else now  # to a fraction of the linger
-            entry = new_entry(self.inbox, bucket, scheduler.shard_map, now, put_at + self._ttl)
+            entry = new_entry(self.inbox, sealed[0], scheduler.shard_map, now, put_at + self._ttl)
             self._outstanding.add(entry)
             self.meter.linger.add(now - put_at)
             scheduler.offer(entry, now)
-            self._taken.popleft()
+            sealed.popleft()
 
     def _place(self, scheduler: Scheduler, now: float) -> None:
         """Say where keyless user records go: to one shard after the other, but seldom to those that have little room.
@@ -374,8 +393,10 @@ class Pump:
     def _send(self, scheduler: Scheduler, now: float) -> None:
         for request in scheduler.requests(now):
             self._unsent.append(request)
-            new = [lot for lot in map(lot_of, request.entries) if lot.record is None]
+            new = [lot for lot in map(lot_of, request.entries) if not lot.sent]
             self.meter.on_sent(request, [now - lot.offered_at for lot in new])
+            for lot in new:
+                lot.sent = True
         with suppress(MemoryError):
             self._seal(self._unsent)
         while self._unsent:
@@ -444,6 +465,7 @@ class Pump:
 
     def _on_described(self, scheduler: Scheduler, description: StreamDescription, now: float) -> None:
         auto = description.auto_distribution and not self._aggregate_on_auto
+        scheduler.readers_take_all = description.auto_distribution and self._aggregate_on_auto
         if auto != scheduler.auto_distribution:
             logger.warning(
                 "AUTO record distribution is %s: aggregation is %s", *(("on", "off") if auto else ("off", "on"))
@@ -490,7 +512,8 @@ class Pump:
         scheduler = self._scheduler
         self._flush(self.inbox.next_token)  # which was closed
         self._rerouting.go_on(scheduler, now)
-        self._collect(scheduler, now)
+        self._offer(scheduler, now, plain=True)
+        self._collect(scheduler, now, last=True)
         scheduler.give_up_all(now, "ProducerClosed", "the producer was closed before it was stored")
         self._settling.settle(scheduler)
         if self._settling.unfinished:

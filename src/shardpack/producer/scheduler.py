@@ -98,6 +98,8 @@ class Scheduler:
         self.max_requests_in_flight = max_requests_in_flight
         self.failed: CallError | None = None
         """Why nothing is sent any more; whatever is offered then is settled at once."""
+        self.readers_take_all = False
+        """Whether the service spreads records itself, and readers take aggregated ones in whatever shard they are."""
         self.pending = 0
         """Entries that were offered and have no settlement yet."""
         self._ordered = ordering == "shard"
@@ -280,15 +282,17 @@ class Scheduler:
     def _on_stored(self, entry: Entry, stored: Stored, now: float) -> bool:
         """Settle an entry, if it is where every reader takes it. Returns whether that could be said."""
         self._lanes[entry.shard_id].on_stored(entry.size, now)
-        if stored.shard_id != entry.shard_id and not self.auto_distribution and not self._unlisted:
+        spread = self.auto_distribution or self.readers_take_all
+        if stored.shard_id != entry.shard_id and not spread and not self._unlisted:
             self._list_shards.be_curious(now)
             self._describe.be_curious(now)
-        if stored.shard_id == entry.shard_id or not entry.aggregated:
+        alone = self._unlisted and not spread and entry.user_record_count == 1  # where its own hash key is
+        if stored.shard_id == entry.shard_id or not entry.aggregated or alone or self.readers_take_all:
             self._settle_stored(entry, stored, now)
             return True
         entry.attempts.append(Attempt(now, MISPLACED))
         entry.stored, entry.maybe_stored = stored, True
-        if self.auto_distribution and entry.user_record_count == 1:  # it cannot be taken apart, nor be sent elsewhere
+        if self.auto_distribution and not _can_be_taken_apart(entry):  # nor be sent elsewhere
             there = self._shards.get(stored.shard_id)
             if there is not None and entry.contents.lie_in(there):
                 self._settle_stored(entry, stored, now)
@@ -556,7 +560,7 @@ class Scheduler:
         self._misplaced.clear()
 
     def _has_to_be_taken_apart(self, lane: Lane) -> bool:
-        return self.auto_distribution and any(entry.aggregated and entry.user_record_count > 1 for entry in lane.queue)
+        return self.auto_distribution and any(map(_can_be_taken_apart, lane.queue))
 
     def _hold_children(self, parent: Shard, given_up: list[Entry]) -> None:
         """Hold the shards that have taken a held one's hash keys over. What was given up is sent to the first."""
@@ -590,6 +594,10 @@ class Scheduler:
         self.pending -= 1
         self._misplaced.pop(settlement.entry, None)
         self._settlements.append(settlement)
+
+
+def _can_be_taken_apart(entry: Entry) -> bool:
+    return entry.aggregated and (entry.user_record_count > 1 or entry.compressed)
 
 
 def _misplacements(entry: Entry) -> int:

@@ -114,6 +114,11 @@ class Stats:
         return self.user_records_stored / self.kinesis_records_stored if self.kinesis_records_stored else 0.0
 
     @property
+    def compression_ratio(self) -> float:
+        """Bytes of user records for each byte of Kinesis records, of what is stored; a little less than 1 without."""
+        return self.user_bytes_stored / self.bytes_stored if self.bytes_stored else 0.0
+
+    @property
     def kinesis_records_per_request(self) -> float:
         """How full requests were on average."""
         return self.kinesis_records_sent / self.requests if self.requests else 0.0

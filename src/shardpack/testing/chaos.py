@@ -338,6 +338,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=4, help="how many put (4)")
     parser.add_argument("--auto", action="store_true", help="switch AUTO distribution on and off meanwhile")
     parser.add_argument("--aggregate", type=int, default=1000, help="user records of an aggregated record (1,000)")
+    parser.add_argument("--compression", choices=["zstd"], help="send compressed aggregates")
     arguments = parser.parse_args()
     seed = time.time_ns() % 2**32 if arguments.seed is None else arguments.seed
     with LocalKinesis() as kinesis:
@@ -348,6 +349,7 @@ def main() -> int:
             threads=arguments.threads,
             auto=arguments.auto,
             max_aggregate_records=arguments.aggregate,
+            compression=arguments.compression,
         )
     sys.stdout.write(f"{chaos}\n")
     return int(bool(chaos.defects))

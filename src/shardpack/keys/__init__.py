@@ -1,0 +1,52 @@
+"""Partition keys for balance, order and length: functions, and strategies for ``Producer(key_strategy=…)``.
+
+``salted`` and `Salted` split a key into sub-keys, which ``unsalted`` undoes; `HotKeys` does so only with keys that
+outgrow a shard. `Spread` puts records wherever there is room, with their keys. ``hashed`` shortens, ``calculated``
+composes, ``for_shard`` chooses the shard.
+
+A strategy is called with partition key and data and returns the key to put, or that and an explicit hash key. It does
+no I/O and needs no producer: ``strategy(key, data)``, or ``strategy.many(keys, datas)`` for a sequence of each, which
+returns keys and explicit hash keys (``None`` for none at all) as ``ShardMap.assign`` takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from .composed import Calculated, Hashed, calculated, hashed, parts_of
+from .hot import HotKeys, SaltedKey
+from .placed import ForShard, Spread, for_shard
+from .salt import MAX_SUB_KEYS, Salted, escaped, salted, sub_keys, unsalted
+from .strategy import BatchStrategy, KeyStrategy
+
+STRATEGIES: Mapping[str, Callable[[int], BatchStrategy]] = MappingProxyType(
+    {
+        "salted": lambda shards: Salted(min(shards, MAX_SUB_KEYS)),
+        "hot-keys": lambda _shards: HotKeys(),
+        "spread": lambda _shards: Spread(),
+        "hashed": lambda _shards: Hashed(),
+    }
+)
+"""What makes a strategy for a stream of so many shards, by its name: those that need to know nothing of the records."""
+
+__all__ = [
+    "STRATEGIES",
+    "BatchStrategy",
+    "Calculated",
+    "ForShard",
+    "Hashed",
+    "HotKeys",
+    "KeyStrategy",
+    "Salted",
+    "SaltedKey",
+    "Spread",
+    "calculated",
+    "escaped",
+    "for_shard",
+    "hashed",
+    "parts_of",
+    "salted",
+    "sub_keys",
+    "unsalted",
+]
