@@ -185,6 +185,21 @@ def test_weights_and_the_window_of_many_shards():
     assert len(of(transport, "a")) == 40
 
 
+def test_objects_and_compressed_records_are_a_tenants_too():
+    transport = Shards(1)
+    with TenantProducer(transport=transport, linger_ms=5, compression="zstd") as producer:
+        producer.put_object("acme", "k", {"celsius": 21.5})
+        for i in range(2000):
+            producer.put("acme" if i % 2 else "other", f"device-{i % 3}", b'{"celsius": %d, "rain": false}' % i * 20)
+        producer.flush(30)
+        producer.put("acme", "k", b"last")
+        assert producer._front._window > 2 * WINDOW_BYTES  # as more of it is a byte of what the shard takes
+    found = of(transport, "acme")
+    assert len(found) == 1002
+    assert found[0].object() == {"celsius": 21.5}
+    assert found.refused == 1000
+
+
 def test_rates_hold_a_tenant_back_and_no_other():
     transport = Shards(1)
     tenants = {"slow": Tenant(bytes_per_second=1), "measured": Tenant(bytes_per_second=20_000)}

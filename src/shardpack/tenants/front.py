@@ -39,7 +39,10 @@ from .receipts import TenantReceipt
 from .tenant import Known, Tenant, TenantStats
 
 WINDOW_BYTES = 100 * KIB
-"""What is handed over for a shard and has no outcome, at most: a tenth of a second of what it takes."""
+"""What is handed over for a shard and has no outcome, at most: a tenth of a second of what it takes.
+
+As it is stored: where records are compressed, or keys stored once, as many more bytes of user records.
+"""
 
 AROUND = 448
 RECEIPT = 64
@@ -180,10 +183,11 @@ class Front:
 
     def _look_at_shards(self, pump: Pump) -> None:
         shards = pump.shards
+        window = WINDOW_BYTES * max(1.0, pump.meter.user_bytes_in_a_byte)
+        self._window = max(1, min(int(window), self._most // 2 // len(shards[0])))
         if shards[0] is self._shards[0] and shards[1] == self._shards[1]:
             return
         self._shards = shards
-        self._window = max(1, min(WINDOW_BYTES, self._most // 2 // len(shards[0])))
         self._queue.line_up_anew(self._places)
 
     def _places(self, records: Sequence[Any]) -> list[tuple[str, int]]:

@@ -117,9 +117,9 @@ class TenantProducer(_Shared[Producer]):
 
     A tenant's records have its prefix before their partition key (`tenant_key`), which ``for_tenant`` strips. They wait
     for their turn: of each shard a tenant gets its ``weight``'s part where more is wanted than there is. No more than
-    100 KiB of a shard are ahead of that queue (and at most half of ``max_buffered_bytes`` for all shards together).
-    ``max_buffered_bytes`` (64 MiB) bounds what waits and what is under way, each record with 448 bytes beside (512 with
-    receipts). One tenant may have as much of it as is free: one that floods leaves half, two leave a third.
+    100 KiB of a shard, as they are stored, are ahead of that queue, and at most half of ``max_buffered_bytes`` for all
+    shards together. ``max_buffered_bytes`` (64 MiB) bounds what waits and what is under way, each record with 448 bytes
+    beside (512 with receipts). One tenant may have as much of it as is free: one that floods leaves half.
 
     The time to live of a record begins when its turn has come. Raises ``ValueError`` or ``TypeError`` for options that
     are none.
@@ -146,6 +146,19 @@ class TenantProducer(_Shared[Producer]):
         front = self._front
         taken = self._take(lambda: front.record(tenant, partition_key, data, explicit_hash_key), timeout)
         return taken[0] if self._receipts else None
+
+    def put_object(
+        self,
+        tenant: str,
+        partition_key: str | bytes | None,
+        obj: object,
+        explicit_hash_key: int | str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> TenantReceipt | Any:
+        """Take an object as one user record of a tenant, by the ``codec``; as ``Producer.put_object``."""
+        data = self._producer._encode_object(partition_key, obj)  # noqa: SLF001
+        return self.put(tenant, partition_key, data, explicit_hash_key, timeout=timeout)
 
     def put_many(
         self,
@@ -223,6 +236,17 @@ class AsyncTenantProducer(_Shared[AsyncProducer]):
         """
         taken = await self._take(lambda: self._front.record(tenant, partition_key, data, explicit_hash_key))
         return taken[0] if self._receipts else None
+
+    async def put_object(
+        self,
+        tenant: str,
+        partition_key: str | bytes | None,
+        obj: object,
+        explicit_hash_key: int | str | None = None,
+    ) -> TenantReceipt | Any:
+        """Take an object as one user record of a tenant, by the ``codec``; as ``Producer.put_object``."""
+        data = self._producer._encode_object(partition_key, obj)  # noqa: SLF001
+        return await self.put(tenant, partition_key, data, explicit_hash_key)
 
     async def put_many(
         self,
