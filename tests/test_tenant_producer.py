@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -349,6 +350,25 @@ def test_close_delivers_what_waits_and_tells_those_that_cannot_wait_longer():
     assert all(receipt.result(0) for _, receipt in receipts)
     for i in range(4):
         assert len(of(transport, f"t{i}")) == sum(tenant == f"t{i}" for tenant, _ in receipts)
+
+
+def test_what_nobody_has_any_more_is_delivered_and_ends():
+    transport = Shards(1)
+    transport.gate.clear()
+    producer = TenantProducer(transport=transport, linger_ms=1, tenants={"slow": Tenant(bytes_per_second=1)})
+    receipts = [producer.put("slow", "k", b"1") for _ in range(3)]
+    receipts += [producer.put("a", "k", b"x" * 1000) for _ in range(500)]
+    thread = producer._producer._pump._thread
+    waiting = producer._front._thread
+    del producer
+    gc.collect()
+    transport.gate.set()
+    assert all(receipt.result(30) for receipt in receipts)
+    thread.join(30)
+    waiting.join(30)
+    assert not thread.is_alive()
+    assert not waiting.is_alive()
+    assert len(of(transport, "a")) == 500
 
 
 def test_what_is_left_at_the_end_is_told_and_kept(tmp_path):

@@ -72,7 +72,7 @@ class Front:
         self._most = max_buffered_bytes
         self._around = AROUND + RECEIPT if receipts else AROUND
         self._stops = stops
-        self._closed = False
+        self._closed = self._leaving = False
         self._begin()
         _alive.add(self)
 
@@ -286,7 +286,25 @@ class Front:
                     record.flow = None
             self._look_at_shards(pump)
             self._hand_over(pump, monotonic())
+            leaves = self._leaving and not self.waiting
         pump.room.notify()
+        if leaves:
+            pump.let_go()
+
+    def let_go(self) -> None:
+        """Take nothing more, have what is there delivered, and end; without waiting for it."""
+        pump = self.producer._pump  # noqa: SLF001
+        with self._lock:
+            self._closed = self._leaving = True
+            if pump is None or pump.ended:
+                return
+            self._queue.hurry()
+            self._hand_over(pump, monotonic())
+            waits = self.waiting
+            self._due = monotonic()  # for the thread that waits, which then ends
+            self._changed.notify()
+        if not waits:
+            pump.let_go()
 
     def forget_given_up(self) -> None:
         """What was given up is not sent again."""
@@ -306,6 +324,9 @@ class Front:
                 if self._due <= now:
                     self._due = inf
                     self._hand_over(pump, now)
+                if self._closed and self._due == inf:  # rates hold no longer
+                    self._thread = None
+                    return
                 changed.wait(None if self._due == inf else max(0.0, self._due - monotonic()))
 
     # --- waiting, and the end ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from types import MappingProxyType
@@ -67,6 +68,7 @@ class _Shared(Generic[P]):
         self._producer: P = self._kind(stream_name, **options)
         front.producer = self._producer
         self._front = front
+        weakref.finalize(self, front.let_go).atexit = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} before {self._producer!r}>"
