@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
+import weakref
 from collections import Counter
 
 import pytest
 from shards_in_lists import Shards
 
 from shardpack.errors import BufferFullError, DeliveryError, ProducerClosedError
+from shardpack.producer.callers import Hands
+from shardpack.producer.producer import Producer
 from shardpack.tenants import ProducerPool
 from shardpack.tenants import pool as pools
 from shardpack.testing import history
@@ -91,6 +95,48 @@ def test_at_the_bound_a_put_waits_for_another_stream_to_be_delivered(streams):
         assert pool.put("b", "k", b"1").result(30)
         assert held.done()
         assert pool.streams() == ["b"]
+
+
+def test_of_so_many_streams_something_is_known(streams, monkeypatch):
+    monkeypatch.setattr(pools, "MOST_KNOWN", 3)
+    with ProducerPool(streams, max_producers=1, linger_ms=1) as pool:
+        for i in [0, 1, 2, 3, 3, 0]:
+            pool.put(f"s{i}", "k", b"1").result(30)
+        assert len(pool._known) == 3
+    assert streams.asked["list"] == 5
+
+
+def test_a_producer_that_was_closed_is_no_garbage():
+    gc.disable()
+    try:
+        producer = Producer(transport=Shards(), linger_ms=1, receipts=False)
+        producer.put("k", b"1")
+        pump = weakref.ref(producer._pump)
+        thread = producer._pump._thread
+        producer.close()
+        del producer
+        thread.join(30)
+        assert pump() is None
+    finally:
+        gc.enable()
+
+
+def test_calls_have_so_many_threads_and_no_more():
+    hands, gate, done = Hands(3), threading.Event(), threading.Semaphore(0)
+    names = set()
+
+    def task():
+        gate.wait(30)
+        names.add(threading.current_thread().name)
+        done.release()
+
+    for _ in range(20):
+        hands.do(task)
+    gate.set()
+    for _ in range(20):
+        assert done.acquire(timeout=30)
+    assert names <= {f"shardpack-call-{i}" for i in (1, 2, 3)}
+    hands.stop()
 
 
 def test_idle_ones_are_closed(streams):

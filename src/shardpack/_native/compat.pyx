@@ -8,8 +8,8 @@ from libc.string cimport memcpy, memset
 
 from .collector cimport rest_collector, wake_collector
 from .deaggregate cimport (
-    SP_MALFORMED, SP_NO_INDEX, ReceivedRecord, free_contents, index_all, kinesis_records, read_unverified, room_for_contents,
-    sp_contents, sp_span, sp_span_of, sp_wire_record,
+    SP_MALFORMED, SP_NO_INDEX, ReceivedRecord, free_contents, index_all, kinesis_records, read_unverified,
+    room_for_contents, sp_contents, sp_span, sp_span_of, sp_wire_record,
 )
 from .keys cimport sp_slice
 from .made_inside cimport made_inside

@@ -15,7 +15,7 @@ MANY_AT_ONCE = {"multi_compress_to_buffer", "multi_decompress_to_buffer"} <= zst
 
 COMPRESSED_IN_A_TURN = 512 * 1024
 UNPACKED_IN_A_TURN = 2 * 1024 * 1024
-"""Bytes of contents that go through zstd in one turn without the GIL: one or two milliseconds. One of half as many is a
+"""Bytes of contents that go through zstd in one turn without the GIL: one or two milliseconds. One of a quarter is a
 turn of its own, for then nothing is copied."""
 
 
@@ -60,11 +60,11 @@ def _turns(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
     """Yield from where to where contents of such sizes go together."""
     start = total = 0
     for place, size in enumerate(sizes):
-        if place > start and (2 * size >= most or total + size > most):
+        if place > start and (4 * size >= most or total + size > most):
             yield start, place
             start, total = place, 0
         total += size
-        if 2 * size >= most:
+        if 4 * size >= most:
             yield start, place + 1
             start, total = place + 1, 0
     if start < len(sizes):
