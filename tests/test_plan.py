@@ -13,6 +13,7 @@ import pytest
 import zstandard
 
 from shardpack import Aggregator, InvalidPartitionKeyError, Limits, ShardMap, deaggregate
+from shardpack import keys as strategies
 from shardpack.bench.corpus import flights
 from shardpack.plan import Prices, Sample, plan
 from shardpack.plan.load import CELLS
@@ -183,8 +184,6 @@ def test_flights_keyed_by_carrier_have_hot_shards_and_a_strategy_that_passes(car
 
 @pytest.mark.parametrize("name", ["HotKeys", "Salted", "Spread"])
 def test_a_strategy_that_passes_does_so_record_by_record(carriers, events, name):
-    from shardpack import keys as strategies
-
     rate = 20_000
     found = next(each for each in plan(sample(carriers, events), rate=rate, shards=8).strategies if name in each.name)
     assert found.passes

@@ -382,6 +382,16 @@ def test_memory_at_a_standstill_is_the_buffer_and_what_is_compressed_of_it(data,
     assert peak <= 1.5 * most + held + 24 * MIB, f"{peak / MIB:.1f} MiB, {held / MIB:.1f} MiB compressed"
 
 
+def test_buckets_of_many_shards_leave_room_in_the_buffer():
+    """Where the buffer was full before any bucket, all would wait for the linger."""
+    corpus, transport = flights(60_000), Shards(30)
+    with producer_of(transport, linger_ms=10_000, max_buffered_bytes=8 * MIB, max_aggregate_bytes=40_000) as producer:
+        for i in range(0, len(corpus), 1000):
+            producer.put_many(corpus.keys[i : i + 1000], corpus.datas[i : i + 1000], timeout=5)
+        assert producer.stats().user_records_stored > len(corpus) // 2
+    assert len(transport.user_records()) == len(corpus)
+
+
 def test_a_turn_compresses_a_bounded_part():
     """So that what was compressed is sent, whatever waits behind it."""
     transport = Shards(64)
