@@ -154,7 +154,7 @@ def strategies(
         if tried.passes or part == HOT_PARTS[-1]:
             found.append(tried)
             break
-    if found[0].demand.bytes.heaviest:
+    if _salted_keys(sample):
         for count in SALTS:
             tried = strategy(f"Salted({count})", "per sub-key", salted(sample, scale, count))
             if tried.passes or count == SALTS[-1]:
