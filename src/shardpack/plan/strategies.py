@@ -150,7 +150,7 @@ def strategies(
             continue
         usual = abs(hot * part / HOT_BYTES_PER_SECOND - 1) < ABOUT
         name = "HotKeys()" if usual else f"HotKeys(hot_bytes_per_second={two_digits(hot * part):_})"
-        tried = strategy(name, "per key; of hot keys per sub-key", demand)
+        tried = strategy(name, "per key or sub-key", demand)
         if tried.passes or part == HOT_PARTS[-1]:
             found.append(tried)
             break
