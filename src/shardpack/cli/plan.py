@@ -46,7 +46,7 @@ def price_options(function: Any) -> Any:
             type=click.FloatRange(min=0),
             metavar="X",
             default=getattr(Prices(), name),
-            panel="Prices (default: US East, in US dollars, November 2025)",
+            panel="Prices, US East, November 2025",
             help=text,
         )
         function = declare(function)
