@@ -18,6 +18,8 @@ from shardpack.bench.corpus import flights
 from shardpack.plan import Prices, Sample, plan
 from shardpack.plan.load import CELLS
 from shardpack.plan.sample import BLOCK_BYTES, BLOCKS, MAX_KEYS
+from shardpack.testing.faults import ShardLimits
+from shardpack.testing.shard_limits import ShardBuckets
 
 END = 2**128
 MIB = 2**20
@@ -305,3 +307,24 @@ def test_it_takes_pairs_and_user_records(carriers, events):
     received = deaggregate([record.data for record in aggregator.flush()])
     one, other = plan(pairs, rate=10), plan(received, rate=10)
     assert (one.ways, one.keys, one.shards) == (other.ways, other.keys, other.shards)
+
+
+def test_behind_shard_limits_what_is_recommended_is_not_throttled_and_what_there_is_is(carriers, tail_numbers, events):
+    rate = 20_000
+    found = plan(sample(carriers, events), rate=rate, shards=8, other_keys={"tailnum": sample(tail_numbers, events)})
+    assert found.recommended is not None
+
+    def throttled(keys, count):
+        """Send three seconds' records, each tenth of a second what came, past the limits of shards by their clock."""
+        now, refused = [0.0], Counter()
+        buckets, aggregator = ShardBuckets(lambda: now[0]), Aggregator(ShardMap.uniform(count))
+        for begin in range(0, 3 * rate, rate // 10):
+            now[0] = begin / rate
+            aggregator.add_many(keys[begin : begin + rate // 10], events[begin : begin + rate // 10])
+            for record in aggregator.flush():
+                if not buckets.takes(ShardLimits(), "planned", str(record.shard_index), record.size):
+                    refused[record.shard_index] += 1
+        return refused
+
+    assert {1, 3} <= throttled(carriers, 8).keys()  # the shards that are over 100%
+    assert not throttled(tail_numbers, found.recommended.shards_needed["aggregated"])
