@@ -322,7 +322,7 @@ def test_behind_shard_limits_what_is_recommended_is_not_throttled_and_what_there
             now[0] = begin / rate
             aggregator.add_many(keys[begin : begin + rate // 10], events[begin : begin + rate // 10])
             for record in aggregator.flush():
-                if not buckets.takes(ShardLimits(), "planned", str(record.shard_index), record.size):
+                if not buckets.takes(ShardLimits(burst_s=0.3), "planned", str(record.shard_index), record.size):
                     refused[record.shard_index] += 1
         return refused
 
