@@ -16,6 +16,8 @@ from uuid import UUID
 from ..errors import PayloadError, PayloadTooLargeError
 from .payload import MAX_BYTES
 
+__all__ = ["framed", "is_framed", "unframed"]
+
 HEADER_BYTES = 18
 HEADER_VERSION = 3
 _NONE, _ZLIB = 0, 5
