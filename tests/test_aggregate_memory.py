@@ -110,7 +110,7 @@ import ctypes, itertools, sys
 from shardpack import Aggregator, ShardMap, deaggregate
 if {compression!r}:
     from shardpack.codec import zstd_zstandard
-    zstd_zstandard.TURN_BYTES = 0  # zstandard 0.25 aborts where malloc fails while it compresses several in a turn
+    zstd_zstandard.MANY_AT_ONCE = False  # zstandard 0.25 aborts where malloc fails in such a turn
 
 library = ctypes.CDLL({library!r})
 failing_at = ctypes.c_long.in_dll(library, "failing_at")

@@ -14,7 +14,7 @@ import pytest
 from letters import letter
 
 from shardpack import Aggregator, ShardMap, SQLiteDeadLetters
-from shardpack.cli import app, bench, client, demo, inspect
+from shardpack.cli import app, bench, client, demo, inspect, train
 from shardpack.cli.outcome import ExitCode
 from shardpack.testing.local_kinesis import LocalKinesis
 
@@ -29,6 +29,7 @@ USES = {
     "inspect": ["{blob}"],
     "redrive": ["{letters}", STREAM, "--json"],
     "reshard": [STREAM, "--to", "1", "--json"],
+    "train": ["{samples}", "--out", "{dictionary}", "--json"],
     "bench": ["--quick", "--seconds", "0", "--json"],
     "completion": ["zsh"],
 }
@@ -76,6 +77,12 @@ WRONG = [
     ("reshard", STREAM, "--balance", "--sample", "{text}", "--key", "id"),
     ("reshard", STREAM, "--balance", "--plan", "{text}"),
     ("reshard", STREAM, "--balance", "--plan", "."),
+    ("train", "{samples}"),
+    ("train", "--out", "{dictionary}"),
+    ("train", "{lines}", "--out", "{dictionary}"),
+    ("train", "/no/such/file", "--out", "{dictionary}"),
+    ("train", "{samples}", "--out", "."),
+    ("train", "{samples}", "--out", "{dictionary}", "--level", "23"),
     ("bench", "--seconds", "-1"),
     ("completion", "tcsh"),
     ("nothing",),
@@ -88,6 +95,7 @@ WITH_ENDING = {  # where to interrupt them: what they do first
     "inspect": (inspect, "dissect_blob"),
     "redrive": (client, "make_client"),
     "reshard": (client, "make_client"),
+    "train": (train, "Source"),
     "bench": (bench, "measure"),
 }
 
@@ -106,6 +114,7 @@ def run(monkeypatch, stream, tmp_path, command_environment, local_kinesis):
     aggregator.add_many(["a", "b"], [b"1", b"2"])
     (tmp_path / "blob").write_bytes(aggregator.flush()[0].data)
     (tmp_path / "lines").write_text('{"id":"a"}\n')
+    (tmp_path / "samples").write_text("".join(f'{{"id":"device-{i % 7}","celsius":{i}}}\n' for i in range(500)))
     (tmp_path / "text").write_text("no aggregated record")
     with SQLiteDeadLetters(tmp_path / "letters") as letters:
         letters.put([letter(stream=stream)])

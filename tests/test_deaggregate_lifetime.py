@@ -120,5 +120,7 @@ def test_one_that_is_kept_keeps_a_megabyte_unless_it_is_detached():
 
 
 def fields(record):
-    names = [name for name in dir(record) if not name.startswith("_") and name not in {"source", "detach", "error"}]
+    names = [
+        name for name in dir(record) if not name.startswith("_") and name not in {"source", "detach", "error", "object"}
+    ]
     return {name: getattr(record, name) for name in names} | {"error": str(record.error)}

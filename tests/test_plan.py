@@ -18,6 +18,8 @@ from shardpack.bench.corpus import flights
 from shardpack.plan import Prices, Sample, plan
 from shardpack.plan.load import CELLS
 from shardpack.plan.sample import BLOCK_BYTES, BLOCKS, MAX_KEYS
+from shardpack.testing.faults import ShardLimits
+from shardpack.testing.shard_limits import ShardBuckets
 
 END = 2**128
 MIB = 2**20
@@ -129,12 +131,12 @@ def test_an_aggregated_shard_gets_what_the_service_stores(client, local_kinesis,
 def test_compressed_is_what_zstandard_makes_of_the_messages(carriers, events):
     keys, datas = carriers[:20_000], events[:20_000]
     found = plan(sample(keys, datas), rate=20_000, shards=2)
-    aggregator, zstd, total = Aggregator(ShardMap.uniform(2)), zstandard.ZstdCompressor(3, write_checksum=True), 0
+    aggregator, zstd, total = Aggregator(ShardMap.uniform(2)), zstandard.ZstdCompressor(1, write_checksum=True), 0
     for begin in range(0, len(datas), 2_000):
         aggregator.add_many(keys[begin : begin + 2_000], datas[begin : begin + 2_000])
         for record in aggregator.flush():
             total += len(record.partition_key.encode()) + 9 + len(zstd.compress(record.data[4:-16]))
-    assert found.of("compressed").bytes_per_second == pytest.approx(total)
+    assert found.of("compressed").bytes_per_second == pytest.approx(total, rel=0.02)
     assert found.of("compressed").bytes_per_second < found.of("aggregated").bytes_per_second / 6
 
 
@@ -198,7 +200,7 @@ def test_a_strategy_that_passes_does_so_record_by_record(carriers, events, name)
         for key, data in zip(carriers[:20_000], events[:20_000], strict=True):
             made = strategy(key, data)
             made, explicit = made if isinstance(made, tuple) else (made, None)
-            if turn == 5:
+            if turn == 5 or name != "HotKeys":
                 at = md5(made) if explicit is None else explicit
                 shards[shard_map.index_of(at)] += len(made) + len(data)
                 seen += 1
@@ -216,7 +218,8 @@ def test_explicit_hash_keys_decide(events):
     found = plan(sample(["a"] * 100, events[:100], [2**127] * 100), rate=100, shards=2)
     assert [shard.utilisation > 0 for shard in found.shards] == [False, True]
     assert found.keys[0].explicit_hash_key == 2**127
-    assert not any("Salted" in each.name or "HotKeys" in each.name for each in found.strategies[:-1] if each.passes)
+    assert [each.name for each in found.strategies] == ["as it is", "Spread()"]
+    assert found.strategies[1].most_to_mean == 2  # they stay where they are
 
 
 # --- costs ---
@@ -302,4 +305,26 @@ def test_it_takes_pairs_and_user_records(carriers, events):
     aggregator = Aggregator(ShardMap.uniform(1), limits=Limits())
     aggregator.add_many(carriers[:1_000], events[:1_000])
     received = deaggregate([record.data for record in aggregator.flush()])
-    assert plan(pairs, rate=10) == plan(received, rate=10)
+    one, other = plan(pairs, rate=10), plan(received, rate=10)
+    assert (one.ways, one.keys, one.shards) == (other.ways, other.keys, other.shards)
+
+
+def test_behind_shard_limits_what_is_recommended_is_not_throttled_and_what_there_is_is(carriers, tail_numbers, events):
+    rate = 20_000
+    found = plan(sample(carriers, events), rate=rate, shards=8, other_keys={"tailnum": sample(tail_numbers, events)})
+    assert found.recommended is not None
+
+    def throttled(keys, count):
+        """Send three seconds' records, each tenth of a second what came, past the limits of shards by their clock."""
+        now, refused = [0.0], Counter()
+        buckets, aggregator = ShardBuckets(lambda: now[0]), Aggregator(ShardMap.uniform(count))
+        for begin in range(0, 3 * rate, rate // 10):
+            now[0] = begin / rate
+            aggregator.add_many(keys[begin : begin + rate // 10], events[begin : begin + rate // 10])
+            for record in aggregator.flush():
+                if not buckets.takes(ShardLimits(burst_s=0.3), "planned", str(record.shard_index), record.size):
+                    refused[record.shard_index] += 1
+        return refused
+
+    assert {1, 3} <= throttled(carriers, 8).keys()  # the shards that are over 100%
+    assert not throttled(tail_numbers, found.recommended.shards_needed["aggregated"])

@@ -186,7 +186,7 @@ large, failed = (ctypes.c_long.in_dll(library, name) for name in ("large", "fail
 logging.getLogger("shardpack.producer").disabled = True
 if {options}:
     from shardpack.codec import zstd_zstandard
-    zstd_zstandard.TURN_BYTES = 0  # zstandard 0.25 aborts where malloc fails while it compresses several in a turn
+    zstd_zstandard.MANY_AT_ONCE = False  # zstandard 0.25 aborts where malloc fails in such a turn
 n, rng, turns = 30_000, random.Random({large}), [0]
 transport, log, stored = Shards(3), [None] * 50_000, [0]  # nothing of the test's own is to grow
 def fail(entries):

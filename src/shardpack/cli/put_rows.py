@@ -27,7 +27,7 @@ MOST_BYTES = 8 << 20
 Form = Literal["json", "msgpack"]
 
 
-class _BadRowError(ValueError):
+class BadRowError(ValueError):
     """A row that can be no user record: its number in its batch, and why."""
 
     def __init__(self, row: int, reason: str) -> None:
@@ -137,7 +137,7 @@ class ParquetRows:
             keys = keys.fill_null(self._default_key)
         if keys.null_count:
             row = keys.is_null().to_pylist().index(True)
-            raise _BadRowError(row, f"no value in the column {self._key!r}, and no --default-key given")
+            raise BadRowError(row, f"no value in the column {self._key!r}, and no --default-key given")
         return keys
 
     def _encoder(self, form: Form | None) -> Callable[[Any], bytes] | None:
@@ -166,7 +166,7 @@ class ParquetRows:
             try:
                 encoded.append(self._encode_row(row))
             except (TypeError, ValueError, OverflowError) as error:
-                raise _BadRowError(number, str(error)) from None
+                raise BadRowError(number, str(error)) from None
         return self._pa.array(encoded, self._pa.large_binary())
 
 
@@ -194,7 +194,7 @@ class RowPutter:
         """Put a batch, or what of it precedes a bad row. Returns whether it was put before it was to end."""
         try:
             return self._put_at_once(rows.user_records(batch), rows.columns, first)
-        except _BadRowError as bad:
+        except BadRowError as bad:
             if bad.row and not self._put(rows, first, batch.slice(0, bad.row)):
                 return False
             raise BadInputError(f"{rows.name}: row {first + bad.row + 1:,}: {bad.reason}") from None
@@ -211,7 +211,7 @@ class RowPutter:
             except InvalidRecordError as error:
                 if error.row is None:
                     raise
-                raise _BadRowError(error.row, str(error).partition(", ")[2]) from None
+                raise BadRowError(error.row, str(error).partition(", ")[2]) from None
             numbers = range(first + 1, first + len(records) + 1)
             self._prefix.put(numbers, numbers)
             return True

@@ -1,5 +1,6 @@
 """How many shards a stream needs, which of its keys are too heavy, and where to split."""
 
+from .advice import Advice, advise
 from .capacity import KeyLoad, Plan, ShardLoad, Way, plan
 from .load import Load, most_to_mean
 from .prices import Cost, Prices
@@ -10,6 +11,7 @@ from .sample import Sample
 from .strategies import Strategy
 
 __all__ = [
+    "Advice",
     "Cost",
     "KeyLoad",
     "Load",
@@ -24,6 +26,7 @@ __all__ = [
     "Step",
     "Strategy",
     "Way",
+    "advise",
     "most_to_mean",
     "plan",
     "producer_load",

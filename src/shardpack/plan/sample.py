@@ -53,9 +53,13 @@ class Block:
 
 
 class Sample:
-    """What was seen of a stream. Takes any number of user records in bounded memory; not to be shared by threads."""
+    """What was seen of a stream. Takes any number of user records in bounded memory; not to be shared by threads.
 
-    def __init__(self) -> None:
+    Without ``keep_records`` it serves as other keys of the same user records, beside the sample of those.
+    """
+
+    def __init__(self, *, keep_records: bool = True) -> None:
+        self._keep_records = keep_records
         self.user_records = 0
         self.user_bytes = 0
         """Data and partition keys."""
@@ -137,6 +141,8 @@ class Sample:
         if key is None:
             self._keyless_bytes += size
             self._keyless_records += 1
+        if not self._keep_records:
+            return
         block = self._block
         block.keys.append(key)
         block.datas.append(data)

@@ -150,11 +150,11 @@ def strategies(
             continue
         usual = abs(hot * part / HOT_BYTES_PER_SECOND - 1) < ABOUT
         name = "HotKeys()" if usual else f"HotKeys(hot_bytes_per_second={two_digits(hot * part):_})"
-        tried = strategy(name, "per key; of hot keys per sub-key", demand)
+        tried = strategy(name, "per key or sub-key", demand)
         if tried.passes or part == HOT_PARTS[-1]:
             found.append(tried)
             break
-    if found[0].demand.bytes.heaviest:
+    if _salted_keys(sample):
         for count in SALTS:
             tried = strategy(f"Salted({count})", "per sub-key", salted(sample, scale, count))
             if tried.passes or count == SALTS[-1]:

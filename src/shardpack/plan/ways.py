@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from .._native.aggregate import Aggregator
-from ..codec.compressed import HEADER_BYTES, MAX_RATIO
-from ..codec.zstd import library
 from ..limits import KIB, Limits, put_payload_units
-from ..records import KinesisRecord
 from ..shards import ShardMap
 from .sample import Block, Sample
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..codec.zstd import Library
-
 RAW, AGGREGATED, COMPRESSED = "raw", "aggregated", "compressed"
-MAGIC_BYTES, DIGEST_BYTES = 4, 16
-LEVEL = 3
-"""Of zstd."""
 
 
 @dataclass(slots=True)
@@ -48,24 +39,21 @@ class Measurement:
 
     user_bytes: int = 0
     user_records: int = 0
-    user_bytes_by_shard: list[int] = field(default_factory=list)
     ways: dict[str, Measured] = field(default_factory=dict)
 
 
 def measure(sample: Sample, shard_map: ShardMap, records_at_once: int, limits: Limits) -> Measurement:
-    """Aggregate what the sample kept for these shards, so many user records together, and compress what comes out.
+    """Aggregate what the sample kept for these shards, so many user records together, plainly and compressed.
 
     ``records_at_once`` is what comes in the time that a producer lets a record linger. There is no way ``compressed``
     where no library for zstd is.
     """
-    try:
-        zstd = library()
-    except ImportError:
-        zstd = None
-    found = Measurement(user_bytes_by_shard=[0] * len(shard_map))
-    for way in (RAW, AGGREGATED, *([] if zstd is None else [COMPRESSED])):
+    aggregators = {AGGREGATED: Aggregator(shard_map, limits=limits)}
+    with suppress(ImportError):
+        aggregators[COMPRESSED] = Aggregator(shard_map, limits=limits, compression="zstd")
+    found = Measurement()
+    for way in (RAW, *aggregators):
         found.ways[way] = Measured([0] * len(shard_map), [0] * len(shard_map))
-    aggregator = Aggregator(shard_map, limits=limits)
     for number, piece in enumerate(_pieces(sample, max(1, records_at_once))):
         # without a key the producer fills one shard after the other
         keyless = shard_map[number % len(shard_map)].starting_hash_key
@@ -73,20 +61,16 @@ def measure(sample: Sample, shard_map: ShardMap, records_at_once: int, limits: L
         explicit = [
             keyless if key is None else given for key, given in zip(piece.keys, piece.explicit_hash_keys, strict=True)
         ]
-        aggregator.add_many(keys, piece.datas, explicit)
         raw = found.ways[RAW]
         for shard, key, data in zip(shard_map.assign(keys, explicit), keys, piece.datas, strict=True):
             size = len(data) + len(key.encode())
             raw.take(shard, size)
-            found.user_bytes_by_shard[shard] += size
             found.user_bytes += size
         found.user_records += len(keys)
-        records = aggregator.flush()
-        for record in records:
-            found.ways[AGGREGATED].take(record.shard_index, record.size)
-        if zstd is not None:
-            for record, size in zip(records, _compressed_sizes(records, zstd), strict=True):
-                found.ways[COMPRESSED].take(record.shard_index, size)
+        for way, aggregator in aggregators.items():
+            aggregator.add_many(keys, piece.datas, explicit)
+            for record in aggregator.flush():
+                found.ways[way].take(record.shard_index, record.size)
     return found
 
 
@@ -106,16 +90,3 @@ def _pieces(sample: Sample, records_at_once: int) -> Iterator[Block]:
                 piece = Block()
     if piece.datas:
         yield piece
-
-
-def _compressed_sizes(records: list[KinesisRecord], zstd: Library) -> Iterator[int]:
-    """Yield the size that each has as a compressed aggregate; those of one user record, and what grows, stay."""
-    messages = [record.data[MAGIC_BYTES:-DIGEST_BYTES] for record in records if record.user_record_count > 1]
-    frames = iter(zstd.compress_many(messages, LEVEL))
-    for record in records:
-        if record.user_record_count == 1:
-            yield record.size
-            continue
-        data = HEADER_BYTES + len(next(frames))
-        padded = max(data, -(-len(record.data) // MAX_RATIO))
-        yield min(record.size, record.size - len(record.data) + padded)
