@@ -68,6 +68,7 @@ static void take_data(user_record *record, sp_slice *program) {
     record->data_size = choice < 128 ? choice : choice < 224 ? 480 + choice % 64 : choice * 11;
     record->data = bytes_of(record->data_size, fill);
     if (fill % 5 == 0 && record->data_size >= SP_MAGIC_SIZE) memcpy(record->data, SP_MAGIC, SP_MAGIC_SIZE);
+    if (fill % 5 == 1 && record->data_size >= SP_MAGIC_SIZE) memcpy(record->data, SP_COMPRESSED_MAGIC, SP_MAGIC_SIZE);
 }
 
 /* The shard of the last start that is not above the hash key. */
@@ -212,7 +213,8 @@ static void check_bucket(machine *m, const sp_bucket *bucket, const uint8_t *out
     DEMAND(equal(sp_bucket_first_key(bucket), first->key, first->key_size));
     DEMAND(equal((sp_slice){bucket->records->data, bucket->records->size}, first->data, first->data_size));
     DEMAND(sp_hash_key_equal(bucket->first_hash_key, first->hash_key));
-    int has_magic = first->data_size >= 4 && memcmp(first->data, "\xf3\x89\x9a\xc2", 4) == 0;
+    int has_magic = first->data_size >= 4 &&
+                    (memcmp(first->data, "\xf3\x89\x9a\xc2", 4) == 0 || memcmp(first->data, "\xf5SPZ", 4) == 0);
     DEMAND(sp_bucket_is_aggregate(bucket) == (count > 1 || has_magic));
     for (size_t j = 0; j < count; j++) {
         DEMAND(bucket->first_token + bucket->records[j].token == (size_t)(members[j] - m->records));

@@ -30,7 +30,7 @@ def sealed_size(user_records: list[UserRecordIn]) -> int:
 def seal(user_records: list[UserRecordIn]) -> Sealed:
     key, data, explicit_hash_key = user_records[0]
     outer = None if explicit_hash_key is None else str(int(explicit_hash_key))
-    if len(user_records) > 1 or data.startswith(wire.MAGIC):
+    if len(user_records) > 1 or data.startswith((wire.MAGIC, wire.COMPRESSED_MAGIC)):
         data = wire.aggregate(user_records)
         outer = str(wire.hash_key(key, explicit_hash_key))
     key = wire.as_bytes(key)

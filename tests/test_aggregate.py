@@ -163,7 +163,10 @@ def test_a_user_record_alone_keeps_its_explicit_hash_key(explicit_hash_key):
 
 
 @pytest.mark.parametrize("explicit_hash_key", [None, 77])
-@pytest.mark.parametrize("data", [wire.MAGIC, wire.MAGIC + b"x", wire.aggregate(USER_RECORDS)])
+@pytest.mark.parametrize(
+    "data",
+    [wire.MAGIC, wire.MAGIC + b"x", wire.COMPRESSED_MAGIC, wire.COMPRESSED_MAGIC + b"x", wire.aggregate(USER_RECORDS)],
+)
 def test_data_that_starts_with_the_magic_is_wrapped(data, explicit_hash_key):
     user_record = ("device", data, explicit_hash_key)
     [sealed] = aggregate([user_record])
@@ -173,7 +176,7 @@ def test_data_that_starts_with_the_magic_is_wrapped(data, explicit_hash_key):
     assert sealed.size == len(sealed.data) + len("device")
 
 
-@pytest.mark.parametrize("data", [b"", b"\xf3", b"\xf3\x89\x9a", b"\xf3\x89\x9a\xc3...", b"x" + wire.MAGIC])
+@pytest.mark.parametrize("data", [b"", b"\xf3", b"\xf3\x89\x9a", b"\xf3\x89\x9a\xc3...", b"x" + wire.MAGIC, b"\xf5SPz"])
 def test_data_that_only_resembles_the_magic_goes_raw(data):
     [raw] = aggregate([("device", data, None)])
     assert raw.data == data
@@ -262,6 +265,7 @@ datas = st.one_of(
     st.binary(max_size=40),
     st.integers(100, 300).map(bytes),
     st.binary(max_size=10).map(lambda tail: wire.MAGIC + tail),
+    st.binary(max_size=10).map(lambda tail: wire.COMPRESSED_MAGIC + tail),
 )
 
 

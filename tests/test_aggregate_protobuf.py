@@ -30,7 +30,7 @@ def check(user_records, shard_count, **options):
     for record in aggregator.flush():
         of_shard = waiting[record.shard_index]
         inside, of_shard[:] = of_shard[: record.user_record_count], of_shard[record.user_record_count :]
-        if record.user_record_count == 1 and not inside[0][1].startswith(wire.MAGIC):
+        if record.user_record_count == 1 and not inside[0][1].startswith((wire.MAGIC, wire.COMPRESSED_MAGIC)):
             assert record.data == inside[0][1]
         else:
             assert record.data == protobuf_oracle.serialize(inside)

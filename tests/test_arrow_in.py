@@ -249,7 +249,7 @@ def test_an_explicit_hash_key_needs_a_key():
 
 @pytest.mark.parametrize("explicit", [None, 2**126])
 @pytest.mark.parametrize("key", [None, "k" * 10])
-@pytest.mark.parametrize("start", [b"\xf3\x89\x9a\xc2", b"\xf3\x89\x9a\xc3"])
+@pytest.mark.parametrize("start", [b"\xf3\x89\x9a\xc2", b"\xf3\x89\x9a\xc3", b"\xf5SPZ"])
 def test_records_of_just_the_limit(start, key, explicit):
     """What an Inbox takes of lists, to the byte."""
     if key is None and explicit is not None:

@@ -79,6 +79,15 @@ def test_a_lambda_handler_is_given_the_user_records():
     assert "cut off" in str(given[3].error)
 
 
+def test_records_of_a_queue():
+    queue = [{"ReceiptHandle": "handle", "RecordId": f"id-{i}", "Data": data} for i, data in enumerate((PACKED, PLAIN))]
+    first, second = ([r for r in deaggregate({"QueueRecords": queue}) if r.record_id == f"id-{i}"] for i in range(2))
+    assert [(r.partition_key, r.data, r.sub_sequence_number) for r in first] == [
+        (r.partition_key, r.data, r.sub_sequence_number) for r in second
+    ]
+    assert len(first) == 3
+
+
 def test_a_transformation_of_firehose(caplog):
     handler = transform_each_user_record(lambda record, _: record.data)
     with caplog.at_level(logging.WARNING):

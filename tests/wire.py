@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable
 
 MAGIC = b"\xf3\x89\x9a\xc2"
+COMPRESSED_MAGIC = b"\xf5SPZ"
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
 
 

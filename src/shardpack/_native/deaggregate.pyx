@@ -56,7 +56,7 @@ cdef class SharedMemory:
 cdef class ReceivedRecord:
     """A Kinesis record as a consumer got it, and where in it the user records are: what those share.
 
-    One whose data lies in memory with that of others keeps all of that.
+    One whose data lies in memory with that of others keeps all of that. A compressed one keeps its message as well.
     """
 
     def __cinit__(self, data, shape=None, source=None, bint deaggregated=False, str explicit_hash_key=None):

@@ -41,7 +41,8 @@ def deaggregate(
     record counts as aggregated only if magic, length, MD5 and a parse with all required fields hold; otherwise it comes
     back whole with ``aggregated`` false. One that parses, but has an index outside its table or a bad explicit hash
     key, comes back whole with ``error`` set, so that nothing is lost; ``strict`` raises that ``MalformedRecordError``
-    instead.
+    instead. Compressed aggregates are taken apart as well; one that is damaged, would be more than 64 times as large or
+    64 MiB, or meets no library that has zstd (extra ``codec``, or Python 3.14), comes back whole with ``error``, too.
 
     ``hash_range``, a ``Shard`` or the first and last hash key of one, applies the KCL's rule: an aggregated record with
     any user record outside is left out whole (it was sent again, to the right shard). The result's ``left_out`` says
