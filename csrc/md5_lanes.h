@@ -13,6 +13,8 @@
  *     READY(x)                     a barrier: x is computed here
  *     HIDE(p)                      the compiler may not know where p points, so that set1(p[i]) is
  *                                  a broadcasting load; or nothing, where there is no such load
+ *     WITHOUT_TINY                 if so, no copy of the steps for tiny messages, and no load_tiny: less code, for
+ *                                  kernels that few machines run, or for few messages only
  *     FEW, NARROWER(what)          up to so many messages sp_md5_<what>_<other kernel> is faster
  * and gets
  *     hash_many(messages, n, digests)
@@ -83,14 +85,18 @@ INLINE void load_one_block(vec state[4], vec w[16], const sp_slice m[LANES], int
     for (int j = 0; j < 4; j++) {
         state[j] = set1(sp_md5_initial[j]);
     }
+#ifndef WITHOUT_TINY
     if (tiny) {
         for (int k = 0; k < 16; k++) {
             w[k] = set1(0);
         }
         load_tiny(w, m);
-    } else {
-        load_short(w, m);
+        return;
     }
+#else
+    (void)tiny;
+#endif
+    load_short(w, m);
 }
 
 INLINE void hash_blocks(const sp_slice m[WIDTH], const sp_slice after[WIDTH], uint8_t *digests, int tiny) {
@@ -103,16 +109,19 @@ INLINE void hash_blocks(const sp_slice m[WIDTH], const sp_slice after[WIDTH], ui
     store_digests(digests + SP_MD5_DIGEST_SIZE * LANES, state[1]);
 }
 
+#ifndef WITHOUT_TINY
 /* Apart from hash_short, because words that are zero for certain drop out of the steps. */
 TARGET static SP_NOINLINE void hash_tiny(const sp_slice m[WIDTH], const sp_slice after[WIDTH], uint8_t *digests) {
     hash_blocks(m, after, digests, 1);
 }
+#endif
 
 TARGET static SP_NOINLINE void hash_short(const sp_slice m[WIDTH], const sp_slice after[WIDTH], uint8_t *digests) {
     hash_blocks(m, after, digests, 0);
 }
 
 INLINE void hash_one_block(const sp_slice m[WIDTH], const sp_slice after[WIDTH], uint8_t *digests) {
+#ifndef WITHOUT_TINY
     size_t sizes = 0;
 
     for (size_t i = 0; i < WIDTH; i++) {
@@ -120,9 +129,10 @@ INLINE void hash_one_block(const sp_slice m[WIDTH], const sp_slice after[WIDTH],
     }
     if (sizes <= TINY_MAX) {
         hash_tiny(m, after, digests);
-    } else {
-        hash_short(m, after, digests);
+        return;
     }
+#endif
+    hash_short(m, after, digests);
 }
 
 /* Fold `blocks` blocks of each lane of the first `groups` vectors into their states, which lie in

@@ -16,6 +16,7 @@
 #define TARGET SP_TARGET("sse2")
 #define LANES 4
 #define FEW 1
+#define WITHOUT_TINY
 #define NARROWER(what) sp_md5_##what##_portable
 
 typedef __m128i vec;
@@ -100,17 +101,6 @@ TARGET static inline void load_short(vec w[16], const sp_slice m[LANES]) {
         next[i] = block[i];
     }
     load_blocks(w, next, 0);
-}
-
-TARGET static inline void load_tiny(vec w[16], const sp_slice m[LANES]) {
-    for (size_t i = 0; i < LANES; i++) {
-        uint64_t half[2];
-
-        sp_md5_tiny_block(half, m[i].data, m[i].size);
-        w[i] = _mm_set_epi64x((long long)half[1], (long long)half[0]);
-    }
-    transpose_words(w);
-    w[14] = _mm_slli_epi32(_mm_setr_epi32((int)m[0].size, (int)m[1].size, (int)m[2].size, (int)m[3].size), 3);
 }
 
 TARGET static inline void store_digests(uint8_t *out, vec state[4]) {

@@ -7,6 +7,7 @@
 
 #define TARGET SP_TARGET("avx512f,avx512bw,avx512vl,bmi2")
 #define FEW 1
+#define WITHOUT_TINY
 #define NARROWER(what) sp_md5_##what##_avx2
 #define READY(x) SP_COMPUTED("v", x)
 

@@ -4,11 +4,12 @@
 
 ``invariants`` and ``protobuf`` are libFuzzer targets over csrc/deaggregate, ``upb`` an atheris target over the
 extensions, ``router`` a libFuzzer target over csrc/router and csrc/bucket, ``put_reply`` one over csrc/put_reply,
-``reply`` one over csrc/reply, ``botocore`` an atheris target over what reads bodies with that, and ``cbor_json`` one
-over csrc/cbor_json; all under ASan and UBSan. The first three share a corpus of messages, build/fuzz/corpus, ``router``
-has one of programs, build/fuzz/programs; build/fuzz/put_replies, build/fuzz/cbor_answers and build/fuzz/replies (of
-``reply`` and ``botocore``) are of answers. A later run goes on with them. Where a target fails, this ends with 1 and
-the input is kept in build/fuzz/findings.
+``reply`` one over csrc/reply, ``botocore`` an atheris target over what reads bodies with that, ``cbor_json`` one over
+csrc/cbor_json, and ``compressed`` one over csrc/compressed; all under ASan and UBSan. The first three share a corpus of
+messages, build/fuzz/corpus, ``router`` has one of programs, build/fuzz/programs; build/fuzz/put_replies,
+build/fuzz/cbor_answers, build/fuzz/compressed_records and build/fuzz/replies (of ``reply`` and ``botocore``) are of
+answers. A later run goes on with them. Where a target fails, this ends with 1 and the input is kept in
+build/fuzz/findings.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from seeds import LONGEST, messages, replies, write_seeds
+from seeds import LONGEST, compressed_records, messages, replies, write_seeds
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "fuzz"
@@ -35,6 +36,7 @@ MANY = ["csrc/contents.c", "csrc/columns.c", "csrc/md5_portable.c"]
 ROUTER = ["csrc/router.c", "csrc/bucket.c", "csrc/shard_table.c", "csrc/md5_portable.c"]
 PUT_REPLY = ["fuzz/put_reply_invariants.c", "csrc/put_reply.c"]
 REPLY = ["fuzz/reply_invariants.c", "csrc/reply.c", "csrc/base64_portable.c"]
+COMPRESSED = ["fuzz/compressed_invariants.c", "csrc/compressed.c"]
 CBOR_JSON = ["fuzz/cbor_json_invariants.c", "csrc/cbor_json.c"]
 WATCH_MALLOC = ["-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free"]
 COVERED = {
@@ -43,6 +45,7 @@ COVERED = {
     "put_replies": ["csrc/put_reply.c"],
     "replies": ["csrc/reply.c", "csrc/json_reader.h", "csrc/epoch_seconds.h"],
     "cbor_answers": ["csrc/cbor_json.c"],
+    "compressed_records": ["csrc/compressed.c"],
 }
 
 
@@ -152,6 +155,12 @@ def build_cbor_json() -> list[str | Path]:
     return [out]
 
 
+def build_compressed() -> list[str | Path]:
+    out = BUILD / "compressed"
+    run("clang", "-std=c11", *SANITIZE, *WARN, "-fsanitize=fuzzer", *COMPRESSED, "-o", out)
+    return [out]
+
+
 def atheris_environment() -> dict[str, str]:
     import atheris  # noqa: PLC0415 - the other targets go without
 
@@ -172,6 +181,7 @@ TARGETS = {
     "reply": build_reply,
     "botocore": build_botocore,
     "cbor_json": build_cbor_json,
+    "compressed": build_compressed,
 }
 
 
@@ -188,6 +198,8 @@ def inputs_of(name: str) -> list[str | Path]:
         return ["-dict=fuzz/reply.dict", BUILD / "replies", BUILD / "reply_seeds"]
     if name == "cbor_json":
         return [BUILD / "cbor_answers"]
+    if name == "compressed":
+        return ["-dict=fuzz/compressed.dict", BUILD / "compressed_records", BUILD / "compressed_seeds"]
     return ["-dict=fuzz/message.dict", BUILD / "corpus", BUILD / "seeds"]
 
 
@@ -251,10 +263,11 @@ def main() -> None:
         parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
     names = arguments.targets or list(TARGETS)
     demand_needs()
-    for directory in ("corpus", "programs", "put_replies", "replies", "cbor_answers"):
+    for directory in ("corpus", "programs", "put_replies", "replies", "cbor_answers", "compressed_records"):
         (BUILD / directory).mkdir(parents=True, exist_ok=True)
     write_seeds(BUILD / "seeds", messages())
     write_seeds(BUILD / "reply_seeds", replies())
+    write_seeds(BUILD / "compressed_seeds", compressed_records())
     commands = {name: TARGETS[name]() for name in names}
     sound = [fuzz(name, commands[name], max(1, arguments.seconds // len(names))) for name in names]
     if not all(sound):
@@ -266,6 +279,7 @@ def main() -> None:
     print_coverage("put_replies", PUT_REPLY, BUILD / "put_replies")
     print_coverage("replies", REPLY, BUILD / "replies", BUILD / "reply_seeds")
     print_coverage("cbor_answers", CBOR_JSON, BUILD / "cbor_answers")
+    print_coverage("compressed_records", COMPRESSED, BUILD / "compressed_records", BUILD / "compressed_seeds")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """Write the seed corpora: tests/data/kpl.jsonl with and without frame, and groups at the limit of depth; and bodies of
-GetRecords responses, which hold the same, for hardly any mutation makes all the members of a record."""
+GetRecords responses, which hold the same, for hardly any mutation makes all the members of a record; and compressed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import wire
+import zstandard
 from answers import body_of, record
 
 VECTORS = Path(__file__).parents[1] / "tests" / "data" / "kpl.jsonl"
 FRAME = 4 + 16
 LONGEST = 4096
 """Seeds are at most this long: a fuzzer gets more out of many short messages than of few long ones."""
+
+
+PADDING = b"\x50\x2a\x4d\x18\x03\0\0\0any"
 
 
 def nested_groups() -> list[bytes]:
@@ -55,6 +59,17 @@ def replies() -> set[bytes]:
     one = body_of(record(b"raw", EncryptionType="KMS", PartitionKey="\u00e9\n"))
     bodies = {body_of(record(blob), record(b"")) for blob in blobs}
     return {body_of(), *bodies, *(one.replace(numbers[0].encode(), number.encode()) for number in numbers)}
+
+
+def compressed_records() -> set[bytes]:
+    """What follows magic and version: sizes and frames of zstandard, with and without padding."""
+    compressor = zstandard.ZstdCompressor(write_checksum=True)
+    seeds = set()
+    for message in messages():
+        if message:
+            frame = compressor.compress(message)
+            seeds |= {len(message).to_bytes(4, "little") + frame + more for more in (b"", PADDING)}
+    return seeds
 
 
 def write_seeds(directory: Path, seeds: set[bytes]) -> int:

@@ -239,6 +239,8 @@ OF_SECTION: dict[tuple[str, str], Callable[[], Names]] = {
     ("docs/decide/compression.md", "Each record with a dictionary"): dictionaries,
     ("docs/consume/queues.md", "(top)"): a_queue,
     ("docs/consume/shapes.md", "After resharding: what the KCL leaves out"): all_responses,
+    ("docs/ingest/tenants.md", "Reading"): a_response,
+    ("docs/ingest/tenants.md", "A stream for each tenant"): a_client,
     ("docs/operate/metrics.md", "Exporters"): a_producer,
     ("docs/operate/resharding.md", "In code"): a_client,
 }

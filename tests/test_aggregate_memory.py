@@ -108,6 +108,9 @@ def test_one_call_of_very_many_small_records_routes_and_seals_as_it_goes(most):
 FAILED_CALLS = """
 import ctypes, itertools, sys
 from shardpack import Aggregator, ShardMap, deaggregate
+if {compression!r}:
+    from shardpack.codec import zstd_zstandard
+    zstd_zstandard.MANY_AT_ONCE = False  # zstandard 0.25 aborts where malloc fails in such a turn
 
 library = ctypes.CDLL({library!r})
 failing_at = ctypes.c_long.in_dll(library, "failing_at")
@@ -134,7 +137,7 @@ def number(record):
 
 failures = 0
 for n in itertools.count({first}, {step}):
-    aggregator, out = Aggregator(shard_map, max_bytes=30_000, max_records={most}), []
+    aggregator, out = Aggregator(shard_map, max_bytes=30_000, max_records={most}, compression={compression!r}), []
     aggregator.add_many(keys[:2000], datas[:2000])  # none with an explicit hash key
     failed.value = 0
     while attempt(lambda: aggregator.add_many(keys[2000:], datas[2000:], explicit[2000:]) or True, n) is None:
@@ -147,7 +150,8 @@ for n in itertools.count({first}, {step}):
     failures += failed.value
     taken = {{index: [] for index in range(7)}}
     for record in out:
-        parts = deaggregate(record.data) if record.user_record_count > 1 else [record]
+        compressed = record.data.startswith(bytes.fromhex("f553505a"))
+        parts = deaggregate(record.data) if record.user_record_count > 1 or compressed else [record]
         taken[record.shard_index] += [number(part) for part in parts]
     places = shard_map.assign(keys, [None] * 2000 + explicit[2000:])
     for index, numbers in taken.items():
@@ -161,7 +165,34 @@ assert failures > 20, failures
 
 
 @pytest.mark.parametrize(
-    ("first", "step", "most"), [(1, 3, 5000), (2, 3, 5000), (3, 3, 5000), (1, 101, 1), (7, 103, 1)]
+    ("first", "step", "most", "compression"),
+    [
+        (1, 3, 5000, None),
+        (2, 3, 5000, None),
+        (3, 3, 5000, None),
+        (1, 101, 1, None),
+        (7, 103, 1, None),
+        (1, 5, 5000, "zstd"),
+        (3, 5, 5000, "zstd"),
+    ],
 )
-def test_a_failed_allocation_loses_and_doubles_nothing(failing, first, step, most):
-    run(FAILED_CALLS.format(library=failing, first=first, step=step, most=most), LD_PRELOAD=failing)
+def test_a_failed_allocation_loses_and_doubles_nothing(failing, first, step, most, compression):
+    code = FAILED_CALLS.format(library=failing, first=first, step=step, most=most, compression=compression)
+    run(code, LD_PRELOAD=failing)
+
+
+KEPT_COMPRESSED = """
+aggregator = Aggregator(shard_map, compression="zstd")
+import random
+words = [random.Random(i).randbytes(6).hex() for i in range(300)]
+texts = [" ".join(random.Random(i).choices(words, k=12)).encode() for i in range(20_000)]
+for _ in range(10):
+    aggregator.add_many(keys[:20_000], texts, [first_keys[7]] * 20_000)
+aggregator.flush()
+print(memory() - before)
+"""
+
+
+def test_what_is_kept_to_compress_is_bounded():
+    kept = int(run(MEASURED + KEPT_COMPRESSED, MALLOC_TRIM_THRESHOLD_="0"))
+    assert kept <= (17 + 8 + 8) * MIB, f"{kept / MIB:.0f} MiB"  # and the texts

@@ -124,6 +124,7 @@ def test_the_version_is_that_of_the_package(shardpack):
         (["tail", "--help"], "boto3 botocore"),
         (["doctor", "--help"], "boto3 botocore"),
         (["redrive", "--help"], "boto3 botocore"),
+        (["reshard", "--help"], "boto3 botocore"),
         (["demo", "--help"], "boto3 botocore"),
         (["bench", "--help"], "boto3 botocore"),
     ],

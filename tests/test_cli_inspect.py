@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import wire
 from lambda_events import VECTORS, event_of
+from test_compressed_reading import compressed
 
 from shardpack import Aggregator, ShardMap
 from shardpack.cli import app, inspected
@@ -337,3 +338,36 @@ def test_records_have_a_bound(inspect, monkeypatch):
         exit_code, out, err = inspect(text_of(*documents))
         assert (exit_code, out) == (2, "")
         assert err == "shardpack: standard input: more than 3 Kinesis records; give fewer of them\n"
+
+
+# --- compressed aggregates ---
+
+COMPRESSED = compressed(SMALL[4:-16])
+
+
+@pytest.mark.parametrize("content", [COMPRESSED, b64(COMPRESSED).encode(), COMPRESSED.hex().encode()])
+def test_a_compressed_aggregate_is_taken_apart(inspect, content):
+    code, out, _ = inspect(content)
+    assert code == 0
+    assert "F5 53 50 5A, right" in out
+    assert f"zstd, {len(SMALL[4:-16]) / len(COMPRESSED):.1f} times smaller" in out
+    assert f"message     {len(SMALL) - 20} bytes" in out
+    assert "A well-formed aggregated record of 2 user records." in out
+    code, out, _ = inspect(content, "--json")
+    told = json.loads(out)
+    assert (code, told["well_formed"], told["compressed"], told["message_size"]) == (0, True, True, len(SMALL) - 20)
+    assert told["overhead_size"] == len(SMALL) - 20 - 6
+    assert [record["data"] for record in told["records"]] == ["one", "two"]
+
+
+def test_what_is_wrong_with_a_compressed_aggregate_is_told(inspect):
+    code, out, _ = inspect(COMPRESSED[:-1])
+    assert code == 1
+    assert "its zstd frame is cut off" in out
+    code, out, _ = inspect(compressed(MALFORMED[4:-16]), "--json")
+    told = json.loads(out)
+    assert (code, told["well_formed"]) == (1, False)
+    assert "of the message" in told["reason"]
+    code, out, _ = inspect(compressed(b"\xff" * 9))
+    assert code == 1
+    assert "a field does not parse" in " ".join(out.split())

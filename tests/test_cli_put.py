@@ -143,6 +143,14 @@ def test_quiet_says_nothing(shardpack, stream):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_compressed(shardpack, stream, stored):
+    sent = events(2000, 60)
+    done = put(shardpack, stream, b"\n".join(sent), "--key", "id", "--compression", "zstd", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["bytes"] * 4 < sum(map(len, sent))
+    assert sorted(data for _, data in stored()) == sorted(sent)
+
+
 def test_figures_as_json(shardpack, stream, local_kinesis):
     content = b"\n".join(events(1000)) + b"\n\n"
     done = put(shardpack, stream, content, "--key", "id", "--json")

@@ -12,6 +12,7 @@ from payloads import dictionary, event
 from shardpack.cli import app
 from shardpack.cli.train import AROUND_A_LINE, SAMPLE_BYTES, Sample
 from shardpack.codec import DictionaryCodec, PayloadReader
+from shardpack.testing import history
 
 LINES = [event(i) for i in range(3_000)]
 
@@ -87,6 +88,38 @@ def test_what_it_cannot_do_is_told(train, file, tmp_path, arguments, said):
     assert code == 2
     assert said.format(**names) in error
     assert not tmp_path.joinpath("out").exists()
+
+
+def test_put_and_tail_have_the_dictionary(shardpack, local_kinesis, client, tmp_path):
+    local_kinesis.create_stream("trained", 2)
+    lines, known = tmp_path / "lines", tmp_path / "known"
+    lines.write_bytes(b"\n".join(LINES[:200]))
+    known.mkdir()
+    known.joinpath("one.dict").write_bytes(dictionary())
+    done = shardpack("put", "trained", lines, "--key", "device", "--dictionary", known / "one.dict", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["stored"] == 200
+    stored = [record for shard in history.read_all(client, "trained", kcl_rule=True) for record in shard.records]
+    assert sum(len(record.data) for record in stored) < sum(map(len, LINES[:200])) / 2
+    done = shardpack("tail", "trained", "--no-follow", "--json", "--dictionary", known)
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(line)["data"] for line in done.stdout.splitlines()) == sorted(
+        line.decode() for line in LINES[:200]
+    )
+    known.joinpath("one.dict").write_bytes(dictionary(7))
+    done = shardpack("tail", "trained", "--no-follow", "--json", "--dictionary", known, "--limit", "1")
+    [found] = map(json.loads, done.stdout.splitlines())
+    assert "the dictionary " in found["error"]
+    assert found["data_base64"]
+    for command, said in [
+        (("put", "trained", lines, "--dictionary", lines), f"{lines}: no zstd dictionary"),
+        (("put", "trained", lines, "--dictionary", tmp_path / "none"), "none: No such file"),
+        (("put", "trained", "--parquet", lines, "--dictionary", lines), "--dictionary is for lines"),
+        (("tail", "trained", "--dictionary", tmp_path / "none"), "none: No such file"),
+    ]:
+        done = shardpack(*command)
+        assert done.returncode == 2
+        assert said in done.stderr
 
 
 def test_what_is_kept_is_bounded_and_of_the_whole_file():

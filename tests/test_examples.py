@@ -55,6 +55,17 @@ def test_what_produce_sends_consume_reads(local_kinesis, run):
     assert minutes == list(range(100))
 
 
+def test_tenants_share_a_stream(local_kinesis, run):
+    local_kinesis.create_stream("examples-tenants", 2)
+    said = run("tenants.py", "examples-tenants")
+    assert "acme: 500 put, 500 stored\nglobex: 500 put, 500 stored\n" in said
+    noisy = re.search(r"noisy: ([\d,]+) put, ([\d,]+) stored\n([\d,]+) of noisy's were not taken", said).groups()
+    put, stored, refused = (int(number.replace(",", "")) for number in noisy)
+    assert put == stored
+    assert put + refused == 5_000
+    assert said.endswith(f"acme reads 500 of its own, and none of {500 + put:,} others\n")
+
+
 def test_what_is_put_before_sigterm_is_stored(local_kinesis, command_environment):
     local_kinesis.create_stream("until-sigterm", 2)
     process = subprocess.Popen(

@@ -108,6 +108,7 @@ def test_a_function_that_only_deaggregates_waits_for_nothing_else():
     assert not loaded & {"dataclasses", "datetime", "inspect", "logging", "typing"}
     assert {name for name in loaded if name.startswith("shardpack.")} == {
         "shardpack._native",
+        "shardpack._native.compressed",
         "shardpack._native.deaggregate",
         "shardpack._native.keys",
         "shardpack._native.md5",

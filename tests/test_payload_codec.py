@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import resource
 import tracemalloc
 
 import pytest
@@ -141,6 +142,18 @@ def test_bombs_take_no_memory():
     assert peak < 1 << 20
     assert {type(payload.error) for payload in found} == {PayloadTooLargeError, PayloadError}
     assert "more than 64 times as many" in str(found[0].error)
+
+
+@pytest.mark.parametrize("window", [0x00, 0x88, 0xA8, 0xFF])
+def test_windows_of_a_frame_take_no_memory_either(window):
+    """A frame's window may be said to be of terabytes: what counts is the size of the data."""
+    raw = (1 | 300 << 3).to_bytes(3, "little") + b"x" * 300
+    payload = b"\xf8Z\1" + bytes([0x40, window]) + (300 - 256).to_bytes(2, "little") + raw
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for found in READER.read([payload] * 50) + READER.read([payload]):
+        assert found.data == (b"x" * 300 if found.error is None else payload)
+        assert (window == 0xFF) == (found.error is not None)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024  # KiB
 
 
 def test_data_may_be_bounded_by_the_reader():

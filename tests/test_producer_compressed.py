@@ -18,6 +18,7 @@ from shards_in_lists import Shards, ShardsOfLoop, in_order
 
 from shardpack import AsyncProducer, Limits, SQLiteDeadLetters, deaggregate, hash_key, redrive
 from shardpack.bench.corpus import flights
+from shardpack.codec.sealing import CompressedSealer
 from shardpack.errors import RecordExpiredError
 from shardpack.producer.producer import Producer
 from shardpack.transport import Failed, Stored
@@ -114,8 +115,16 @@ def test_what_is_split_is_several_records_with_their_own_receipts():
     assert [record for each in settled for record in each.user_records()] == [("a", data, None) for data in datas]
 
 
-def test_resharding_seals_anew():
-    """While entries wait that are compressed, split and plain; twice, with lost answers."""
+def test_resharding_seals_anew(monkeypatch):
+    """While entries wait that are compressed, split and plain; twice, with refused entries."""
+    seal, split = CompressedSealer.seal, []
+
+    def counted(self, buckets):
+        pairs = seal(self, buckets)
+        split.append(len(pairs) - len(buckets))
+        return pairs
+
+    monkeypatch.setattr(CompressedSealer, "seal", counted)
     transport, rng = Shards(2), random.Random(4)
     transport.gate.clear()
     n, calls = 12_000, []
@@ -132,7 +141,7 @@ def test_resharding_seals_anew():
             numbers = range(i, i + 100)
             producer.put_many(
                 [f"device-{j % 40}" for j in numbers],
-                [b"%d " % j + (b"x" * 50 if j % 3 else rng.randbytes(50).hex().encode()) for j in numbers],
+                [b"%d " % j + (b"x" * 50 if j // 1000 % 2 else rng.randbytes(50).hex().encode()) for j in numbers],
             )
             if i in {3000, 7000}:
                 transport.reshard(5 if i == 3000 else 3)
@@ -143,7 +152,8 @@ def test_resharding_seals_anew():
     assert sorted(j for each in values.values() for j in each) == list(range(n))
     for key, each in values.items():
         firsts = list(dict.fromkeys(each))
-        assert len(firsts) == n // 40, key
+        assert firsts == sorted(firsts), key
+    assert sum(split) > 5
     in_their_shards(transport, 3000)
 
 
@@ -380,6 +390,16 @@ def test_memory_at_a_standstill_is_the_buffer_and_what_is_compressed_of_it(data,
     peak, held, plain = map(int, run(STANDSTILL.format(tests=str(request.path.parent), data=data, most=most)).split())
     assert held <= plain <= most
     assert peak <= 1.5 * most + held + 24 * MIB, f"{peak / MIB:.1f} MiB, {held / MIB:.1f} MiB compressed"
+
+
+def test_buckets_of_many_shards_leave_room_in_the_buffer():
+    """Where the buffer was full before any bucket, all would wait for the linger."""
+    corpus, transport = flights(60_000), Shards(30)
+    with producer_of(transport, linger_ms=10_000, max_buffered_bytes=8 * MIB, max_aggregate_bytes=40_000) as producer:
+        for i in range(0, len(corpus), 1000):
+            producer.put_many(corpus.keys[i : i + 1000], corpus.datas[i : i + 1000], timeout=5)
+        assert producer.stats().user_records_stored > len(corpus) // 2
+    assert len(transport.user_records()) == len(corpus)
 
 
 def test_a_turn_compresses_a_bounded_part():

@@ -7,13 +7,15 @@ import inspect
 import subprocess
 import sys
 from importlib import import_module
+from operator import attrgetter
 
 import pytest
 import stub_docstrings
 
 import shardpack
+from shardpack import tenants
 
-PUBLIC = sorted(shardpack.__all__)
+PUBLIC = [*sorted(shardpack.__all__), *(f"tenants.{name}" for name in sorted(tenants.__all__))]
 
 
 @pytest.mark.parametrize("extension", sorted(stub_docstrings.public_names()))
@@ -32,7 +34,7 @@ def test_stubs_say_what_extensions_say(extension):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_and_member_has_a_docstring(name):
-    value = getattr(shardpack, name)
+    value = attrgetter(name)(shardpack)
     assert value.__doc__
     if inspect.isclass(value) and not value.__module__.startswith("shardpack._native"):
         fields = getattr(value, "__dataclass_fields__", {})

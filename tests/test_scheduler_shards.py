@@ -374,3 +374,49 @@ def test_one_record_that_looks_aggregated_does_not_stop_an_auto_stream():
     store(s, request, 0.0, 1, 0)
     assert outcomes(s) == [(a, "unknown"), (b, "stored")]
     assert not s.halted
+
+
+def test_one_compressed_record_is_taken_apart_where_the_service_spreads_them():
+    """It can be sent raw instead, which readers take anywhere."""
+    s = scheduler()
+    a = entry(0)
+    a.user_record_count, a.compressed = 1, True
+    offer(s, a)
+    (request,) = send(s)
+    s.auto_distribution = True
+    store(s, request, 1.0, 1)
+    assert outcomes(s) == []
+    assert s.halted
+    assert reshard(s, HALVES, 1.0, auto_distribution=True) == [a]
+    raw = entry(0, aggregated=False)
+    s.on_rerouted([raw], 1.0)
+    (request,) = send(s, 2.0)
+    store(s, request, 2.0, 1)
+    assert outcomes(s) == [(raw, "stored")]
+
+
+def test_where_readers_take_all_an_aggregate_is_stored_in_whatever_shard():
+    s = scheduler()
+    s.readers_take_all = True
+    offer(s, a := entry(0), b := entry(1))
+    (request,) = send(s)
+    store(s, request, 1.0, 1, 0)
+    assert outcomes(s) == [(a, "stored"), (b, "stored")]
+    assert not s.halted
+    assert s.wishes(10.0) == []
+
+
+def test_where_shards_are_not_listed_a_lone_record_is_where_its_hash_key_is():
+    s = Scheduler(None)
+    s.wishes(0.0)
+    s.on_shards_denied(0.0)
+    s.on_described(0.0, False)
+    send(s)
+    s.on_rerouted([], 0.0)
+    a = entry(0)
+    a.user_record_count = 1
+    offer(s, a)
+    (request,) = send(s)
+    store(s, request, 1.0, 3)
+    assert outcomes(s) == [(a, "stored")]
+    assert not s.halted

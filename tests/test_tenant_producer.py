@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -185,6 +186,21 @@ def test_weights_and_the_window_of_many_shards():
     assert len(of(transport, "a")) == 40
 
 
+def test_objects_and_compressed_records_are_a_tenants_too():
+    transport = Shards(1)
+    with TenantProducer(transport=transport, linger_ms=5, compression="zstd") as producer:
+        producer.put_object("acme", "k", {"celsius": 21.5})
+        for i in range(2000):
+            producer.put("acme" if i % 2 else "other", f"device-{i % 3}", b'{"celsius": %d, "rain": false}' % i * 20)
+        producer.flush(30)
+        producer.put("acme", "k", b"last")
+        assert producer._front._window > 2 * WINDOW_BYTES  # as more of it is a byte of what the shard takes
+    found = of(transport, "acme")
+    assert len(found) == 1002
+    assert found[0].object() == {"celsius": 21.5}
+    assert found.refused == 1000
+
+
 def test_rates_hold_a_tenant_back_and_no_other():
     transport = Shards(1)
     tenants = {"slow": Tenant(bytes_per_second=1), "measured": Tenant(bytes_per_second=20_000)}
@@ -223,6 +239,8 @@ def test_what_can_never_be_sent_is_refused():
                 producer.put("acme", "k", bad)
         with pytest.raises(TypeError):
             producer.put("acme", 7, b"")
+        with pytest.raises(TypeError, match="partition keys come as many, not as one str"):
+            producer.put_many("acme", "45", [b"", b""])
         with pytest.raises(ValueError, match="2 partition keys, 1 datas"):
             producer.put_many("acme", ["a", "b"], [b""])
         assert producer.put_many("acme", [], []) == []
@@ -332,6 +350,25 @@ def test_close_delivers_what_waits_and_tells_those_that_cannot_wait_longer():
     assert all(receipt.result(0) for _, receipt in receipts)
     for i in range(4):
         assert len(of(transport, f"t{i}")) == sum(tenant == f"t{i}" for tenant, _ in receipts)
+
+
+def test_what_nobody_has_any_more_is_delivered_and_ends():
+    transport = Shards(1)
+    transport.gate.clear()
+    producer = TenantProducer(transport=transport, linger_ms=1, tenants={"slow": Tenant(bytes_per_second=1)})
+    receipts = [producer.put("slow", "k", b"1") for _ in range(3)]
+    receipts += [producer.put("a", "k", b"x" * 1000) for _ in range(500)]
+    thread = producer._producer._pump._thread
+    waiting = producer._front._thread
+    del producer
+    gc.collect()
+    transport.gate.set()
+    assert all(receipt.result(30) for receipt in receipts)
+    thread.join(30)
+    waiting.join(30)
+    assert not thread.is_alive()
+    assert not waiting.is_alive()
+    assert len(of(transport, "a")) == 500
 
 
 def test_what_is_left_at_the_end_is_told_and_kept(tmp_path):

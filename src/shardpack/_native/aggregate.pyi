@@ -25,8 +25,8 @@ class Aggregator:
 
     ``compression="zstd"`` makes compressed aggregates, which only shardpack reads, where that is fewer bytes: of
     ``max_bytes`` compressed, and as much before as it learns to fit, up to 16 times that and 64 MiB. What does not fit
-    is split, in order. ``compression_level`` is zstd's, 1 (default) to 19. Buckets then wait until 4 MiB are full, and
-    24 MiB more of memory are kept.
+    is split, in order. ``compression_level`` is zstd's, 1 (default) to 19. Full buckets then wait until they are 4 MiB;
+    17 MiB more of memory are kept, or the largest message, and 80 MiB beside that at level 19.
 
     Raises ``TypeError`` for a shard map or limits that are none, ``ValueError`` for bounds that the limits exclude and
     for another compression or level, ``ImportError`` with what to install where no library has zstd.

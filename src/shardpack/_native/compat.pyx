@@ -8,8 +8,8 @@ from libc.string cimport memcpy, memset
 
 from .collector cimport rest_collector, wake_collector
 from .deaggregate cimport (
-    SP_NO_INDEX, ReceivedRecord, free_contents, index_all, kinesis_records, read_unverified, room_for_contents,
-    sp_contents, sp_span, sp_span_of, sp_wire_record,
+    SP_MALFORMED, SP_NO_INDEX, ReceivedRecord, free_contents, index_all, kinesis_records, read_unverified,
+    room_for_contents, sp_contents, sp_span, sp_span_of, sp_wire_record,
 )
 from .keys cimport sp_slice
 from .made_inside cimport made_inside
@@ -95,7 +95,9 @@ def template_of(ReceivedRecord received not None):
         if error is None:
             return None
         template.odd_contents = room_for_contents(1)
-        if not read_unverified(received, template.odd_contents) or not references_hold(template.odd_contents):
+        if not read_unverified(received, template.odd_contents) or template.odd_contents.kind != SP_MALFORMED:
+            raise error
+        if not references_hold(template.odd_contents):
             raise error
     inner = received.source["kinesis"]
     for name in OF_EVERY_USER_RECORD:

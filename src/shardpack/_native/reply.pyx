@@ -17,6 +17,7 @@ from .deaggregate cimport (
     sp_contents, sp_span_of, sp_wire_record,
 )
 from .keys cimport SHORT_WORK, sp_slice
+from .large_blocks cimport LARGEST_EXPECTED, sp_expect_large_blocks
 from .made_inside cimport made_inside
 from .slices cimport bytes_of_slice, slice_of_bytes
 
@@ -24,7 +25,6 @@ from .slices cimport bytes_of_slice, slice_of_bytes
 cdef enum:
     BODY_BYTES_A_NANOSECOND = 8  # base64 and all
     LARGE_BODY = 1024 * 1024
-    LARGEST_BLOCK = 31 * 1024 * 1024  # glibc goes by blocks of up to 32 MiB
 
 
 cdef extern from "reply.h" nogil:
@@ -53,26 +53,6 @@ cdef extern from "reply.h" nogil:
 
 cdef extern from "epoch_seconds.h" nogil:
     int64_t sp_epoch_microseconds(sp_slice number)
-
-
-cdef extern from *:
-    """
-    #include "compiler.h"
-    #include <stdlib.h>
-
-    /* Have the C library expect that blocks as large as bodies come and go. glibc gives the end of its heap back to the
-     * system as soon as twice the largest block that was ever unmapped is free there: between two responses of 10 MB
-     * that is nearly always, and then each costs 6,000 page faults, as much time as all the rest. It goes by what was
-     * unmapped once; other libraries take no notice. Nothing is touched, so only address space is taken. */
-    static void sp_expect_large_blocks(size_t size) {
-        static int told;
-        if (!SP_EXCHANGE_ACQUIRE(&told, 1)) {
-            void *volatile block = malloc(size);
-            free(block);
-        }
-    }
-    """
-    void sp_expect_large_blocks(size_t size) noexcept nogil
 
 
 @cython.final
@@ -137,7 +117,7 @@ def records_of_body(bytes body not None, make_origin, moment_of):
     cdef size_t i
     reply.make_origin, reply.moment_of = make_origin, moment_of
     if text.size >= LARGE_BODY:
-        sp_expect_large_blocks(LARGEST_BLOCK)
+        sp_expect_large_blocks(LARGEST_EXPECTED)
     if text.size // BODY_BYTES_A_NANOSECOND >= SHORT_WORK:
         with nogil:
             outcome = sp_reply_read(text, base64_decode, &reply.reply)

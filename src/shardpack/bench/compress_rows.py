@@ -10,9 +10,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from .. import Aggregator, ShardMap
+from .. import Aggregator, ShardMap, deaggregate
 from ..codec import zstd
-from . import ours, pairs
+from . import ours, pairs, received
 from .corpus import Corpus, flights
 from .row import OURS, CannotMeasureError, Contender, Row, Scale
 
@@ -112,4 +112,35 @@ def bytes_row(scale: Scale) -> Row:
     )
 
 
-COMPRESS_ROWS: dict[str, Callable[[Scale], Row]] = {"compress": compress_row, "compress-bytes": bytes_row}
+def _received(corpus: Corpus, compression: str | None) -> list[dict[str, Any]]:
+    return received.get_records(ours.add_many(aggregator(compression), corpus))
+
+
+def _read_row(scale: Scale, title: str, call: Callable[[list[dict[str, Any]]], Any]) -> Row:
+    corpus = flights(scale(50_000))
+
+    def is_right(_: Any) -> bool:
+        both = (deaggregate(_received(corpus, compression)) for compression in ("zstd", None))
+        return all(sorted(pairs.of_user_records(found)) == sorted(corpus.pairs()) for found in both)
+
+    def reader(compression: str | None) -> Contender:
+        return Contender(lambda: partial(call, _received(corpus, compression)), is_right)
+
+    detail = f"GetRecords with compressed aggregates of 256 KiB, level 1, and with plain ones, {SHARDS} shards"
+    return Row(title, detail, "user records", len(corpus), {OURS: reader("zstd"), PLAIN: reader(None)})
+
+
+def deaggregate_row(scale: Scale) -> Row:
+    return _read_row(scale, "`deaggregate`, flights with zstd, no field read", deaggregate)
+
+
+def read_row(scale: Scale) -> Row:
+    return _read_row(scale, "… `data` and `partition_key` of each read", ours.read)
+
+
+COMPRESS_ROWS: dict[str, Callable[[Scale], Row]] = {
+    "compress": compress_row,
+    "compress-bytes": bytes_row,
+    "compress-deaggregate": deaggregate_row,
+    "compress-read": read_row,
+}

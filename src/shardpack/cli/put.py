@@ -12,6 +12,7 @@ import click
 
 from ..errors import DeliveryError, FlushTimeoutError
 from ..limits import Limits
+from ..producer.doors import Door
 from ..producer.entries import Settlement
 from ..producer.faults import call_error
 from ..producer.producer import Producer
@@ -19,7 +20,16 @@ from ..producer.stats import Stats
 from ..transport.boto3 import Boto3Transport
 from .client import aws_options, make_client, stream_argument
 from .ndjson import BadLineError, KeyFields
-from .outcome import INTERRUPTED, BadInputError, exit_on_error, fail, finish_on_interrupt, print_json, tell
+from .outcome import (
+    INTERRUPTED,
+    BadInputError,
+    exit_on_error,
+    fail,
+    finish_on_interrupt,
+    os_error_text,
+    print_json,
+    tell,
+)
 from .parameters import FILE, argument, command, option
 from .prefix import Position, Prefix
 from .put_lines import LONGEST_WAIT_SECONDS, LinePutter
@@ -97,6 +107,12 @@ SECONDS_AFTER_FAILURE = 5.0
     help="Send compressed aggregates, a fraction of the bytes, for readers that use shardpack.",
 )
 @option(
+    "--dictionary",
+    metavar="FILE",
+    type=FILE,
+    help="Compress each line alone with this dictionary, as `shardpack train` makes it, for readers that have it.",
+)
+@option(
     "--give-up-after",
     type=click.FloatRange(min=0),
     default=60,
@@ -119,6 +135,7 @@ def put(  # noqa: PLR0917 (click calls it)
     form: Form | None,
     linger_ms: int,
     compression: Literal["zstd"] | None,
+    dictionary: str | None,
     give_up_after: float,
     quiet: bool,
     as_json: bool,
@@ -145,6 +162,9 @@ def put(  # noqa: PLR0917 (click calls it)
             raise BadInputError("--default-key and --explicit-hash-key need --key")
         if parquet is not None and (file is not None or skip_bad is not None):
             raise BadInputError("FILE and --skip-bad are for lines, not for --parquet")
+        if parquet is not None and dictionary is not None:
+            raise BadInputError("--dictionary is for lines, not for --parquet")
+        payload_codec = None if dictionary is None else _codec(dictionary)
         fields = KeyFields(key, default_key, explicit_hash_key)
         source = _lines(file, data, form) if parquet is None else ParquetRows(parquet, fields, list(data), form)
         opened.callback(source.close)
@@ -167,6 +187,7 @@ def put(  # noqa: PLR0917 (click calls it)
                 limits=limits,
                 linger_ms=linger_ms,
                 compression=compression,
+                payload_codec=payload_codec,
                 give_up_after_s=give_up_after,
                 state=state,
                 skipped=skipped,
@@ -174,6 +195,18 @@ def put(  # noqa: PLR0917 (click calls it)
             )
             done.run(quiet=quiet)
             done.end(quiet=quiet, as_json=as_json)
+
+
+def _codec(path: str) -> Door:
+    """Return the codec of a dictionary in a file."""
+    from ..codec import DictionaryCodec  # noqa: PLC0415 - where there is one
+
+    try:
+        return DictionaryCodec(path)
+    except OSError as error:
+        raise BadInputError(f"{path}: {os_error_text(error)}") from None
+    except (ImportError, ValueError) as error:
+        raise BadInputError(f"{path}: {error}") from None
 
 
 def _lines(file: str | None, data: tuple[str, ...], form: Form | None) -> Source:
@@ -222,6 +255,7 @@ class _Put:
         limits: Limits,
         linger_ms: int,
         compression: Literal["zstd"] | None,
+        payload_codec: Door | None,
         give_up_after_s: float,
         state: StateFile | None,
         skipped: SkippedLines | None,
@@ -235,6 +269,7 @@ class _Put:
             transport=transport,
             linger_ms=linger_ms,
             compression=compression,
+            payload_codec=payload_codec,
             record_ttl_ms=YEAR_MS,
             max_requests_in_flight=REQUESTS_IN_FLIGHT,
             after_failure="stop",  # whoever resumes behind a failure finds nothing of its key stored already

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 
 import click
 from rich.text import Text
@@ -14,12 +15,15 @@ from rich.text import Text
 from .._native.deaggregate import UserRecord
 from .client import aws_options, make_client, stream_argument
 from .console import stderr
-from .outcome import BadInputError, exit_on_error, tell
-from .parameters import command, option
+from .outcome import BadInputError, exit_on_error, os_error_text, tell
+from .parameters import FILE, command, option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..codec import Payload, PayloadReader
     from ..consume.stream.reader import ShardRecords
+
+    LineOf = Callable[[str, UserRecord, bytes, Exception | None], str]
 
 # what would end a line or steer a terminal, shown as \x..
 _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != ord("\t")}
@@ -37,6 +41,12 @@ _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 @option("--json", "as_json", is_flag=True, help="Print one JSON object per user record, each on a line.")
 @option("--follow/--no-follow", default=True, help="Wait for more, or stop when every shard is caught up.")
 @option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N user records.")
+@option(
+    "--dictionary",
+    metavar="PATH",
+    type=FILE,
+    help="Dictionary of compressed payloads, or a folder of them: their data are printed as they were put.",
+)
 @aws_options
 def tail(  # noqa: PLR0917 (click calls it)
     stream: str,
@@ -44,6 +54,7 @@ def tail(  # noqa: PLR0917 (click calls it)
     as_json: bool,
     follow: bool,
     limit: int | None,
+    dictionary: str | None,
     region: str | None,
     endpoint_url: str | None,
     profile: str | None,
@@ -67,8 +78,9 @@ def tail(  # noqa: PLR0917 (click calls it)
         if follow and stderr.is_terminal:
             tell(Text(f"Reading {stream}; Ctrl-C stops.", "dim"))
         line_of = as_json_line if as_json else as_plain_line
+        reader = None if dictionary is None else _reader(dictionary)
         for read in read_stream(client, stream, position, follow=follow):
-            printed = _print(read, line_of, limit)
+            printed = _print(read, line_of, limit, reader)
             if limit is not None:
                 limit -= printed
                 if limit == 0:
@@ -92,12 +104,22 @@ def starting_position(text: str) -> datetime | str:
         ) from None
 
 
-def as_plain_line(_shard_id: str, record: UserRecord) -> str:
+def _reader(path: str) -> PayloadReader:
+    from ..codec import PayloadReader  # noqa: PLC0415 - where there is a dictionary
+
+    try:
+        Path(path).stat()
+    except OSError as error:
+        raise BadInputError(f"{path}: {os_error_text(error)}") from None
+    return PayloadReader(path)
+
+
+def as_plain_line(_shard_id: str, record: UserRecord, data: bytes, _error: Exception | None) -> str:
     """Partition key, a space, data."""
-    return f"{record.partition_key} {record.data.decode(errors='backslashreplace')}".translate(_VISIBLE)
+    return f"{record.partition_key} {data.decode(errors='backslashreplace')}".translate(_VISIBLE)
 
 
-def as_json_line(shard_id: str, record: UserRecord) -> str:
+def as_json_line(shard_id: str, record: UserRecord, data: bytes, error: Exception | None) -> str:
     """Everything that is known of a user record; what does not apply is null or left out."""
     arrived = record.approximate_arrival_timestamp
     fields: dict[str, str | int | None] = {
@@ -110,19 +132,21 @@ def as_json_line(shard_id: str, record: UserRecord) -> str:
         "aggregated": record.aggregated,
     }
     try:
-        fields["data"] = record.data.decode()
+        fields["data"] = data.decode()
     except UnicodeDecodeError:
-        fields["data_base64"] = base64.b64encode(record.data).decode()
-    if record.error is not None:
-        fields["error"] = str(record.error)
+        fields["data_base64"] = base64.b64encode(data).decode()
+    if error is not None:
+        fields["error"] = str(error)
     return json.dumps(fields, ensure_ascii=False)
 
 
-def _print(read: ShardRecords, line_of: Callable[[str, UserRecord], str], limit: int | None) -> int:
+def _print(read: ShardRecords, line_of: LineOf, limit: int | None, reader: PayloadReader | None) -> int:
     """Print what one read brought, ``limit`` user records at most. Returns how many that was."""
     records = read.reply.user_records()[:limit]
-    for record in records:
+    found: Sequence[UserRecord | Payload] = records if reader is None else reader.read(records)
+    for record, payload in zip(records, found, strict=True):
+        line = line_of(read.shard.shard_id, record, payload.data, payload.error or record.error)
         # a key that was no UTF-8 holds surrogates: they become escapes, which JSON reads as the same
-        sys.stdout.buffer.write(line_of(read.shard.shard_id, record).encode(errors="backslashreplace") + b"\n")
+        sys.stdout.buffer.write(line.encode(errors="backslashreplace") + b"\n")
     sys.stdout.buffer.flush()
     return len(records)

@@ -10,7 +10,7 @@ import zstandard
 
 from .slices import slices
 
-TOGETHER = 8
+TOGETHER = 8 if "multi_compress_to_buffer" in zstandard.backend_features else float("inf")
 """From so many on contents are compressed together. That makes a context; one by one, each gives up the GIL."""
 
 
@@ -52,7 +52,7 @@ def decompressor(dictionary: bytes | None) -> Callable[[Sequence[bytes], Sequenc
         for some in slices(frames, sizes):
             try:
                 contents += _segments(context.multi_decompress_to_buffer(some))
-            except zstandard.ZstdError:  # one of them is bad: which?
+            except (zstandard.ZstdError, ValueError):  # one of them is bad: which?
                 some_sizes = sizes[len(contents) : len(contents) + len(some)]
                 contents += [_decompressed(context, frame, size) for frame, size in zip(some, some_sizes, strict=True)]
         return contents
@@ -83,5 +83,5 @@ def _segments(collection: Any) -> list[bytes]:
 def _decompressed(context: zstandard.ZstdDecompressor, frame: bytes, size: int) -> bytes | str:
     try:
         return context.decompress(frame, max_output_size=size)
-    except zstandard.ZstdError as error:
+    except (zstandard.ZstdError, ValueError) as error:
         return str(error)

@@ -10,25 +10,34 @@ import zstandard
 
 _kept = threading.local()
 
-TURN_BYTES = 1024 * 1024
-"""Contents that go through zstd in one turn without the GIL: some milliseconds to compress, one or two to unpack."""
+MANY_AT_ONCE = {"multi_compress_to_buffer", "multi_decompress_to_buffer"} <= zstandard.backend_features
+"""Only its backend in C has them."""
 
-LARGE_BYTES = 256 * 1024
-"""A content of so many is a turn of its own, for then nothing is copied."""
+COMPRESSED_IN_A_TURN = 512 * 1024
+UNPACKED_IN_A_TURN = 2 * 1024 * 1024
+"""Bytes of contents that go through zstd in one turn without the GIL: one or two milliseconds. One of a quarter is a
+turn of its own, for then nothing is copied."""
 
 
 def compress_many(contents: Sequence[bytes | bytearray | memoryview], level: int) -> list[bytes]:
     """Return a frame for each, with its content's size in its header and a checksum behind it."""
+    try:
+        return _compressed(contents, level)
+    except zstandard.ZstdError as error:  # whose text says so: nothing else goes wrong
+        raise MemoryError(str(error)) from None
+
+
+def _compressed(contents: Sequence[bytes | bytearray | memoryview], level: int) -> list[bytes]:
     compressors: dict[int, zstandard.ZstdCompressor] = _kept.__dict__.setdefault("compressors", {})
     compressor = compressors.get(level)
     if compressor is None:
         compressor = compressors[level] = zstandard.ZstdCompressor(level=level, write_checksum=True)
     frames: list[bytes] = []
-    for start, stop in _turns([len(content) for content in contents]):
+    for start, stop in _turns([len(content) for content in contents], COMPRESSED_IN_A_TURN):
         turn = list(contents[start:stop])
-        if len(turn) == 1 or not hasattr(compressor, "multi_compress_to_buffer"):
+        if len(turn) == 1 or not MANY_AT_ONCE:
             frames += map(compressor.compress, turn)
-        else:
+        else:  # zstandard 0.25 aborts here if malloc fails; in place of a turn each, which a busy thread makes 5 ms
             frames += _all_of(compressor.multi_compress_to_buffer(turn))
     return frames
 
@@ -42,20 +51,20 @@ def decompress_many(frames: Sequence[bytes], sizes: Sequence[int]) -> list[bytes
     if decompressor is None:
         decompressor = _kept.decompressor = zstandard.ZstdDecompressor()
     contents: list[bytes | str] = []
-    for start, stop in _turns(sizes):
+    for start, stop in _turns(sizes, UNPACKED_IN_A_TURN):
         contents += _unpacked(decompressor, list(frames[start:stop]), sizes[start:stop])
     return contents
 
 
-def _turns(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+def _turns(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
     """Yield from where to where contents of such sizes go together."""
     start = total = 0
     for place, size in enumerate(sizes):
-        if place > start and (size >= LARGE_BYTES or total + size > TURN_BYTES):
+        if place > start and (4 * size >= most or total + size > most):
             yield start, place
             start, total = place, 0
         total += size
-        if size >= LARGE_BYTES:
+        if 4 * size >= most:
             yield start, place + 1
             start, total = place + 1, 0
     if start < len(sizes):
@@ -66,7 +75,7 @@ def _unpacked(decompressor: zstandard.ZstdDecompressor, frames: list[bytes], siz
     """Unpack these in one turn; where one of them is bad, either half by itself."""
     if len(frames) == 1:
         return [_unpacked_alone(decompressor, frames[0])]
-    if not hasattr(decompressor, "multi_decompress_to_buffer"):  # its backend is not the one in C
+    if not MANY_AT_ONCE:
         return [_unpacked_alone(decompressor, frame) for frame in frames]
     lengths = struct.pack(f"={len(sizes)}Q", *sizes)
     try:

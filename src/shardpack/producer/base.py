@@ -20,6 +20,7 @@ from ..keys.strategy import KeyStrategy
 from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
 from ..transport import AsyncTransport, Transport, check_client, has_coroutines, is_async
 from ..transport.naming import name_or_arn
+from .callers import Hands
 from .dead_letters import DeadLetterSink
 from .doors import Door, KeyDoor
 from .hot_shards import HotShard
@@ -99,7 +100,7 @@ class BaseProducer:
 
         sealer()  # which says at once what is wrong
 
-        def begin(*, forked: bool) -> Pump:
+        def begin(*, forked: bool, loop: AbstractEventLoop | None, hands: Hands | None) -> Pump:
             if forked and is_loops:
                 raise EventLoopEndedError(
                     "the event loop that makes the calls is the parent process's: "
@@ -109,7 +110,7 @@ class BaseProducer:
                 client.close()  # its connections, which are the parent process's too; it makes others
             return Pump(
                 transport or _transport(stream_name, stream_arn, client, max_requests_in_flight, wire),
-                loop=self._loop,
+                loop=loop,
                 stream=stream_arn or stream_name or "",
                 max_aggregate_bytes=max_aggregate_bytes,
                 max_aggregate_records=max_aggregate_records,
@@ -126,6 +127,7 @@ class BaseProducer:
                 on_settled=on_settled,
                 register=Register() if receipts else None,
                 sealer=sealer(),
+                hands=hands,
             )
 
         self._begin = begin
@@ -133,6 +135,7 @@ class BaseProducer:
         codecs: tuple[Door, ...] = () if payload_codec is None else (_door("payload_codec", payload_codec),)
         self._doors = strategy + codecs  # so that a strategy sees the data as it was put
         self._encode_object = encoder_of(codec)
+        self._hands: Hands | None = None  # that make calls of others, too
         self._stream = stream_arn or stream_name or repr(transport)
         self._max_buffered = max_buffered_bytes
         self._close_timeout = close_timeout_s
@@ -214,7 +217,7 @@ class BaseProducer:
         with self._starting:
             self._check_open()
             if self._pump is None:
-                pump = self._begin(forked=self._forked)
+                pump = self._begin(forked=self._forked, loop=self._loop, hands=self._hands)
                 pump.start()
                 self._pump = pump
                 if not self._doors:  # with some, every call goes through Python

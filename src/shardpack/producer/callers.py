@@ -47,40 +47,39 @@ class Callers(Protocol):
         ...
 
 
-class Threads:
-    """Make calls that block, on up to ``most`` threads, which are started as they are needed.
+class Hands:
+    """Up to ``most`` threads, which are started as they are needed; of one producer, or of many.
 
     They are daemons: what is left at the end is the producer's to wait for. Not an executor of ``concurrent.futures``:
     those end before ``atexit`` has run, and a producer that still holds records delivers them there.
     """
 
-    def __init__(self, most: int, tell: Tell) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
-        self._tell = tell
-        self._tasks: SimpleQueue[tuple[Callable[[], Any], Answered, Failed] | None] = SimpleQueue()
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads = 0
         self._free = threading.Semaphore(0)  # threads that wait for a task
+        self._starting = threading.Lock()
 
-    def submit(self, call: Callable[[], Any], answered: Answered, failed: Failed) -> None:
-        """Make it on a thread; later where all are busy.
+    def do(self, task: Callable[[], None]) -> None:
+        """Do it on a thread; later where all are busy.
 
         Where no thread can be started (an interpreter that ends starts none), those that there are have to do. If there
-        is none, it is made here.
+        is none, it is done here.
         """
-        if not self._free.acquire(blocking=False) and self._threads < self._most:
-            try:
-                threading.Thread(target=self._run, name=f"shardpack-call-{self._threads + 1}", daemon=True).start()
-            except RuntimeError:
-                if not self._threads:
-                    self._make(call, answered, failed)
-                    return
-            else:
-                self._threads += 1
-        self._tasks.put((call, answered, failed))
-
-    def look(self, *, closing: bool = False) -> float | None:  # noqa: ARG002
-        """A thread always comes back."""
-        return None
+        if not self._free.acquire(blocking=False):
+            with self._starting:
+                if self._threads < self._most:
+                    name = f"shardpack-call-{self._threads + 1}"
+                    try:
+                        threading.Thread(target=self._run, name=name, daemon=True).start()
+                    except RuntimeError:
+                        if not self._threads:
+                            task()
+                            return
+                    else:
+                        self._threads += 1
+        self._tasks.put(task)
 
     def stop(self) -> None:
         """Let each thread end when it has done what it does."""
@@ -89,9 +88,29 @@ class Threads:
 
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:
-            self._make(*task)
+            task()
             del task  # while it waits, it holds nothing
             self._free.release()
+
+
+class Threads:
+    """Make calls that block, each on a thread."""
+
+    def __init__(self, hands: Hands, tell: Tell, *, shared: bool = False) -> None:
+        self._hands, self._tell, self._shared = hands, tell, shared
+
+    def submit(self, call: Callable[[], Any], answered: Answered, failed: Failed) -> None:
+        """Make it on a thread."""
+        self._hands.do(partial(self._make, call, answered, failed))
+
+    def look(self, *, closing: bool = False) -> float | None:  # noqa: ARG002
+        """A thread always comes back."""
+        return None
+
+    def stop(self) -> None:
+        """Let threads end, unless others have calls for them."""
+        if not self._shared:
+            self._hands.stop()
 
     def _make(self, call: Callable[[], Any], answered: Answered, failed: Failed) -> None:
         try:

@@ -56,5 +56,7 @@ class Offering:
         if self._sealer is None or lone or scheduler.failed is not None:
             return [(bucket, None) for bucket in buckets]
         pairs = self._sealer.seal(buckets)
-        self._inbox.max_bytes = self._sealer.bucket_bytes
+        # the buckets of all shards are to be half the buffer, or it is full before any of them
+        most = self._inbox.max_buffered // (2 * len(scheduler.shard_map))
+        self._inbox.max_bytes = max(self._sealer.max_bytes, min(self._sealer.bucket_bytes, most))
         return pairs

@@ -30,15 +30,18 @@ class Producer(BaseProducer, Inlet):
     shard is sent, where other producers are to have their part. ``ordering="none"`` lets several Kinesis records of a
     shard be in flight. ``after_failure="stop"``: a record given up holds back what follows it in its shard, until
     ``resume`` or ``skip``. ``aggregate_on_auto``: aggregate though the stream distributes records itself; for streams
-    that no KCL reads. ``key_strategy(key, data)`` returns the key to put a user record with, or that and an explicit
-    hash key, for those put without: see `shardpack.keys`. ``payload_codec`` compresses the data of each user record: a
-    ``shardpack.codec.DictionaryCodec``, or what has its ``one`` and ``many``. ``codec`` makes data of what
-    ``put_object`` takes: ``"json"`` (default), ``"msgpack"``, ``"raw"``, or a ``shardpack.codec.Codec``.
-    ``receipts=False``: ``put`` returns nothing, which is faster. ``dead_letters`` keeps what was given up.
-    ``on_settled`` is called with the Kinesis records that have their outcome, on the producer's thread.
-    ``close_timeout_s`` (30): how long closing may take.
+    that no KCL reads. ``compression="zstd"``: compressed aggregates, which only shardpack reads, where that is fewer
+    bytes, of ``max_aggregate_bytes`` compressed; ``compression_level`` is zstd's, 1 (default) to 19. They are held
+    beside what is in them until that has its outcome, always less than it. ``key_strategy(key, data)`` returns the key
+    to put a user record with, or that and an explicit hash key, for those put without: see `shardpack.keys`.
+    ``payload_codec`` compresses the data of each user record: a ``shardpack.codec.DictionaryCodec``, or what has its
+    ``one`` and ``many``. ``codec`` makes data of what ``put_object`` takes: ``"json"`` (default), ``"msgpack"``,
+    ``"raw"``, or a ``shardpack.codec.Codec``. ``receipts=False``: ``put`` returns nothing, which is faster.
+    ``dead_letters`` keeps what was given up. ``on_settled`` is called with the Kinesis records that have their outcome,
+    on the producer's thread. ``close_timeout_s`` (30): how long closing may take.
 
-    Raises ``ValueError`` or ``TypeError`` for options that are none.
+    Raises ``ValueError`` or ``TypeError`` for options that are none, ``ImportError`` where a compression needs a
+    library that is not there.
     """
 
     def _put(

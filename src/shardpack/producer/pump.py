@@ -25,7 +25,7 @@ from ..errors import BufferFullError, ProducerClosedError
 from ..limits import MAX_RECORD_BYTES
 from ..shards import ShardMap
 from ..transport import AsyncTransport, Failed, Stored, StreamDescription, Transport, is_async
-from .callers import LOOP_ENDED, Callers, TasksOfLoop, Threads
+from .callers import LOOP_ENDED, Callers, Hands, TasksOfLoop, Threads
 from .dead_letters import DeadLetterSink
 from .entries import CallError, Request
 from .hot_shards import HotShard, hot_shards
@@ -78,6 +78,7 @@ class Pump:
         on_settled: Callable[[Sequence[SettledRecord]], None] | None,
         register: Register | None,
         sealer: CompressedSealer | None = None,
+        hands: Hands | None = None,
     ) -> None:
         self.transport = transport
         self.stream = stream
@@ -135,7 +136,7 @@ class Pump:
         self._lingered_before = 0  # what has a lower number has lingered
         self._leaving = self._stopping = False
         self._ended = False
-        self._calls: Callers = Threads(max_requests_in_flight + 2, self.tell)
+        self._calls: Callers = Threads(hands or Hands(max_requests_in_flight + 2), self.tell, shared=hands is not None)
         if is_async(transport):
             assert loop is not None
             self._calls = TasksOfLoop(loop, self.tell)
@@ -234,7 +235,8 @@ class Pump:
         self.tell(self._look_for_callers)
         self.tell(self._leave)
         self._thread.join(timeout)
-        self.tell(self._stop)
+        if not self._ended:
+            self.tell(self._stop)
         self._thread.join(max(1.0, deadline - monotonic()))
         if self._thread.is_alive():
             logger.error("on_settled or the dead letters' sink does not return; %d user records wait", self.unsettled)
@@ -242,7 +244,8 @@ class Pump:
     def let_go(self) -> None:
         """Take nothing more, deliver what is there, and end; without waiting for it. What holds back others stays."""
         self.inbox.close()
-        self.tell(self._leave)
+        if not self._ended:  # then nothing refers to it in a circle: its memory is free with the last reference
+            self.tell(self._leave)
 
     # --- the thread ---
 
@@ -274,6 +277,8 @@ class Pump:
             self.register.end("the producer ended before it had an outcome")
         self.room.notify()
         self.settled.notify()
+        self.inbox.wake = None
+        del self._calls
 
     def _take_events(self, wait: float | None) -> None:
         try:

@@ -157,6 +157,11 @@ class Meter:
         """How many user records have their outcome."""
         return sum(self._user_records.values())
 
+    @property
+    def user_bytes_in_a_byte(self) -> float:
+        """How many bytes of user records are in a byte of what is stored: many, where they are compressed."""
+        return self._user_bytes_stored / self._bytes_stored if self._bytes_stored else 1.0
+
     def on_sent(self, request: Request, waited: Iterable[float]) -> None:
         """A request is made. Its entries that were in none before have waited so many seconds for their turn."""
         self._requests += 1

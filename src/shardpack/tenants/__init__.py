@@ -10,6 +10,7 @@ from importlib import import_module
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .keys import split_tenant, tenant_key
+    from .pool import ProducerPool
     from .producer import AsyncTenantProducer, TenantProducer
     from .reading import TenantRecords, for_tenant
     from .receipts import TenantReceipt
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncTenantProducer",
     "HashSlice",
+    "ProducerPool",
     "Tenant",
     "TenantProducer",
     "TenantReceipt",
@@ -33,6 +35,7 @@ __all__ = [
 _MODULES = {
     "AsyncTenantProducer": "producer",
     "HashSlice": "slices",
+    "ProducerPool": "pool",
     "Tenant": "tenant",
     "TenantProducer": "producer",
     "TenantReceipt": "receipts",

@@ -12,7 +12,7 @@ import random
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from time import monotonic
 from typing import Any, cast
@@ -27,7 +27,7 @@ from ..errors import (
     abridged,
 )
 from ..limits import KIB
-from ..producer.base import BaseProducer, many
+from ..producer.base import BaseProducer
 from ..producer.entries import Status
 from ..producer.pump import Pump
 from ..producer.receipts import Receipts
@@ -39,7 +39,10 @@ from .receipts import TenantReceipt
 from .tenant import Known, Tenant, TenantStats
 
 WINDOW_BYTES = 100 * KIB
-"""What is handed over for a shard and has no outcome, at most: a tenth of a second of what it takes."""
+"""What is handed over for a shard and has no outcome, at most: a tenth of a second of what it takes.
+
+As it is stored: where records are compressed, or keys stored once, as many more bytes of user records.
+"""
 
 AROUND = 448
 RECEIPT = 64
@@ -69,7 +72,7 @@ class Front:
         self._most = max_buffered_bytes
         self._around = AROUND + RECEIPT if receipts else AROUND
         self._stops = stops
-        self._closed = False
+        self._closed = self._leaving = False
         self._begin()
         _alive.add(self)
 
@@ -90,34 +93,38 @@ class Front:
 
     # --- records, before they are taken ---
 
-    def records(
-        self, tenant: str, keys: Iterable[Any], datas: Iterable[Any], explicit_hash_keys: Iterable[Any] | None
-    ) -> list[TenantReceipt]:
-        """Return the records of a tenant, each checked by itself.
+    def record(self, tenant: str, key: Any, data: Any, explicit_hash_key: Any) -> list[TenantReceipt]:
+        """Return the one record of a tenant, checked by itself.
 
         Raises ``RecordTooLargeError`` where the stream's limit, as far as it is known, is passed.
         """
-        self._check_open()
-        producer = self.producer
-        pump = producer._pump or producer._started()  # noqa: SLF001
-        keys, datas, explicit_hash_keys = producer._all_through_doors(  # noqa: SLF001
-            many(keys), many(datas), None if explicit_hash_keys is None else many(explicit_hash_keys)
-        )
-        keys, datas = list(keys), list(datas)
-        explicit = [None] * len(keys) if explicit_hash_keys is None else list(explicit_hash_keys)
+        pump, known = self._for(tenant)
+        if self.producer._doors:  # noqa: SLF001
+            key, data, explicit_hash_key = self.producer._through_doors(key, data, explicit_hash_key)  # noqa: SLF001
+        return [_record(known, pump, key, data, explicit_hash_key)]
+
+    def records(
+        self, tenant: str, keys: list[Any], datas: list[Any], explicit_hash_keys: list[Any] | None
+    ) -> list[TenantReceipt]:
+        """Return many, or none. Raises as ``record``, and names the one that is at fault."""
+        pump, known = self._for(tenant)
+        keys, datas, explicit_hash_keys = self.producer._all_through_doors(keys, datas, explicit_hash_keys)  # noqa: SLF001
+        explicit = [None] * len(keys) if explicit_hash_keys is None else explicit_hash_keys
         if not len(keys) == len(datas) == len(explicit):
             raise ValueError(f"{len(keys):,} partition keys, {len(datas):,} datas and {len(explicit):,} hash keys")
-        with self._lock:
-            known = self._know(tenant)
         records = []
         for number, (key, data, hash_key) in enumerate(zip(keys, datas, explicit, strict=True)):
             try:
                 records.append(_record(known, pump, key, data, hash_key))
-            except InvalidRecordError as error:
-                if len(keys) == 1:
-                    raise
+            except (InvalidRecordError, TypeError) as error:
                 raise type(error)(f"record {number}: {error}") from None
         return records
+
+    def _for(self, tenant: str) -> tuple[Pump, Known]:
+        self._check_open()
+        pump = self.producer._pump or self.producer._started()  # noqa: SLF001
+        with self._lock:
+            return pump, self._know(tenant)
 
     def _know(self, name: str) -> Known:
         known = self._known.get(name)
@@ -176,10 +183,11 @@ class Front:
 
     def _look_at_shards(self, pump: Pump) -> None:
         shards = pump.shards
+        window = WINDOW_BYTES * max(1.0, pump.meter.user_bytes_in_a_byte)
+        self._window = max(1, min(int(window), self._most // 2 // len(shards[0])))
         if shards[0] is self._shards[0] and shards[1] == self._shards[1]:
             return
         self._shards = shards
-        self._window = max(1, min(WINDOW_BYTES, self._most // 2 // len(shards[0])))
         self._queue.line_up_anew(self._places)
 
     def _places(self, records: Sequence[Any]) -> list[tuple[str, int]]:
@@ -278,7 +286,25 @@ class Front:
                     record.flow = None
             self._look_at_shards(pump)
             self._hand_over(pump, monotonic())
+            leaves = self._leaving and not self.waiting
         pump.room.notify()
+        if leaves:
+            pump.let_go()
+
+    def let_go(self) -> None:
+        """Take nothing more, have what is there delivered, and end; without waiting for it."""
+        pump = self.producer._pump  # noqa: SLF001
+        with self._lock:
+            self._closed = self._leaving = True
+            if pump is None or pump.ended:
+                return
+            self._queue.hurry()
+            self._hand_over(pump, monotonic())
+            waits = self.waiting
+            self._due = monotonic()  # for the thread that waits, which then ends
+            self._changed.notify()
+        if not waits:
+            pump.let_go()
 
     def forget_given_up(self) -> None:
         """What was given up is not sent again."""
@@ -298,6 +324,9 @@ class Front:
                 if self._due <= now:
                     self._due = inf
                     self._hand_over(pump, now)
+                if self._closed and self._due == inf:  # rates hold no longer
+                    self._thread = None
+                    return
                 changed.wait(None if self._due == inf else max(0.0, self._due - monotonic()))
 
     # --- waiting, and the end ---

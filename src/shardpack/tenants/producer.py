@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from types import MappingProxyType
@@ -67,6 +68,7 @@ class _Shared(Generic[P]):
         self._producer: P = self._kind(stream_name, **options)
         front.producer = self._producer
         self._front = front
+        weakref.finalize(self, front.let_go).atexit = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} before {self._producer!r}>"
@@ -117,9 +119,9 @@ class TenantProducer(_Shared[Producer]):
 
     A tenant's records have its prefix before their partition key (`tenant_key`), which ``for_tenant`` strips. They wait
     for their turn: of each shard a tenant gets its ``weight``'s part where more is wanted than there is. No more than
-    100 KiB of a shard are ahead of that queue (and at most half of ``max_buffered_bytes`` for all shards together).
-    ``max_buffered_bytes`` (64 MiB) bounds what waits and what is under way, each record with 448 bytes beside (512 with
-    receipts). One tenant may have as much of it as is free: one that floods leaves half, two leave a third.
+    100 KiB of a shard, as they are stored, are ahead of that queue, and at most half of ``max_buffered_bytes`` for all
+    shards together. ``max_buffered_bytes`` (64 MiB) bounds what waits and what is under way, each record with 448 bytes
+    beside (512 with receipts). One tenant may have as much of it as is free: one that floods leaves half.
 
     The time to live of a record begins when its turn has come. Raises ``ValueError`` or ``TypeError`` for options that
     are none.
@@ -143,8 +145,22 @@ class TenantProducer(_Shared[Producer]):
         holds what it may, ``timeout`` seconds at most (0: not at all). Raises ``InvalidTenantError``, and as
         ``Producer.put``; ``InvalidHashKeyError`` also for a hash key outside the tenant's slice.
         """
-        taken = self._take(tenant, (partition_key,), (data,), (explicit_hash_key,), timeout)
+        front = self._front
+        taken = self._take(lambda: front.record(tenant, partition_key, data, explicit_hash_key), timeout)
         return taken[0] if self._receipts else None
+
+    def put_object(
+        self,
+        tenant: str,
+        partition_key: str | bytes | None,
+        obj: object,
+        explicit_hash_key: int | str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> TenantReceipt | Any:
+        """Take an object as one user record of a tenant, by the ``codec``; as ``Producer.put_object``."""
+        data = self._producer._encode_object(partition_key, obj)  # noqa: SLF001
+        return self.put(tenant, partition_key, data, explicit_hash_key, timeout=timeout)
 
     def put_many(
         self,
@@ -156,26 +172,18 @@ class TenantProducer(_Shared[Producer]):
         timeout: float | None = None,
     ) -> list[TenantReceipt] | Any:
         """Take n user records of a tenant, all or none; returns their receipts. Waits and raises as ``put``."""
-        taken = self._take(tenant, partition_keys, datas, explicit_hash_keys, timeout)
+        given = _lists(partition_keys, datas, explicit_hash_keys)
+        taken = self._take(lambda: self._front.records(tenant, *given), timeout)
         return taken if self._receipts else None
 
-    def _take(
-        self,
-        tenant: str,
-        keys: Iterable[Any],
-        datas: Iterable[Any],
-        explicit: Iterable[Any] | None,
-        timeout: float | None,
-    ) -> list[TenantReceipt]:
+    def _take(self, make: Callable[[], list[TenantReceipt]], timeout: float | None) -> list[TenantReceipt]:
         front, producer = self._front, self._producer
-        if not isinstance(keys, Sequence):
-            keys, datas = list(keys), list(datas)
         try:
-            records = front.records(tenant, keys, datas, explicit)
+            records = make()
         except RecordTooLargeError:
             if not producer._started().room.wait(producer._limits_told(), timeout):  # noqa: SLF001
                 raise
-            records = front.records(tenant, keys, datas, explicit)
+            records = make()
         if front.take(records) is None:
             room = producer._started().room  # noqa: SLF001
             if timeout == 0 or room.wait(lambda: front.take(records), timeout) is None:
@@ -228,8 +236,19 @@ class AsyncTenantProducer(_Shared[AsyncProducer]):
 
         Where it was cancelled, the record was not taken.
         """
-        taken = await self._take(tenant, (partition_key,), (data,), (explicit_hash_key,))
+        taken = await self._take(lambda: self._front.record(tenant, partition_key, data, explicit_hash_key))
         return taken[0] if self._receipts else None
+
+    async def put_object(
+        self,
+        tenant: str,
+        partition_key: str | bytes | None,
+        obj: object,
+        explicit_hash_key: int | str | None = None,
+    ) -> TenantReceipt | Any:
+        """Take an object as one user record of a tenant, by the ``codec``; as ``Producer.put_object``."""
+        data = self._producer._encode_object(partition_key, obj)  # noqa: SLF001
+        return await self.put(tenant, partition_key, data, explicit_hash_key)
 
     async def put_many(
         self,
@@ -239,23 +258,20 @@ class AsyncTenantProducer(_Shared[AsyncProducer]):
         explicit_hash_keys: Iterable[int | str | None] | None = None,
     ) -> list[TenantReceipt] | Any:
         """Take n user records of a tenant, all or none; returns their receipts. Waits and raises as ``put``."""
-        taken = await self._take(tenant, partition_keys, datas, explicit_hash_keys)
+        given = _lists(partition_keys, datas, explicit_hash_keys)
+        taken = await self._take(lambda: self._front.records(tenant, *given))
         return taken if self._receipts else None
 
-    async def _take(
-        self, tenant: str, keys: Iterable[Any], datas: Iterable[Any], explicit: Iterable[Any] | None
-    ) -> list[TenantReceipt]:
+    async def _take(self, make: Callable[[], list[TenantReceipt]]) -> list[TenantReceipt]:
         front, producer = self._front, self._producer
-        if not isinstance(keys, Sequence):
-            keys, datas = list(keys), list(datas)
         if producer._pump is None:  # noqa: SLF001
             front._check_open()  # noqa: SLF001
             await producer._begun()  # noqa: SLF001
         try:
-            records = front.records(tenant, keys, datas, explicit)
+            records = make()
         except RecordTooLargeError:
             await producer._wait_for_limits()  # noqa: SLF001
-            records = front.records(tenant, keys, datas, explicit)
+            records = make()
         if front.take(records) is None:
             assert producer._pump is not None  # noqa: SLF001
             await producer._pump.room.wait_in_loop(lambda: front.take(records))  # noqa: SLF001
@@ -287,6 +303,15 @@ class AsyncTenantProducer(_Shared[AsyncProducer]):
 
     async def __aexit__(self, *_error: object) -> None:
         await asyncio.shield(self.close())
+
+
+def _lists(
+    keys: Iterable[Any], datas: Iterable[Any], explicit_hash_keys: Iterable[Any] | None
+) -> tuple[list[Any], list[Any], list[Any] | None]:
+    for name, given in (("partition keys", keys), ("datas", datas)):
+        if isinstance(given, (str, bytes)):
+            raise TypeError(f"{name} come as many, not as one {type(given).__name__}")
+    return list(keys), list(datas), None if explicit_hash_keys is None else list(explicit_hash_keys)
 
 
 def _both(
