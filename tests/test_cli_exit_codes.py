@@ -14,7 +14,7 @@ import pytest
 from letters import letter
 
 from shardpack import Aggregator, ShardMap, SQLiteDeadLetters
-from shardpack.cli import app, bench, client, demo, inspect, train
+from shardpack.cli import app, bench, client, demo, inspect, plan, train
 from shardpack.cli.outcome import ExitCode
 from shardpack.testing.local_kinesis import LocalKinesis
 
@@ -28,6 +28,7 @@ USES = {
     "tail": [STREAM, "--no-follow", "--json"],
     "inspect": ["{blob}"],
     "redrive": ["{letters}", STREAM, "--json"],
+    "plan": ["{samples}", "--key", "id", "--rate", "10", "--json"],
     "reshard": [STREAM, "--to", "1", "--json"],
     "train": ["{samples}", "--out", "{dictionary}", "--json"],
     "bench": ["--quick", "--seconds", "0", "--json"],
@@ -66,6 +67,12 @@ WRONG = [
     ("inspect", "{lines}"),
     ("inspect", "{blob}", "--record", "1"),
     ("redrive", "/no/such/file", STREAM),
+    ("plan",),
+    ("plan", "{samples}"),
+    ("plan", "{samples}", "--rate", "0"),
+    ("plan", "{samples}", "--rate", "10", "--key", "absent"),
+    ("plan", "{text}", "--rate", "10", "--key", "id"),
+    ("plan", "{samples}", "--rate", "10", "--key", "id", "--max-utilisation", "0"),
     ("reshard", STREAM),
     ("reshard", STREAM, "--to", "2", "--balance"),
     ("reshard", STREAM, "--to", "0"),
@@ -94,6 +101,7 @@ WITH_ENDING = {  # where to interrupt them: what they do first
     "tail": (client, "make_client"),
     "inspect": (inspect, "dissect_blob"),
     "redrive": (client, "make_client"),
+    "plan": (plan, "make_plan"),
     "reshard": (client, "make_client"),
     "train": (train, "Source"),
     "bench": (bench, "measure"),
