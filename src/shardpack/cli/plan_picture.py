@@ -48,7 +48,7 @@ def draw(plan: Plan, file: str, kind: str) -> None:
         from matplotlib import rc_context  # noqa: PLC0415
         from matplotlib.figure import Figure  # noqa: PLC0415
     except ImportError:
-        raise BadInputError("a picture needs matplotlib: pip install matplotlib") from None
+        raise BadInputError("a picture needs matplotlib: pip install 'shardpack[plan]'") from None
     style: Any = {
         "font.family": "DejaVu Sans",
         "text.color": INK,
