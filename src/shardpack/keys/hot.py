@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import abridged
 from ..limits import KIB, MIB
-from .salt import MARK, MAX_KEY_CHARACTERS, TURNS, escaped, indexes_of, sub_key_count, sub_keys, turns
+from .salt import MARK, MAX_KEY_CHARACTERS, TURNS, escaped, every_turn, indexes_of, sub_key_count, sub_keys, turns
 from .strategy import Key, Many, size_of, sizes_of
 
 logger = logging.getLogger("shardpack.keys")
@@ -141,7 +141,7 @@ class HotKeys:
             return escaped(key)  # type: ignore[no-any-return]
         if self._by is None:
             self._turn = turn = (self._turn + 1) % TURNS
-            made = every[turns(turn, 1)[0] * len(every) >> 13]
+            made = every[every_turn()[turn] * len(every) >> 13]
         else:
             made = every[indexes_of([self._by(key, data)], len(every))[0]]
         return made.encode() if isinstance(key, bytes) else made

@@ -151,7 +151,7 @@ def indexes_of(parts: Sequence[str | bytes | int], n: int) -> Sequence[int]:
 
 
 @lru_cache(maxsize=1)
-def _every_turn() -> list[int]:
+def every_turn() -> list[int]:
     """Numbers from 0 to 8,190 once each, in an order that repeats in no pattern; the same in every process."""
     numbers = list(range(TURNS))
     random.Random(TURNS).shuffle(numbers)
@@ -160,8 +160,10 @@ def _every_turn() -> list[int]:
 
 def turns(start: int, count: int) -> list[int]:
     """Return so many turns, from the given one on: with n sub-keys, ``turn * n >> 13`` is the index of one."""
-    every = _every_turn()
+    every = every_turn()
     start %= TURNS
+    if start + count <= TURNS:
+        return every[start : start + count]
     return (every * ((start + count) // TURNS + 1))[start : start + count]
 
 
@@ -204,7 +206,7 @@ class Salted:
         every: tuple[Key, ...] = self._sub_keys[key]
         if self._by is None:
             self._turn = turn = (self._turn + 1) % TURNS
-            return every[_every_turn()[turn] * self.n >> 13]
+            return every[every_turn()[turn] * self.n >> 13]
         return every[indexes_of([self._by(key, data)], self.n)[0]]
 
     def many(self, keys: Sequence[Any], datas: Sequence[Any]) -> Many:
