@@ -37,7 +37,7 @@ class Spread:
         self._run_bytes = run_bytes
         self._run = (random.getrandbits(128), run_bytes)  # the place, and what is left of the run
 
-    def __call__(self, key: Any, data: Any) -> Key | tuple[Key, HashKey]:
+    def __call__(self, key: Any, data: Any) -> tuple[Key, HashKey] | None:
         """Return the key to put a user record with, and the explicit hash key."""
         if key is None:
             return None
@@ -49,6 +49,9 @@ class Spread:
 
     def many(self, keys: Sequence[Any], datas: Sequence[Any]) -> Many:
         """Return the keys to put user records with, and their explicit hash keys."""
+        if None in keys:
+            placed = list(map(self, keys, datas))
+            return keys, [None if each is None else each[1] for each in placed]
         place, left = self._run
         ends = list(accumulate([size + AROUND_A_RECORD for size in sizes_of(datas)]))
         at, size, places = 0, 0, list[HashKey]()
@@ -60,8 +63,6 @@ class Spread:
             left -= ends[stop - 1] - size
             at, size = stop, ends[stop - 1]
         self._run = place, left
-        if None in keys:
-            return keys, [None if key is None else place for key, place in zip(keys, places, strict=True)]
         return keys, places
 
 
