@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import random
+import re
 import uuid
 from base64 import urlsafe_b64encode
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -22,6 +25,7 @@ from shardpack import (
     SQLiteDeadLetters,
     deaggregate,
 )
+from shardpack.bench.corpus import flights
 from shardpack.keys import (
     STRATEGIES,
     Calculated,
@@ -41,6 +45,7 @@ from shardpack.keys import (
 )
 from shardpack.producer.doors import KeyDoor
 
+DOCUMENT = Path(__file__).parent.parent / "docs" / "decide" / "keys.md"
 HASH_KEYS = 2**128
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60) | st.from_regex(
     r"\A[a~#0-9]{1,9}~#[0-9]{0,7}\Z"
@@ -78,7 +83,7 @@ def test_the_longest_key_that_is_split():
     assert all(len(each) <= 256 for each in sub_keys(longest, 256))
     assert unsalted(salted(longest, 256)) == longest
     for key in (longest + "x", b"x" * 249):
-        with pytest.raises(InvalidPartitionKeyError, match="249 characters.*may have 248"):
+        with pytest.raises(InvalidPartitionKeyError, match=r"249 characters.*may have 248"):
             salted(key, 2)
     with pytest.raises(InvalidPartitionKeyError, match="exceeds 256"):
         escaped("x" * 253 + "~#7")
@@ -233,6 +238,34 @@ def test_strategies_by_name():
         assert places is None or len(places) == 2
 
 
+def test_the_balance_that_the_document_tells():
+    """Bytes of the heaviest of 8 shards by their mean: flights by carrier, 6 MB a second, from the third second on."""
+    datas = flights(120_000).datas
+    events = list(map(json.loads, datas))
+    now = 0.0
+    random.seed(14)
+    strategies = {
+        "none": lambda key, _: key,
+        "`Salted`": Salted(8),
+        "`HotKeys`": HotKeys(hot_bytes_per_second=250_000, clock=lambda: now),
+        "`Spread`": Spread(),
+        "`Calculated`": Calculated(lambda key, data: (key, json.loads(data)["tailnum"] or "unknown")),
+        "`Hashed`": Hashed(),
+    }
+    loads = {name: Counter() for name in strategies}
+    for at in range(0, len(datas), 1000):
+        keys, some = [event["carrier"] for event in events[at : at + 1000]], datas[at : at + 1000]
+        for name, strategy in strategies.items():
+            made, _, places = KeyDoor(strategy).many(keys, some, None)
+            for key, place, data in zip(made, places or [None] * len(made), some, strict=True):
+                if now >= 3:
+                    loads[name][(md5(key) if place is None else place) * 8 // HASH_KEYS] += len(data)
+        now += sum(map(len, some)) / 6_000_000
+    measured = {name: f"{max(load.values()) / load.total() * 8:.2f}" for name, load in loads.items()}
+    table = DOCUMENT.read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| (none|`\w+`) \|.*\| (\d\.\d\d) \|$", table, re.MULTILINE)) == measured
+
+
 # --- at the door of a producer ---
 
 
@@ -255,15 +288,10 @@ def test_a_strategy_that_is_none():
         with pytest.raises(ValueError, match="one for one is needed"):
             KeyDoor(Spread()).many(keys, datas, explicit)
 
-    class Short:
-        def __call__(self, key, data):
-            raise AssertionError
-
-        def many(self, keys, datas):
-            return keys[1:], None
-
+    short = Hashed()
+    short.many = lambda keys, _: (keys[1:], None)
     with pytest.raises(ValueError, match="gave 1 keys for 2 records"):
-        KeyDoor(Short()).many(["a", "b"], [b"", b""], None)
+        KeyDoor(short).many(["a", "b"], [b"", b""], None)
 
 
 # --- in a stream ---
@@ -297,14 +325,11 @@ def put_all(client, stream, strategy, records, **options):
 
 
 def test_one_key_is_in_all_shards_and_is_undone(client, stream):
-    put_all(
-        client, stream, Salted(4, by=lambda _, data: data[:2]), [("UA", b"%02d:%d" % (i % 50, i)) for i in range(400)]
-    )
+    records = [("UA", b"%02d:%d" % (i % 50, i)) for i in range(400)]
+    put_all(client, stream, Salted(4, by=lambda _, data: data[:2]), records)
     shards = by_shard(client, stream)
     assert {unsalted(record.partition_key) for found in shards.values() for record in found} == {"UA"}
-    assert sorted(record.data for found in shards.values() for record in found) == sorted(
-        b"%02d:%d" % (i % 50, i) for i in range(400)
-    )
+    assert sorted(record.data for found in shards.values() for record in found) == sorted(data for _, data in records)
     assert sorted(shards) == [0, 1, 2, 3]
     for i, found in shards.items():
         assert {md5(record.data[:2]) * 4 // HASH_KEYS for record in found} == {i}

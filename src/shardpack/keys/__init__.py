@@ -31,7 +31,6 @@ STRATEGIES: Mapping[str, Callable[[int], BatchStrategy]] = MappingProxyType(
 """What makes a strategy for a stream of so many shards, by its name: those that need to know nothing of the records."""
 
 __all__ = [
-    "STRATEGIES",
     "BatchStrategy",
     "Calculated",
     "ForShard",
