@@ -27,7 +27,6 @@ from shardpack import (
 )
 from shardpack.bench.corpus import flights
 from shardpack.keys import (
-    STRATEGIES,
     Calculated,
     ForShard,
     Hashed,
@@ -229,13 +228,6 @@ def test_places_of_a_spread_lie_evenly(run_bytes):
     assert max(lies_in.values()) <= 14
     with pytest.raises(ValueError, match="run_bytes of 0 is less than 1"):
         Spread(run_bytes=0)
-
-
-def test_strategies_by_name():
-    for name, make in STRATEGIES.items():
-        keys, places = make(8).many(["UA", "AA"], [b"1", b"2"])
-        assert [unsalted(key) for key in keys] == ["UA", "AA"], name
-        assert places is None or len(places) == 2
 
 
 def test_the_balance_that_the_document_tells():

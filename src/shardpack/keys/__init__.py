@@ -11,24 +11,11 @@ returns keys and explicit hash keys (``None`` for none at all) as ``ShardMap.ass
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-
 from .composed import Calculated, Hashed, calculated, hashed, parts_of
 from .hot import HotKeys, SaltedKey
 from .placed import ForShard, Spread, for_shard
-from .salt import MAX_SUB_KEYS, Salted, escaped, salted, sub_keys, unsalted
+from .salt import Salted, escaped, salted, sub_keys, unsalted
 from .strategy import BatchStrategy, KeyStrategy
-
-STRATEGIES: Mapping[str, Callable[[int], BatchStrategy]] = MappingProxyType(
-    {
-        "salted": lambda shards: Salted(min(shards, MAX_SUB_KEYS)),
-        "hot-keys": lambda _shards: HotKeys(),
-        "spread": lambda _shards: Spread(),
-        "hashed": lambda _shards: Hashed(),
-    }
-)
-"""What makes a strategy for a stream of so many shards, by its name: those that need to know nothing of the records."""
 
 __all__ = [
     "BatchStrategy",

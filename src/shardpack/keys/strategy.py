@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 Key = str | bytes | None
 HashKey = int | str | None
 
-KeyStrategy = Callable[[Any, Any], str | bytes | tuple[str | bytes | None, int | str | None] | None]
-"""What a producer asks for the key of each user record: it is called with partition key and data as they were put.
-
-It returns the key to put, or that and an explicit hash key. It runs in the thread that puts, which may be any. One with
-a method ``many(keys, datas)``, which returns as many keys, and explicit hash keys or ``None``, is asked that for a
-batch; any other is called for each of its user records.
-"""
-
 Many = tuple[Sequence[Key], Sequence[HashKey] | None]
+
+
+class KeyStrategy(Protocol):
+    """What a producer asks for the key of each user record: any function of partition key and data, as they were put.
+
+    It runs in the thread that puts, which may be any. A `BatchStrategy` is asked once for a batch; any other is called
+    for each of its user records.
+    """
+
+    def __call__(self, key: Any, data: Any, /) -> Key | tuple[Key, HashKey]:
+        """Return the key to put a user record with, or that and an explicit hash key."""
+        ...
+
+
+class BatchStrategy(KeyStrategy, Protocol):
+    """A key strategy that takes a batch at once, as all of ``shardpack.keys`` do."""
+
+    def many(self, keys: Sequence[Any], datas: Sequence[Any]) -> Many:
+        """Return as many keys as there are user records, and an explicit hash key for each, or ``None`` for none."""
+        ...
 
 
 def size_of(data: Any) -> int:
@@ -33,15 +45,3 @@ def sizes_of(datas: Sequence[Any]) -> list[int]:
         return list(map(len, datas))
     except TypeError:
         return list(map(size_of, datas))
-
-
-class BatchStrategy(Protocol):
-    """A key strategy that takes a batch at once, as all of ``shardpack.keys`` do."""
-
-    def __call__(self, key: Any, data: Any) -> Key | tuple[Key, HashKey]:
-        """Return the key to put a user record with, or that and an explicit hash key."""
-        ...
-
-    def many(self, keys: Sequence[Any], datas: Sequence[Any]) -> Many:
-        """Return as many keys as there are user records, and an explicit hash key for each, or ``None`` for none."""
-        ...
