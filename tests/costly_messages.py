@@ -97,19 +97,16 @@ for record in found: record.data, record.partition_key, record.explicit_hash_key
 MEASURE = """
 import json, sys, time
 from shardpack import deaggregate, deaggregate_arrow, deaggregate_columns, iter_deaggregate
-
-def kilobytes(name):
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith(name))
+from process_memory import memory
 
 blob = b""
 CALL
 with open(sys.argv[1], "rb") as file:
     blob = file.read()
-before, start = kilobytes("VmRSS"), time.perf_counter()
+before, start = memory(), time.perf_counter()
 CALL
 seconds = time.perf_counter() - start
-print(json.dumps([1024 * (kilobytes("VmHWM") - before), seconds]))
+print(json.dumps([memory("VmHWM") - before, seconds]))
 """
 
 

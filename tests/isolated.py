@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]
     return subprocess.run(
         [sys.executable, *arguments],
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **environment},
         capture_output=True,
         text=True,
         timeout=60,

@@ -305,7 +305,7 @@ def test_references_are_given_back():
 
 
 BOUNDED = """
-import resource
+from process_memory import memory
 from shardpack._native.inbox import Inbox
 from shardpack import Aggregator, ShardMap
 aggregator = Aggregator(ShardMap.uniform(4), compression="zstd")
@@ -314,9 +314,6 @@ keys = ["device-%d" % (i % 50) for i in range(10_000)]
 def batch(number):
     return [b"%099d" % (number * 10_000 + i) for i in range(10_000)]
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
 def go(start, stop):
     for number in range(start, stop):
         aggregator.add_many(keys, batch(number))
@@ -324,9 +321,9 @@ def go(start, stop):
 
 go(0, 60)
 aggregator.flush()
-before = peak()
+before = memory("VmHWM")
 go(60, 400)
-print(peak() - before)
+print(memory("VmHWM") - before)
 """
 
 

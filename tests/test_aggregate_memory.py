@@ -15,11 +15,7 @@ from shardpack import Aggregator, ShardMap
 
 MIB = 2**20
 
-def memory(name="VmRSS"):
-    gc.collect()
-    with open("/proc/self/status") as status:
-        [size] = [int(line.split()[1]) * 1024 for line in status if line.startswith(name)]
-    return size
+from process_memory import memory
 
 shards = 512
 shard_map = ShardMap.uniform(shards)

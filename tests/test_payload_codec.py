@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import resource
 import tracemalloc
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from in_threads import in_threads
 from payloads import dictionary, event
+from process_memory import memory
 
 from shardpack import AsyncProducer, Producer, RecordTooLargeError, deaggregate
 from shardpack.codec import DictionaryCodec, DictionaryFiles, PayloadReader, dictionaries, train
@@ -149,11 +149,11 @@ def test_windows_of_a_frame_take_no_memory_either(window):
     """A frame's window may be said to be of terabytes: what counts is the size of the data."""
     raw = (1 | 300 << 3).to_bytes(3, "little") + b"x" * 300
     payload = b"\xf8Z\1" + bytes([0x40, window]) + (300 - 256).to_bytes(2, "little") + raw
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory("VmHWM")
     for found in READER.read([payload] * 50) + READER.read([payload]):
         assert found.data == (b"x" * 300 if found.error is None else payload)
         assert (window == 0xFF) == (found.error is not None)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024  # KiB
+    assert memory("VmHWM") - before < 32 << 20
 
 
 def test_data_may_be_bounded_by_the_reader():

@@ -45,11 +45,7 @@ from shards_in_lists import Shards
 from shardpack import BufferFullError
 from shardpack.producer.producer import Producer
 
-def memory(name="VmRSS"):
-    gc.collect()
-    with open("/proc/self/status") as status:
-        [size] = [int(line.split()[1]) * 1024 for line in status if line.startswith(name)]
-    return size
+from process_memory import memory
 
 def fill(producer, receipts):
     count = 0
