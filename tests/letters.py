@@ -7,8 +7,8 @@ import uuid
 
 import pytest
 
-from shardpack import DeadLetter, SQLiteDeadLetters, deaggregate
-from shardpack.consume.stream.reader import read_stream
+from shardpack import DeadLetter, SQLiteDeadLetters
+from shardpack.consume.stream.reader import StreamReader
 
 
 @pytest.fixture
@@ -82,6 +82,6 @@ def everything(client, stream):
     """Key and data of all that a stream holds."""
     return [
         (record.partition_key, record.data)
-        for read in read_stream(client, stream, follow=False)
-        for record in deaggregate(read.records)
+        for read in StreamReader(stream, client=client, until="latest", range_rule=False)
+        for record in read.records
     ]

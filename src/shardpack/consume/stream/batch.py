@@ -102,7 +102,7 @@ class StreamBatch:
 
     ``shard`` is where they come from, ``millis_behind`` how far the read was from the tip of the shard, in milliseconds
     (``None`` where the service does not tell), ``gap`` what may have expired before it. ``len()`` counts user records.
-    ``batch[a:b]`` is a batch of these of its user records, which shares their memory: up to 10 MiB, as GetRecords has it.
+    ``batch[a:b]`` is a batch of these of its user records, which shares their memory: 10 MiB at most.
 
     Nothing is taken apart before ``records``, ``columns()``, ``arrow()`` or ``len()`` asks for it; then it is kept.
     Thread-safe, as far as each part is handled by one thread.
@@ -136,7 +136,7 @@ class StreamBatch:
 
     @property
     def records(self) -> UserRecords:
-        """The user records, as ``deaggregate`` returns them; ``left_out`` of it counts those outside the shard's range."""
+        """The user records, as ``deaggregate`` returns them; its ``left_out`` counts those outside the shard's range."""
         found = self._contents.user_records()
         if not self._first and self._stop is None:
             return found
@@ -163,7 +163,7 @@ class StreamBatch:
 
     @property
     def left_out(self) -> int:
-        """How many user records of the whole read lie outside the range of the shard: their producer sent them again."""
+        """How many user records of the whole read are outside the shard's range: their producer sent them again."""
         return self.records.left_out
 
     def checkpoint(self, record: UserRecord | None = None) -> None:

@@ -35,7 +35,7 @@ class Progress:
                 if whole and self._ended and self._all_kept:
                     return  # it was the last one: the end is kept
                 raise CheckpointMovedBackError(
-                    f"{self._shard_id}: {_words(checkpoint)} is before the checkpoint that is kept, {_words(self._kept)}"
+                    f"{self._shard_id}: {_words(checkpoint)} is before the kept checkpoint, {_words(self._kept)}"
                 )
             self._all_kept = self._all_kept or (whole and checkpoint.sequence_number == self._last)
             if self._ended and self._all_kept:

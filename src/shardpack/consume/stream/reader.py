@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ..._native.deaggregate import ReceivedRecord, UserRecord
 
 GIVE_UP_SECONDS = 300.0
+CLOSE_SECONDS = 5.0
 MOST_OF_A_READ = 10 * MIB
 """What one GetRecords may bring: so much room is kept for each that is under way."""
 
@@ -196,10 +197,11 @@ class StreamReader:
             self._notify_all()
 
     def close(self) -> None:
-        """Stop, wait for the calls that are under way, and give up the checkpoints. May be called again."""
+        """Stop, wait up to 5 s for calls that are under way, and give up the checkpoints. May be called again."""
         self.stop()
+        deadline = time.monotonic() + CLOSE_SECONDS
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, deadline - time.monotonic()))
         with self._lock:
             closed, self._closed = self._closed, True
             self._ready.clear()
