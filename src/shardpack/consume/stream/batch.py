@@ -175,8 +175,9 @@ class StreamBatch:
         contents = self._contents
         read_up_to = contents.read_up_to
         if record is not None:
+            place = self._place(record)
             arrived = record.approximate_arrival_timestamp
-            place, read_up_to = self._place(record), None if arrived is None else arrived.timestamp()
+            read_up_to = None if arrived is None else arrived.timestamp()
         elif self._stop is None:
             place = contents.last_place()
         elif self._first == self._stop:

@@ -130,6 +130,10 @@ class StreamReader:
             raise ValueError(f"max_buffer_bytes of {max_buffer_bytes:,} is less than two reads: {2 * MOST_OF_A_READ:,}")
         if max_concurrent_calls < 1:
             raise ValueError(f"max_concurrent_calls of {max_concurrent_calls} is less than 1")
+        if poll_interval_s < 0:
+            raise ValueError(f"poll_interval_s of {poll_interval_s} is less than 0")
+        if not shard_bytes_per_second > 0:
+            raise ValueError(f"shard_bytes_per_second of {shard_bytes_per_second} is not more than 0")
         if client is None:
             client = ClientSettings().client(max_concurrent_calls)
         elif has_coroutines(client):
@@ -138,8 +142,12 @@ class StreamReader:
         self.client: Any = client
         self.owner: str = owner or f"{socket.gethostname()}:{os.getpid()}"
         self._start, self._starts = _position(start)
-        self._until = until.timestamp() if isinstance(until, datetime) else until
-        if self._until is not None and self._until != "latest" and not isinstance(self._until, float):
+        self._until: float | Literal["latest"] | None
+        if isinstance(until, datetime):
+            self._until = _seconds("until", until)
+        elif until in (None, "latest"):
+            self._until = until
+        else:
             raise ValueError(f'until is a time or "latest", not {abridged(until)}')
         self._parameters = stream_parameters(self.stream)
         self._beside_iterator: dict[str, Any] = dict(beside_iterator(self._parameters))
@@ -485,7 +493,7 @@ def _position(start: object) -> tuple[Checkpoint, dict[str, Checkpoint]]:
     if start in ("trim_horizon", "latest"):
         return Checkpoint(TRIM_HORIZON if start == "trim_horizon" else LATEST), {}
     if isinstance(start, datetime):
-        return Checkpoint(AT_TIMESTAMP, read_up_to=start.timestamp()), {}
+        return Checkpoint(AT_TIMESTAMP, read_up_to=_seconds("start", start)), {}
     if isinstance(start, Mapping):
         for shard_id, number in start.items():
             if not (isinstance(shard_id, str) and isinstance(number, str) and number.isdecimal()):
@@ -496,6 +504,12 @@ def _position(start: object) -> tuple[Checkpoint, dict[str, Checkpoint]]:
     raise ValueError(
         f'start is "trim_horizon", "latest", a time, or sequence numbers by shard id, not {abridged(start)}'
     )
+
+
+def _seconds(name: str, moment: datetime) -> float:
+    if moment.utcoffset() is None:
+        raise ValueError(f"{name} has no time zone: {moment.isoformat()}")
+    return moment.timestamp()
 
 
 def _is_latest(position: Checkpoint) -> bool:
