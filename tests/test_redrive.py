@@ -18,10 +18,10 @@ from shardpack import Boto3Transport, DeadLetterError, Producer, deaggregate, re
 from shardpack.cli import redrive as redrive_command
 from shardpack.cli.redrive import sending_through_producer
 from shardpack.consume.stream.reader import read_stream
+from shardpack.dead_letters import redriving as redrive_module
+from shardpack.dead_letters.redriving import is_stream
 from shardpack.errors import DeliveryError, FlushTimeoutError, RecordExpiredError
-from shardpack.producer import redrive as redrive_module
 from shardpack.producer.entries import Attempt
-from shardpack.producer.redrive import is_stream
 from shardpack.transport import Failed, Stored
 
 STORED = Stored("shardId-000000000000", "1")

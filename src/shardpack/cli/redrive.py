@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from .._native.receipt import Receipt
+from ..dead_letters import DeadLetter, SQLiteDeadLetters, Tally
+from ..dead_letters import redriving as library
 from ..errors import DeliveryError, InvalidRecordError, abridged
 from ..limits import KIB, MIB
-from ..producer import redrive as library
-from ..producer.dead_letters import DeadLetter, SQLiteDeadLetters, Tally
 from ..producer.faults import INVALID
 from ..producer.producer import Producer
 from ..producer.scheduler import MISPLACED

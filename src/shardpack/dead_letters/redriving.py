@@ -12,7 +12,8 @@ from typing import Literal
 from ..errors import DeliveryError, abridged
 from ..limits import MIB, whole_number
 from ..transport import Failed, Stored
-from .dead_letters import DeadLetter, DeadLetterError, SQLiteDeadLetters
+from .letter import DeadLetter, DeadLetterError
+from .sqlite import SQLiteDeadLetters
 
 Outcome = bool | Stored | Failed | DeliveryError
 """What became of one letter: ``True`` or ``Stored`` is stored; ``False``, ``Failed`` or a receipt's error is not."""

@@ -1,12 +1,11 @@
-"""Dead letters: user records that a producer gave up, kept until somebody sends them again or drops them.
+"""Dead letters in a file.
 
-``SQLiteDeadLetters`` keeps them in one file. SQLite is what the standard library has that survives a kill at any
-moment, is written by several processes at once, and can be looked into with tools that everybody has.
+SQLite is what the standard library has that survives a kill at any moment, is written by several processes at once, and
+can be looked into with tools that everybody has.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import sqlite3
 import threading
@@ -14,11 +13,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from ..errors import ShardpackError, abridged
+from ..errors import abridged
 from ..limits import MIB, whole_number
+from .letter import DeadLetter, DeadLetterError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -53,92 +53,6 @@ COLUMNS = (
 )
 
 IDS = range(-(2**63), 2**63)
-
-
-class DeadLetterError(ShardpackError):
-    """Dead letters cannot be kept or read; the message names the file and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A user record that was given up, and why.
-
-    ``stream`` is the stream's name or ARN. ``partition_key`` is ``None`` where none was given; bytes become the text
-    that they are in UTF-8, what is no UTF-8 in it surrogates. ``data`` of other bytes-like types is copied.
-    ``maybe_stored``: the reply was lost, so the record may be in the stream. Times are epoch seconds, ``attempts``
-    counts how often it was sent.
-
-    Raises ``TypeError`` or ``ValueError`` for what is none of these.
-    """
-
-    stream: str
-    partition_key: str | None
-    data: bytes
-    explicit_hash_key: int | None
-    error_code: str
-    message: str
-    maybe_stored: bool
-    put_at: float
-    given_up_at: float
-    attempts: int
-
-    def __post_init__(self) -> None:
-        key: object = self.partition_key
-        if isinstance(key, bytes):
-            self._set("partition_key", key.decode(errors="surrogateescape"))
-        elif key is not None:
-            self._set("partition_key", _text("partition_key", key))
-        for name in ("stream", "error_code", "message"):
-            self._set(name, _text(name, getattr(self, name)))
-        if not isinstance(self.data, (bytes, bytearray, memoryview)):
-            raise TypeError(f"data is bytes, not {abridged(self.data)}")
-        self._set("data", bytes(self.data))  # bytes are not copied
-        if self.explicit_hash_key is not None:
-            self._set("explicit_hash_key", _within("explicit_hash_key", self.explicit_hash_key, 2**128))
-        self._set("attempts", _within("attempts", self.attempts, 2**63))
-        self._set("maybe_stored", bool(self.maybe_stored))
-        for name in ("put_at", "given_up_at"):
-            seconds = float(getattr(self, name))
-            if not math.isfinite(seconds):
-                raise ValueError(f"{name} is epoch seconds, not {seconds}")
-            self._set(name, seconds)
-
-    def _set(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
-
-    def __repr__(self) -> str:
-        return (
-            f"DeadLetter(stream={abridged(self.stream)}, partition_key={abridged(self.partition_key, 40)}, "
-            f"data={abridged(self.data, 40)}, explicit_hash_key={self.explicit_hash_key}, "
-            f"error_code={abridged(self.error_code)}, message={abridged(self.message)}, "
-            f"maybe_stored={self.maybe_stored}, put_at={self.put_at}, given_up_at={self.given_up_at}, "
-            f"attempts={self.attempts})"
-        )
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is str, not {abridged(value)}")
-    return str(value)
-
-
-def _within(name: str, value: object, end: int) -> int:
-    number = whole_number(name, value)
-    if not 0 <= number < end:
-        raise ValueError(f"{name} of {abridged(number)} is not in 0 … 2**{end.bit_length() - 1} - 1")
-    return number
-
-
-class DeadLetterSink(Protocol):
-    """Where a producer puts the user records that it gives up."""
-
-    def put(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep these, in this order, after all that were put before; they are durable when it returns.
-
-        A producer calls it from one thread at a time and holds no lock meanwhile. What it raises means that none of
-        the letters is known to be kept.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
