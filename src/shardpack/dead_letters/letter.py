@@ -22,7 +22,10 @@ class DeadLetter:
     ``stream`` is the stream's name or ARN. ``partition_key`` is ``None`` where none was given; bytes become the text
     that they are in UTF-8, what is no UTF-8 in it surrogates. ``data`` of other bytes-like types is copied.
     ``maybe_stored``: the reply was lost, so the record may be in the stream. Times are epoch seconds, ``attempts``
-    counts how often it was sent.
+    counts how often it was sent, or handled.
+
+    Of a record that a consumer gave up, ``shard_id``, ``sequence_number`` and ``sub_sequence_number`` say where in
+    ``stream`` it is, ``handler`` which of several handlers failed, and ``put_at`` when it arrived.
 
     Raises ``TypeError`` or ``ValueError`` for what is none of these.
     """
@@ -37,6 +40,10 @@ class DeadLetter:
     put_at: float
     given_up_at: float
     attempts: int
+    shard_id: str | None = None
+    sequence_number: str | None = None
+    sub_sequence_number: int = 0
+    handler: str | None = None
 
     def __post_init__(self) -> None:
         key: object = self.partition_key
@@ -44,14 +51,17 @@ class DeadLetter:
             self._set("partition_key", key.decode(errors="surrogateescape"))
         elif key is not None:
             self._set("partition_key", _text("partition_key", key))
-        for name in ("stream", "error_code", "message"):
-            self._set(name, _text(name, getattr(self, name)))
+        for name in ("stream", "error_code", "message", "shard_id", "sequence_number", "handler"):
+            text: object = getattr(self, name)
+            if text is not None or name in {"stream", "error_code", "message"}:
+                self._set(name, _text(name, text))
         if not isinstance(self.data, (bytes, bytearray, memoryview)):
             raise TypeError(f"data is bytes, not {abridged(self.data)}")
         self._set("data", bytes(self.data))  # bytes are not copied
         if self.explicit_hash_key is not None:
             self._set("explicit_hash_key", _within("explicit_hash_key", self.explicit_hash_key, 2**128))
-        self._set("attempts", _within("attempts", self.attempts, 2**63))
+        for name in ("attempts", "sub_sequence_number"):
+            self._set(name, _within(name, getattr(self, name), 2**63))
         self._set("maybe_stored", bool(self.maybe_stored))
         for name in ("put_at", "given_up_at"):
             seconds = float(getattr(self, name))
@@ -63,12 +73,17 @@ class DeadLetter:
         object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
+        place = [
+            f"{name}={abridged(value)}"
+            for name in ("shard_id", "sequence_number", "sub_sequence_number", "handler")
+            if (value := getattr(self, name))
+        ]
         return (
             f"DeadLetter(stream={abridged(self.stream)}, partition_key={abridged(self.partition_key, 40)}, "
             f"data={abridged(self.data, 40)}, explicit_hash_key={self.explicit_hash_key}, "
             f"error_code={abridged(self.error_code)}, message={abridged(self.message)}, "
             f"maybe_stored={self.maybe_stored}, put_at={self.put_at}, given_up_at={self.given_up_at}, "
-            f"attempts={self.attempts})"
+            f"{', '.join([f'attempts={self.attempts}', *place])})"
         )
 
 
@@ -86,12 +101,12 @@ def _within(name: str, value: object, end: int) -> int:
 
 
 class DeadLetterSink(Protocol):
-    """Where a producer puts the user records that it gives up."""
+    """Where a producer or a consumer puts the user records that it gives up."""
 
     def put(self, letters: Sequence[DeadLetter]) -> None:
         """Keep these, in this order, after all that were put before; they are durable when it returns.
 
-        A producer calls it from one thread at a time and holds no lock meanwhile. What it raises means that none of
+        It is called from one thread at a time, and no lock is held meanwhile. What it raises means that none of
         the letters is known to be kept.
         """
         ...

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x53504B44
 """What marks the file as one of dead letters, in SQLite's header: "SPKD"."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 READ_LETTERS = 1000
 READ_BYTES = 4 * MIB
@@ -44,13 +44,50 @@ CREATE TABLE letters (
     put_at REAL NOT NULL,
     given_up_at REAL NOT NULL,
     attempts INTEGER NOT NULL,
+    shard_id TEXT,
+    sequence_number TEXT,
+    sub_sequence_number INTEGER NOT NULL DEFAULT 0,
+    handler TEXT,
     data BLOB NOT NULL -- last: what precedes it is read without it
 )
 """
 
-COLUMNS = (
-    "stream, partition_key, explicit_hash_key, error_code, message, maybe_stored, put_at, given_up_at, attempts, data"
+SCHEMA_OF_DRAINED = (
+    """
+CREATE TABLE positions ( -- of streams of dead letters: what is in here up to and including these
+    stream TEXT NOT NULL,
+    shard_id TEXT NOT NULL,
+    sequence_number TEXT NOT NULL,
+    sub_sequence_number INTEGER NOT NULL,
+    PRIMARY KEY (stream, shard_id)
 )
+""",
+    """
+CREATE TABLE parts ( -- of letters that have several records there and did not all come yet
+    letter BLOB NOT NULL,
+    part INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (letter, part)
+)
+""",
+)
+
+FROM_VERSION_1 = (
+    "ALTER TABLE letters ADD COLUMN shard_id TEXT",
+    "ALTER TABLE letters ADD COLUMN sequence_number TEXT",
+    "ALTER TABLE letters ADD COLUMN sub_sequence_number INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE letters ADD COLUMN handler TEXT",
+    *SCHEMA_OF_DRAINED,
+)
+"""Adds only: a shardpack that knows version 1 alone and has the file open goes on with it."""
+
+COLUMNS = (
+    "stream, partition_key, explicit_hash_key, error_code, message, maybe_stored, put_at, given_up_at, attempts, data, "
+    "shard_id, sequence_number, sub_sequence_number, handler"
+)
+INSERT = f"INSERT INTO letters ({COLUMNS}) VALUES ({', '.join('?' * len(COLUMNS.split(',')))})"  # noqa: S608
+
+TEXTS = ("stream", "partition_key", "error_code", "message", "shard_id", "sequence_number", "handler")
 
 IDS = range(-(2**63), 2**63)
 
@@ -103,10 +140,7 @@ class SQLiteDeadLetters:
         if not kept:
             return
         with self._using() as connection, _transaction(connection):
-            connection.executemany(
-                f"INSERT INTO letters ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
-                map(_row_of, kept),
-            )
+            connection.executemany(INSERT, map(_row_of, kept))
 
     def remove(self, ids: Iterable[int]) -> int:
         """Drop these letters, all at once, and return how many were still there."""
@@ -192,20 +226,14 @@ class SQLiteDeadLetters:
 
     def _letter_of(self, number: int, row: Sequence[Any]) -> DeadLetter:
         """Make a letter of what the file has, which somebody may have changed by hand."""
-        stream, key, explicit_hash_key, error_code, message, maybe_stored, put_at, given_up_at, attempts, data = row
+        fields = dict(zip(COLUMNS.split(", "), row, strict=True))
         try:
-            return DeadLetter(
-                stream=_decoded(stream),
-                partition_key=None if key is None else _decoded(key),
-                data=data,
-                explicit_hash_key=None if explicit_hash_key is None else int(explicit_hash_key),
-                error_code=_decoded(error_code),
-                message=_decoded(message),
-                maybe_stored=maybe_stored,
-                put_at=put_at,
-                given_up_at=given_up_at,
-                attempts=attempts,
-            )
+            for name in TEXTS:
+                if (stored := fields[name]) is not None:
+                    fields[name] = _decoded(stored)
+            if fields["explicit_hash_key"] is not None:
+                fields["explicit_hash_key"] = int(fields["explicit_hash_key"])
+            return DeadLetter(**fields)
         except (TypeError, ValueError) as error:
             raise DeadLetterError(f"{self.path}: letter {number} cannot be read: {error}") from error
 
@@ -259,7 +287,7 @@ def _check(letters: Sequence[object]) -> None:
 def _row_of(letter: DeadLetter) -> tuple[object, ...]:
     return (
         _encoded(letter.stream),
-        None if letter.partition_key is None else _encoded(letter.partition_key),
+        _encoded(letter.partition_key),
         None if letter.explicit_hash_key is None else str(letter.explicit_hash_key),
         _encoded(letter.error_code),
         _encoded(letter.message),
@@ -268,11 +296,17 @@ def _row_of(letter: DeadLetter) -> tuple[object, ...]:
         letter.given_up_at,
         letter.attempts,
         letter.data,
+        _encoded(letter.shard_id),
+        _encoded(letter.sequence_number),
+        letter.sub_sequence_number,
+        _encoded(letter.handler),
     )
 
 
-def _encoded(text: str) -> str | bytes:
+def _encoded(text: str | None) -> str | bytes | None:
     """Return what SQLite takes of a text: itself, or a blob where lone surrogates keep it from being UTF-8."""
+    if text is None:
+        return None
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -312,12 +346,16 @@ def _prepare(connection: sqlite3.Connection, path: str, deadline: float) -> None
     if _is_empty(connection):
         with _transaction(connection):
             if _is_empty(connection):  # still: somebody else may have opened it at the same time
-                connection.execute(SCHEMA)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                _write_schema(connection, (SCHEMA, *SCHEMA_OF_DRAINED))
     if _pragma(connection, "application_id") != APPLICATION_ID:
         raise DeadLetterError(f"{path}: a SQLite database of something else, not of dead letters")
     version = _pragma(connection, "user_version")
+    if version == 1:
+        with _transaction(connection):
+            if _pragma(connection, "user_version") == 1:
+                _write_schema(connection, FROM_VERSION_1)
+        version = _pragma(connection, "user_version")
     if version != SCHEMA_VERSION:
         raise DeadLetterError(
             f"{path}: written by a newer shardpack: version {version} of its schema, where this one knows "
@@ -326,6 +364,12 @@ def _prepare(connection: sqlite3.Connection, path: str, deadline: float) -> None
             else f"{path}: version {version} of its schema, which no shardpack wrote"
         )
     _enter_wal(connection, path, deadline)
+
+
+def _write_schema(connection: sqlite3.Connection, statements: Iterable[str]) -> None:
+    for statement in statements:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
