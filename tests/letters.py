@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from contextlib import closing
 
 import pytest
 
@@ -85,3 +86,32 @@ def everything(client, stream):
         for read in read_stream(client, stream, follow=False)
         for record in deaggregate(read.records)
     ]
+
+
+@pytest.fixture
+def bucket(local_kinesis):
+    """The name of a bucket beside the local Kinesis."""
+    name = f"letters-{uuid.uuid4()}"
+    s3_client(local_kinesis).create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def s3(local_kinesis):
+    with closing(s3_client(local_kinesis)) as client:
+        yield client
+
+
+def s3_client(local_kinesis):
+    import boto3  # noqa: PLC0415 - the native tests have no local Kinesis
+
+    from shardpack.testing.local_kinesis import session_of_defaults  # noqa: PLC0415
+
+    session = boto3.session.Session(botocore_session=session_of_defaults())
+    return session.client("s3", region_name="us-east-1", endpoint_url=local_kinesis.endpoint_url)
+
+
+def reads(client, stream):
+    """Shard ids and user records of all that a stream holds, as `drain` takes them, by the KCL's range rule."""
+    for read in read_stream(client, stream, follow=False):
+        yield read.shard.shard_id, deaggregate(read.records, hash_range=read.shard)

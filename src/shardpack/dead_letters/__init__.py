@@ -9,29 +9,44 @@ from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .letter import DeadLetter, DeadLetterError, DeadLetterSink
+    from .draining import Drained, drain
+    from .kinesis import KinesisDeadLetters
+    from .letter import CallbackDeadLetters, DeadLetter, DeadLetterError, DeadLetterSink, DeadLetterStore
     from .redriving import Redriven, Refusal, redrive
+    from .s3 import S3DeadLetters
     from .sqlite import SQLiteDeadLetters, Tally
 
 __all__ = [
+    "CallbackDeadLetters",
     "DeadLetter",
     "DeadLetterError",
     "DeadLetterSink",
+    "DeadLetterStore",
+    "Drained",
+    "KinesisDeadLetters",
     "Redriven",
     "Refusal",
+    "S3DeadLetters",
     "SQLiteDeadLetters",
     "Tally",
+    "drain",
     "redrive",
 ]
 
 _MODULES = {
+    "CallbackDeadLetters": "letter",
     "DeadLetter": "letter",
     "DeadLetterError": "letter",
     "DeadLetterSink": "letter",
+    "DeadLetterStore": "letter",
+    "Drained": "draining",
+    "KinesisDeadLetters": "kinesis",
     "Redriven": "redriving",
     "Refusal": "redriving",
+    "S3DeadLetters": "s3",
     "SQLiteDeadLetters": "sqlite",
     "Tally": "sqlite",
+    "drain": "draining",
     "redrive": "redriving",
 }
 

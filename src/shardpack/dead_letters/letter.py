@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ..errors import ShardpackError, abridged
 from ..limits import whole_number
@@ -100,6 +101,10 @@ def _within(name: str, value: object, end: int) -> int:
     return number
 
 
+Id = TypeVar("Id", bound="int | str")
+"""What names a letter where it is kept: a number in a file, text in a bucket."""
+
+
 class DeadLetterSink(Protocol):
     """Where a producer or a consumer puts the user records that it gives up."""
 
@@ -110,3 +115,46 @@ class DeadLetterSink(Protocol):
         the letters is known to be kept.
         """
         ...
+
+
+def check(letters: Sequence[object]) -> None:
+    """Raise ``TypeError`` for what is no letter."""
+    for letter in letters:
+        if not isinstance(letter, DeadLetter):
+            raise TypeError(f"DeadLetters are kept here, not {abridged(letter)}")
+
+
+class DeadLetterStore(DeadLetterSink, Protocol[Id]):
+    """Where ``redrive`` takes letters from: ``SQLiteDeadLetters`` and ``S3DeadLetters`` are such."""
+
+    def __iter__(self) -> Iterator[tuple[Id, DeadLetter]]:
+        """Give id and letter of all that are there now, those of a key in the order of putting."""
+        ...
+
+    def remove(self, ids: Iterable[Id]) -> int:
+        """Drop these letters, durably, and return how many were still there."""
+        ...
+
+    def replace(self, letters: Iterable[tuple[Id, DeadLetter]]) -> int:
+        """Keep these in the place of those with their ids, and return how many were still there."""
+        ...
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep other redrives out meanwhile, as far as that can be. Raises ``DeadLetterError`` while there is one."""
+        ...
+
+
+class CallbackDeadLetters:
+    """A sink that gives letters to a function: a queue of your own, a table, a log.
+
+    ``function`` gets the letters of one ``put``. They are kept when it returns; what it raises is the sink's error.
+    """
+
+    def __init__(self, function: Callable[[Sequence[DeadLetter]], object]) -> None:
+        if not callable(function):
+            raise TypeError(f"dead letters are given to a function, not {abridged(function)}")
+        self._function = function
+
+    def put(self, letters: Sequence[DeadLetter]) -> None:
+        """Give the function these."""
+        self._function(tuple(letters))

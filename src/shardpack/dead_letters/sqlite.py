@@ -18,7 +18,8 @@ from weakref import WeakSet
 
 from ..errors import abridged
 from ..limits import MIB, whole_number
-from .letter import DeadLetter, DeadLetterError
+from .form import Part, unwrap
+from .letter import DeadLetter, DeadLetterError, check
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -136,7 +137,7 @@ class SQLiteDeadLetters:
     def put(self, letters: Sequence[DeadLetter]) -> None:
         """Keep these, all or none, after all that were put before; they are on the disk when it returns."""
         kept = tuple(letters)
-        _check(kept)
+        check(kept)
         if not kept:
             return
         with self._using() as connection, _transaction(connection):
@@ -153,13 +154,46 @@ class SQLiteDeadLetters:
     def replace(self, letters: Iterable[tuple[int, DeadLetter]]) -> int:
         """Keep these in the place of those with their ids, all or none, and return how many were still there."""
         kept = [(whole_number("id", number), letter) for number, letter in letters]
-        _check([letter for _, letter in kept])
+        check([letter for _, letter in kept])
         rows = [(*_row_of(letter), number) for number, letter in kept if number in IDS]
         if not rows:
             return 0
         assignments = ", ".join(f"{column} = ?" for column in COLUMNS.split(", "))
         with self._using() as connection, _transaction(connection):
             return connection.executemany(f"UPDATE letters SET {assignments} WHERE id = ?", rows).rowcount  # noqa: S608
+
+    def positions(self, stream: str) -> dict[str, tuple[int, int]]:
+        """Return, by shard id, up to which sequence and sub-sequence number the letters of a stream are in here."""
+        with self._using() as connection:
+            rows = connection.execute(
+                "SELECT shard_id, sequence_number, sub_sequence_number FROM positions WHERE stream = ?",
+                (_encoded(stream),),
+            ).fetchall()
+            return {_decoded(shard_id): (int(number), sub) for shard_id, number, sub in rows}
+
+    def put_drained(
+        self, stream: str, shard_id: str, position: tuple[int, int], found: Sequence[DeadLetter | Part]
+    ) -> tuple[int, int]:
+        """Keep what was read of a stream of dead letters and up to where, all or none: for ``drain``.
+
+        Parts wait until their letter is whole. Returns how many letters were kept, and how many were none when whole.
+        """
+        kept = broken = 0
+        with self._using() as connection, _transaction(connection):
+            for one in found:
+                try:
+                    letter = _whole(connection, one) if isinstance(one, Part) else one
+                except ValueError:
+                    broken += 1
+                    continue
+                if letter is not None:
+                    connection.execute(INSERT, _row_of(letter))
+                    kept += 1
+            connection.execute(
+                "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",
+                (_encoded(stream), _encoded(shard_id), str(position[0]), position[1]),
+            )
+        return kept, broken
 
     def __len__(self) -> int:
         with self._using() as connection:
@@ -180,6 +214,21 @@ class SQLiteDeadLetters:
                 return
             after = batch[-1][0]
             yield from batch
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other redrives of the file out meanwhile: two would break the order. The lock goes with the process."""
+        lock = sqlite3.connect(f"{self.path}-redrive", timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.Error as error:
+                if _is_busy(error):
+                    raise DeadLetterError(f"{self.path}: another redrive of it is under way") from None
+                raise DeadLetterError(f"{self.path}-redrive: {error}") from error
+            yield
+        finally:
+            lock.close()
 
     def tally(self) -> list[Tally]:
         """Count what is there: by stream and error code, the most first."""
@@ -278,10 +327,18 @@ class SQLiteDeadLetters:
         return str(error)
 
 
-def _check(letters: Sequence[object]) -> None:
-    for letter in letters:
-        if not isinstance(letter, DeadLetter):
-            raise TypeError(f"DeadLetters are kept here, not {abridged(letter)}")
+def _whole(connection: sqlite3.Connection, part: Part) -> DeadLetter | None:
+    """Keep a part; return the letter if it is the last that was missing, whose parts go."""
+    connection.execute("INSERT OR IGNORE INTO parts VALUES (?, ?, ?)", (part.letter, part.part, part.content))
+    rows = connection.execute("SELECT part FROM parts WHERE letter = ?", (part.letter,)).fetchall()
+    if len(rows) < part.parts:
+        return None
+    contents = connection.execute("SELECT content FROM parts WHERE letter = ? ORDER BY part", (part.letter,)).fetchall()
+    connection.execute("DELETE FROM parts WHERE letter = ?", (part.letter,))
+    whole = unwrap(b"".join(content for (content,) in contents))
+    if isinstance(whole, Part):
+        raise ValueError("a part of a part")  # noqa: TRY004 - what was read is wrong
+    return whole
 
 
 def _row_of(letter: DeadLetter) -> tuple[object, ...]:
