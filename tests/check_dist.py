@@ -21,7 +21,7 @@ MOST_CORE_BYTES = 600_000
 """Of the library's wheel, as it is downloaded: it goes into Lambda layers."""
 
 NEEDED = {"__init__.py", "__main__.py", "py.typed", "_native/__init__.py", "_native/md5.pyi", "producer/pump.py"}
-TOOLS = {"bench", "cli", "plan", "testing"}
+TOOLS = ("bench/", "cli/", "consume/stream/", "plan/", "testing/")
 IN_SDIST = {
     "LICENSE", "Makefile", "README.md", "CHANGELOG.md", "pyproject.toml", "setup.py", "mkdocs.yml",
     "benchmarks/report.py", "csrc/md5_dispatch.c", "docs/index.md", "examples/produce.py", "fuzz/run.py",
@@ -39,7 +39,7 @@ def defects_of_wheel(names: list[str], size: int) -> list[str]:
     found += [
         f"shardpack/{name} is not for a wheel"
         for name in sorted(files)
-        if name.split("/")[0] in TOOLS or not name.endswith((".py", ".pyi", ".so", ".pyd", "py.typed"))
+        if name.startswith(TOOLS) or not name.endswith((".py", ".pyi", ".so", ".pyd", "py.typed"))
     ]
     if sum(name.endswith((".so", ".pyd")) for name in files) != 1:
         found.append("there is not one extension file")
@@ -70,7 +70,7 @@ def check_contents(dist: Path) -> tuple[Path, list[Path], Path]:
             found += [f"{wheel.name}: {defect}" for defect in defects]
         print(f"{wheel.name}: {wheel.stat().st_size:,} bytes, {size:,} installed")
     with zipfile.ZipFile(tools) as archive:
-        for_it = rf"shardpack/({'|'.join(sorted(TOOLS))})/|.*-info/"
+        for_it = rf"shardpack/({'|'.join(TOOLS)})|.*-info/"
         strange = [name for name in archive.namelist() if not re.match(for_it, name)]
         found += [f"{tools.name}: {name} is not for it" for name in strange]
     if found:

@@ -8,8 +8,8 @@ from contextlib import closing
 
 import pytest
 
-from shardpack import DeadLetter, SQLiteDeadLetters, deaggregate
-from shardpack.consume.stream.reader import read_stream
+from shardpack import DeadLetter, SQLiteDeadLetters
+from shardpack.consume.stream.reader import StreamReader
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ def everything(client, stream):
     """Key and data of all that a stream holds."""
     return [
         (record.partition_key, record.data)
-        for read in read_stream(client, stream, follow=False)
-        for record in deaggregate(read.records)
+        for read in StreamReader(stream, client=client, until="latest", range_rule=False)
+        for record in read.records
     ]
 
 
@@ -113,5 +113,5 @@ def s3_client(local_kinesis):
 
 def reads(client, stream):
     """Shard ids and user records of all that a stream holds, as `drain` takes them, by the KCL's range rule."""
-    for read in read_stream(client, stream, follow=False):
-        yield read.shard.shard_id, deaggregate(read.records, hash_range=read.shard)
+    for batch in StreamReader(stream, client=client, until="latest"):
+        yield batch.shard_id, batch.records

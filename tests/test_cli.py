@@ -17,8 +17,7 @@ import pytest
 import zstandard
 from conftest import SHARDPACK, Shardpack
 
-from shardpack import deaggregate
-from shardpack.consume.stream.reader import read_stream
+from shardpack.consume.stream.reader import StreamReader
 from shardpack.testing import LocalKinesis
 from shardpack.testing.local_kinesis import wait_until_active
 
@@ -49,8 +48,8 @@ def tail_json(shardpack: Shardpack, stream: str, *options: str) -> list[dict[str
 def stored(local_kinesis: LocalKinesis, stream: str) -> dict[object, list[object]]:
     """Partition key to data of what the stream holds, read in this process."""
     found: dict[object, list[object]] = {}
-    for read in read_stream(local_kinesis.client(), stream, follow=False):
-        for record in deaggregate(read.records):
+    for read in StreamReader(stream, client=local_kinesis.client(), until="latest", range_rule=False):
+        for record in read.records:
             found.setdefault(record.partition_key, []).append(record.data.decode())
     return found
 
@@ -213,8 +212,8 @@ def test_slow_pipe_is_flushed_at_the_linger(stream, shardpack, local_kinesis):
             assert process.stdin is not None
             process.stdin.write(b'{"id":"a"}\n{"id":"unfin')
             process.stdin.flush()
-            read = next(read_stream(local_kinesis.client(), stream))
-            assert read.records[0]["Data"] == b'{"id":"a"}'
+            read = next(StreamReader(stream, client=local_kinesis.client()))
+            assert read.records[0].data == b'{"id":"a"}'
             assert process.poll() is None
             process.stdin.write(b'ished"}\n')
             process.stdin.close()

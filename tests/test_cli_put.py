@@ -18,8 +18,7 @@ import zstandard
 from faulty_kinesis import FaultyKinesis
 from terminal import SIGNALLED, on_terminal, screen
 
-from shardpack import deaggregate
-from shardpack.consume.stream.reader import read_stream
+from shardpack.consume.stream.reader import StreamReader
 
 STREAM_NUMBERS = count(1)
 THROTTLED = "ProvisionedThroughputExceededException"
@@ -46,8 +45,8 @@ def stored(local_kinesis, stream):
         client = local_kinesis.client()
         return [
             (record.partition_key, record.data)
-            for read in read_stream(client, stream, follow=False)
-            for record in deaggregate(read.records)
+            for read in StreamReader(stream, client=client, until="latest", range_rule=False)
+            for record in read.records
         ]
 
     return stored
@@ -156,7 +155,11 @@ def test_figures_as_json(shardpack, stream, local_kinesis):
     done = put(shardpack, stream, content, "--key", "id", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
-    records = [record for read in read_stream(local_kinesis.client(), stream, follow=False) for record in read.records]
+    records = [
+        record
+        for read in StreamReader(stream, client=local_kinesis.client(), until="latest", range_rule=False)
+        for record in read.kinesis_records()
+    ]
     sizes = [len(record["Data"]) + len(record["PartitionKey"]) for record in records]
     assert found.pop("seconds") > 0
     assert found.pop("requests") > 0

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shardpack import deaggregate
-from shardpack.consume.stream.reader import read_stream
+from shardpack.consume.stream.reader import StreamReader
 
 STREAM_NUMBERS = count(1)
 
@@ -33,8 +32,8 @@ def stored(local_kinesis, stream):
     def stored():
         return [
             (record.partition_key, record.data)
-            for read in read_stream(local_kinesis.client(), stream, follow=False)
-            for record in deaggregate(read.records)
+            for read in StreamReader(stream, client=local_kinesis.client(), until="latest", range_rule=False)
+            for record in read.records
         ]
 
     return stored

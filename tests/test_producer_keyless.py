@@ -8,7 +8,7 @@ import pytest
 from shards_in_lists import Shards
 
 from shardpack import DeliveryError, FlushTimeoutError, InvalidPartitionKeyError, Producer, deaggregate
-from shardpack.consume.stream.reader import read_stream
+from shardpack.consume.stream.reader import StreamReader
 from shardpack.transport import Failed
 
 
@@ -127,9 +127,9 @@ def test_into_the_local_kinesis(local_kinesis):
         producer.put_many([None] * 3_000, [b"%d" % i for i in range(3_000)])
         producer.put("a key", b"3000")
     values = defaultdict(list)
-    for read in read_stream(client, "keyless", follow=False):
+    for read in StreamReader("keyless", client=client, until="latest", range_rule=False):
         shard = read.shard
-        taken = deaggregate(read.records, hash_range=(shard.starting_hash_key, shard.ending_hash_key))
+        taken = deaggregate(read.kinesis_records(), hash_range=(shard.starting_hash_key, shard.ending_hash_key))
         assert taken.left_out == 0
         for record in taken:
             values[record.partition_key].append(int(record.data))

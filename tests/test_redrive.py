@@ -14,10 +14,10 @@ from isolated import python
 from letters import by_key, everything, kept, letter, put_events
 from shards_in_lists import Shards
 
-from shardpack import Boto3Transport, DeadLetterError, Producer, deaggregate, redrive
+from shardpack import Boto3Transport, DeadLetterError, Producer, redrive
 from shardpack.cli import redrive as redrive_command
 from shardpack.cli.redrive import sending_through_producer
-from shardpack.consume.stream.reader import read_stream
+from shardpack.consume.stream.reader import StreamReader
 from shardpack.dead_letters import redriving as redrive_module
 from shardpack.dead_letters.redriving import is_stream
 from shardpack.errors import DeliveryError, FlushTimeoutError, RecordExpiredError
@@ -304,7 +304,11 @@ def test_into_a_stream(letters, client, stream):
     letters.put([letter(key="größe", data=b""), letter(key="m", data=b"\xf3\x89\x9a\xc2")])
     assert again(letters, client, stream, max_letters=300).stored == 2010
     assert len(letters) == 0
-    records = [record for read in read_stream(client, stream, follow=False) for record in deaggregate(read.records)]
+    records = [
+        record
+        for read in StreamReader(stream, client=client, until="latest", range_rule=False)
+        for record in read.records
+    ]
     placed = [(int(record.explicit_hash_key), record.data) for record in records if record.partition_key == "placed"]
     assert sorted(placed) == [(n, b"%d" % n) for n in hash_keys for _ in range(2)]
     found = by_key([(record.partition_key, record.data) for record in records if record.partition_key != "placed"])

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from itertools import count
+from threading import Condition
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
 from faulty_kinesis import CUT, RESET, FaultyKinesis
 
 from shardpack import Boto3Transport
-from shardpack.consume.stream import reader
-from shardpack.consume.stream.reader import read_stream
+from shardpack.consume.stream import schedule
+from shardpack.consume.stream.reader import StreamReader
 from shardpack.testing.local_kinesis import wait_until_active
 
 THROTTLED = "ProvisionedThroughputExceededException"
@@ -23,7 +25,7 @@ STREAM_NUMBERS = count(1)
 
 
 class Clock:
-    """Time that passes only where the reader sleeps; ``on_sleep`` is called at every sleep, with its length."""
+    """Time that passes only where a reader waits; ``on_sleep`` is called at every such wait, with its length."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -36,7 +38,10 @@ class Clock:
     def time(self) -> float:
         return datetime.now(timezone.utc).timestamp()
 
-    def sleep(self, seconds: float) -> None:
+    def wait(self, condition: Condition, seconds: float | None) -> None:
+        if seconds is None:
+            condition.wait()
+            return
         assert seconds >= 0
         self.slept.append(seconds)
         self.now += seconds
@@ -44,10 +49,28 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(reader, "time", clock)
-    return clock
+def clock() -> Clock:
+    return Clock()
+
+
+@contextmanager
+def reading(clock, client, stream, start="trim_horizon", *, follow=False, **options):
+    """Read in one thread, in the time of the clock."""
+    with StreamReader(
+        stream,
+        client=client,
+        start=start,
+        until=None if follow else "latest",
+        max_concurrent_calls=1,
+        _clock=clock,
+        **options,
+    ) as reader:
+        yield reader
+
+
+def read(*arguments, **options) -> list[bytes]:
+    with reading(*arguments, **options) as reader:
+        return [record.data for batch in reader for record in batch.records]
 
 
 @pytest.fixture
@@ -71,8 +94,8 @@ def put(client, stream: str, datas: list[bytes]) -> None:
         client.put_record(StreamName=stream, PartitionKey="k", Data=data, ExplicitHashKey="0")
 
 
-def datas_of(reads) -> list[bytes]:
-    return [record["Data"] for read in reads for record in read.records]
+def datas_of(batch) -> list[bytes]:
+    return [record.data for record in batch.records]
 
 
 def split_first(client, stream: str) -> None:
@@ -101,16 +124,17 @@ def test_parents_are_read_before_their_children(local_kinesis):
             )
         wait_until_active(client, stream)
     found: dict[str, list[bytes]] = {}
-    for read in read_stream(client, stream, follow=False):
-        for record in read.records:
-            found.setdefault(record["PartitionKey"], []).append(record["Data"])
+    with StreamReader(stream, client=client, until="latest") as reader:
+        for batch in reader:
+            for record in batch.records:
+                found.setdefault(record.partition_key, []).append(record.data)
     assert found == {f"key-{i}": [data for key, data in sent if key == f"key-{i}"] for i in range(20)}
 
 
-def test_a_stream_by_its_arn(local_kinesis, faulty):
+def test_a_stream_by_its_arn(local_kinesis, faulty, clock):
     client, stream = stream_of(local_kinesis, 1, [b"by arn"])
     arn = Boto3Transport(client, stream).describe().stream_arn
-    assert datas_of(read_stream(faulty.client(), arn, follow=False)) == [b"by arn"]
+    assert read(clock, faulty.client(), arn) == [b"by arn"]
     assert {request.get("StreamARN") for _, request in faulty.calls} == {arn}
     assert {"ListShards", "GetShardIterator", "GetRecords"} <= {operation for operation, _ in faulty.calls}
 
@@ -120,7 +144,6 @@ def test_a_stream_by_its_arn(local_kinesis, faulty):
 DATAS = [str(i).encode() for i in range(5)]
 
 
-@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize(
     ("operation", "faults"),
     [
@@ -134,30 +157,28 @@ DATAS = [str(i).encode() for i in range(5)]
         ("GetRecords", [EXPIRED, THROTTLED, EXPIRED]),
     ],
 )
-def test_what_passes_by_itself_is_tried_again(local_kinesis, faulty, operation, faults):
+def test_what_passes_by_itself_is_tried_again(local_kinesis, faulty, clock, operation, faults):
     _, stream = stream_of(local_kinesis, 2, DATAS)
     faulty.fail(operation, *faults)
-    assert datas_of(read_stream(faulty.client(), stream, follow=False)) == DATAS
+    assert read(clock, faulty.client(), stream) == DATAS
 
 
-@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("fault", [LIMITED, RESET])
-def test_children_are_found_though_the_list_of_shards_fails(local_kinesis, faulty, fault):
+def test_children_are_found_though_the_list_of_shards_fails(local_kinesis, faulty, clock, fault):
     client, stream = stream_of(local_kinesis, 1, DATAS)
     split_first(client, stream)
     put(client, stream, [b"child"])
     faulty.fail("ListShards", "", *[fault] * 12)  # more than there are tries for children that nobody lists
-    assert datas_of(read_stream(faulty.client(), stream, follow=False)) == [*DATAS, b"child"]
+    assert read(clock, faulty.client(), stream) == [*DATAS, b"child"]
 
 
-@pytest.mark.usefixtures("clock")
-def test_expired_iterator_is_renewed_where_the_reading_stood(local_kinesis, faulty):
+def test_expired_iterator_is_renewed_where_the_reading_stood(local_kinesis, faulty, clock):
     client, stream = stream_of(local_kinesis, 1, DATAS)
     faulty.fail("GetRecords", "", EXPIRED)
-    reads = read_stream(faulty.client(), stream)
-    assert datas_of([next(reads)]) == DATAS
-    put(client, stream, [b"later"])
-    assert datas_of([next(reads)]) == [b"later"]
+    with reading(clock, faulty.client(), stream, follow=True) as reader:
+        assert datas_of(next(reader)) == DATAS
+        put(client, stream, [b"later"])
+        assert datas_of(next(reader)) == [b"later"]
     first, renewed = faulty.calls_of("GetShardIterator")
     assert first["ShardIteratorType"] == "TRIM_HORIZON"
     assert renewed["ShardIteratorType"] == "AFTER_SEQUENCE_NUMBER"
@@ -174,7 +195,8 @@ def test_what_came_while_an_iterator_at_the_latest_expired_is_read(local_kinesis
             put(client, stream, [arrives.pop()])
 
     clock.on_sleep = once
-    found = datas_of([next(read_stream(faulty.client(), stream, "LATEST"))])
+    with reading(clock, faulty.client(), stream, "latest", follow=True) as reader:
+        found = datas_of(next(reader))
     assert found[-1] == b"while nobody could read"
     latest, renewed = faulty.calls_of("GetShardIterator")
     assert latest["ShardIteratorType"] == "LATEST"
@@ -184,16 +206,12 @@ def test_what_came_while_an_iterator_at_the_latest_expired_is_read(local_kinesis
 
 
 def test_pauses_grow_from_a_second_to_ten_and_begin_anew(local_kinesis, faulty, clock, monkeypatch):
-    monkeypatch.setattr(reader.random, "uniform", lambda _low, high: high)
+    monkeypatch.setattr(schedule.random, "uniform", lambda _low, high: high)
     _, stream = stream_of(local_kinesis, 1, DATAS)
     faulty.fail("GetRecords", *[THROTTLED] * 6, EXPIRED, "", THROTTLED)
-    reads = read_stream(faulty.client(), stream)
-    next(reads)
-    assert clock.slept[1:] == pytest.approx([1, 2, 4, 8, 10, 10, 1])  # an iterator is renewed soon
-    del clock.slept[:]
-    put(local_kinesis.client(), stream, [b"later"])
-    next(reads)
-    assert clock.slept == pytest.approx([reader.BUSY_SECONDS, 1])
+    assert read(clock, faulty.client(), stream) == DATAS
+    # an iterator is renewed soon; then it is read until nothing comes
+    assert clock.slept == pytest.approx([1, 2, 4, 8, 10, 10, 1, schedule.BUSY_SECONDS, 1])
 
 
 # --- what does not pass ---
@@ -205,30 +223,29 @@ def test_giving_up_is_bounded_in_time(local_kinesis, faulty, clock, operation):
     faulty.waiting[operation].extend([THROTTLED] * 1000)
     began = clock.now
     with pytest.raises(ClientError, match=THROTTLED):
-        datas_of(read_stream(faulty.client(), stream, give_up_after_s=60))
-    assert 60 - reader.LONGEST_BACKOFF_SECONDS <= clock.now - began <= 60
+        read(clock, faulty.client(), stream, give_up_after_s=60)
+    assert 60 - schedule.LONGEST_BACKOFF_SECONDS <= clock.now - began <= 60
     assert len(faulty.calls_of(operation)) < 20
     faulty.waiting.clear()
 
 
-@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("operation", ["ListShards", "GetShardIterator", "GetRecords"])
-def test_what_will_never_succeed_is_raised_at_once(local_kinesis, faulty, operation):
+def test_what_will_never_succeed_is_raised_at_once(local_kinesis, faulty, clock, operation):
     _, stream = stream_of(local_kinesis, 1)
     faulty.fail(operation, "AccessDeniedException")
     with pytest.raises(ClientError, match="AccessDeniedException"):
-        list(read_stream(faulty.client(), stream, follow=False))
+        read(clock, faulty.client(), stream)
     assert len(faulty.calls_of(operation)) == 1
 
 
 def test_a_service_that_never_answered_is_given_up_soon(faulty, clock):
     endpoint_url = faulty.endpoint_url
     client = faulty.client()
-    client.meta.events.register("before-send.kinesis.ListShards", lambda **_: _refuse(endpoint_url))
+    client.meta.events.register("before-send.kinesis", lambda **_: _refuse(endpoint_url))
     began = clock.now
     with pytest.raises(EndpointConnectionError):
-        list(read_stream(client, "s"))
-    assert 0 < clock.now - began <= reader.FIRST_ANSWER_SECONDS
+        read(clock, client, "s")
+    assert 0 < clock.now - began <= schedule.FIRST_ANSWER_SECONDS
 
 
 def _refuse(endpoint_url: str) -> None:
@@ -239,17 +256,16 @@ def test_an_outage_is_told_once_and_its_end(local_kinesis, faulty, clock, caplog
     caplog.set_level(logging.WARNING, "shardpack.consume")
     _, stream = stream_of(local_kinesis, 2, DATAS)
     faulty.fail("GetRecords", THROTTLED, *[RESET] * 6)
-    datas_of(read_stream(faulty.client(), stream, follow=False))
+    read(clock, faulty.client(), stream)
     assert len(clock.slept) > 6
     lost, found = [entry.getMessage() for entry in caplog.records]
     assert lost.startswith(f"{stream} cannot be reached, trying again for 300 s: ")
     assert found == f"{stream} can be reached again"
 
 
-@pytest.mark.usefixtures("clock")
-def test_a_connection_that_stays_broken_is_raised_in_the_end(local_kinesis, faulty):
+def test_a_connection_that_stays_broken_is_raised_in_the_end(local_kinesis, faulty, clock):
     _, stream = stream_of(local_kinesis, 1)
     faulty.waiting["GetRecords"].extend([RESET] * 1000)
     with pytest.raises(ConnectionClosedError):
-        list(read_stream(faulty.client(), stream, give_up_after_s=30))
+        read(clock, faulty.client(), stream, give_up_after_s=30)
     faulty.waiting.clear()

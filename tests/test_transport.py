@@ -12,7 +12,7 @@ from botocore.stub import Stubber
 from faulty_kinesis import CUT, FaultyKinesis
 
 from shardpack import Boto3Transport, KinesisRecord, Limits, Shard, ShardMap, ShardMapError
-from shardpack.consume.stream.reader import read_stream
+from shardpack.consume.stream.reader import StreamReader
 from shardpack.transport import BrokenAnswerError, Failed, Stored
 from shardpack.transport.list_shards import list_all_shards
 
@@ -112,8 +112,12 @@ def test_a_stream_by_its_arn(client, stream, named):
     assert by_arn.describe() == by_name.describe()
     [outcome] = by_arn.put_records([record("by-arn", b"by arn")])
     assert b"by arn" in [found["Data"] for found in read_back(client, stream, outcome.shard_id)]
-    [read] = [read for read in read_stream(client, arn, follow=False) if read.shard.shard_id == outcome.shard_id]
-    assert b"by arn" in [found["Data"] for found in read.records]
+    [read] = [
+        read
+        for read in StreamReader(arn, client=client, until="latest", range_rule=False)
+        if read.shard.shard_id == outcome.shard_id
+    ]
+    assert b"by arn" in [found.data for found in read.records]
 
 
 def test_what_a_stream_says_of_itself(client, stream):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from itertools import islice
+from math import inf
 from typing import Any
 
 import click
@@ -21,7 +22,6 @@ from rich.text import Text
 
 from .._native.deaggregate import UserRecord
 from ..bench.corpus import FLIGHTS_FILE
-from ..consume import deaggregate
 from ..limits import MIB, put_payload_units
 from ..producer.producer import Producer
 from ..producer.settling import SettledRecord
@@ -178,19 +178,19 @@ def send(client: Any, key_field: str, events: int, progress: Progress) -> Sent:
 
 def receive(client: Any, stream_name: str, events: int, progress: Progress) -> Received:
     """Read everything back as `shardpack tail` does; keep only what the KCL would, by its shard's hash range."""
-    from ..consume.stream.reader import read_stream  # noqa: PLC0415 (loads botocore)
+    from ..consume.stream.reader import StreamReader  # noqa: PLC0415 (loads botocore)
 
     task = progress.add_task("Reading", total=events)
     received = Received()
-    for read in read_stream(client, stream_name, follow=False):
-        shard_id = read.shard.shard_id
-        found = deaggregate(read.records, hash_range=read.shard)
-        received.records.setdefault(shard_id, []).extend(found)
-        received.left_out[shard_id] += found.left_out
-        received.size_by_shard[shard_id] += sum(
-            len(record["Data"]) + len(record["PartitionKey"].encode()) for record in read.records
-        )
-        progress.advance(task, len(found))
+    with StreamReader(stream_name, client=client, until="latest", shard_bytes_per_second=inf) as batches:
+        for batch in batches:
+            found = batch.records
+            received.records.setdefault(batch.shard_id, []).extend(found)
+            received.left_out[batch.shard_id] += found.left_out
+            received.size_by_shard[batch.shard_id] += sum(
+                len(record["Data"]) + len(record["PartitionKey"].encode()) for record in batch.kinesis_records()
+            )
+            progress.advance(task, len(found))
     return received
 
 

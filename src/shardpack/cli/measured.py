@@ -22,22 +22,23 @@ NO_VALUE = "-"
 
 def sample_of_stream(client: Any, stream: str, seconds: float) -> Sample:
     """Read what came into every shard in the last ``seconds``."""
-    from ..consume.stream.reader import read_stream  # noqa: PLC0415 (loads botocore, which help does without)
+    from ..consume.stream.reader import StreamReader  # noqa: PLC0415 (loads botocore, which help does without)
 
     sample = Sample()
     until = datetime.now(timezone.utc)
     since = until - timedelta(seconds=seconds)
-    for read in read_stream(client, stream, since, follow=False):
-        records = [
-            record
-            for record in read.reply.user_records()
-            if (arrived := record.approximate_arrival_timestamp) is None or since <= arrived <= until
-        ]
-        sample.add_many(
-            [record.partition_key for record in records],
-            [record.data for record in records],
-            [record.explicit_hash_key for record in records],
-        )
+    with StreamReader(stream, client=client, start=since, until=until, range_rule=False) as batches:
+        for batch in batches:
+            records = [
+                record
+                for record in batch.records
+                if (arrived := record.approximate_arrival_timestamp) is None or since <= arrived <= until
+            ]
+            sample.add_many(
+                [record.partition_key for record in records],
+                [record.data for record in records],
+                [record.explicit_hash_key for record in records],
+            )
     return sample
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal
 
 import click
 from rich.text import Text
@@ -21,7 +22,7 @@ from .parameters import FILE, command, option
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..codec import Payload, PayloadReader
-    from ..consume.stream.reader import ShardRecords
+    from ..consume.stream.batch import StreamBatch
 
     LineOf = Callable[[str, UserRecord, bytes, Exception | None], str]
 
@@ -70,7 +71,7 @@ def tail(  # noqa: PLR0917 (click calls it)
       shardpack tail flights --from latest --json | jq .partition_key
       shardpack tail flights --from 2026-01-31T12:00:00Z --no-follow > day.txt
     """
-    from ..consume.stream.reader import read_stream  # noqa: PLC0415 (loads botocore, which help does without)
+    from ..consume.stream.reader import StreamReader  # noqa: PLC0415 (loads botocore, which help does without)
 
     with exit_on_error():
         position = starting_position(start)
@@ -79,18 +80,21 @@ def tail(  # noqa: PLR0917 (click calls it)
             tell(Text(f"Reading {stream}; Ctrl-C stops.", "dim"))
         line_of = as_json_line if as_json else as_plain_line
         reader = None if dictionary is None else _reader(dictionary)
-        for read in read_stream(client, stream, position, follow=follow):
-            printed = _print(read, line_of, limit, reader)
-            if limit is not None:
-                limit -= printed
-                if limit == 0:
-                    break
+        with StreamReader(
+            stream, client=client, start=position, until=None if follow else "latest", range_rule=False
+        ) as batches:
+            for batch in batches:
+                printed = _print(batch, line_of, limit, reader)
+                if limit is not None:
+                    limit -= printed
+                    if limit == 0:
+                        break
 
 
-def starting_position(text: str) -> datetime | str:
+def starting_position(text: str) -> datetime | Literal["trim_horizon", "latest"]:
     """Read the value of --from. A time without a zone is local time."""
     if text.lower() in ("trim-horizon", "latest"):
-        return text.upper().replace("-", "_")
+        return "latest" if text.lower() == "latest" else "trim_horizon"
     try:
         return datetime.fromtimestamp(float(text), timezone.utc)
     except (ValueError, OverflowError, OSError):
@@ -140,12 +144,12 @@ def as_json_line(shard_id: str, record: UserRecord, data: bytes, error: Exceptio
     return json.dumps(fields, ensure_ascii=False)
 
 
-def _print(read: ShardRecords, line_of: LineOf, limit: int | None, reader: PayloadReader | None) -> int:
+def _print(batch: StreamBatch, line_of: LineOf, limit: int | None, reader: PayloadReader | None) -> int:
     """Print what one read brought, ``limit`` user records at most. Returns how many that was."""
-    records = read.reply.user_records()[:limit]
+    records = batch.records[:limit]
     found: Sequence[UserRecord | Payload] = records if reader is None else reader.read(records)
     for record, payload in zip(records, found, strict=True):
-        line = line_of(read.shard.shard_id, record, payload.data, payload.error or record.error)
+        line = line_of(batch.shard_id, record, payload.data, payload.error or record.error)
         # a key that was no UTF-8 holds surrogates: they become escapes, which JSON reads as the same
         sys.stdout.buffer.write(line.encode(errors="backslashreplace") + b"\n")
     sys.stdout.buffer.flush()

@@ -78,6 +78,11 @@ class RecordsReply:
         return list(self.response.get("ChildShards") or [])
 
     @property
+    def received(self) -> list[ReceivedRecord]:
+        """The Kinesis records as the native core has them: for what builds on this."""
+        return self._received
+
+    @property
     def last_sequence_number(self) -> str | None:
         """The sequence number of the last Kinesis record: to note once all its user records are handled."""
         return self._received[-1].origin.sequence_number if self._received else None

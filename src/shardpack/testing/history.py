@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
-from ..consume import deaggregate
 from ..errors import abridged
 from ..transport.list_shards import list_all_shards
 
@@ -374,16 +374,18 @@ def read_all(client: Any, stream_name: str, *, kcl_rule: bool = False) -> list[S
     ``client`` is a boto3 Kinesis client, one that does not go through a proxy that fails. Closed shards are read to
     their end before their children. With ``kcl_rule``, an aggregated record with a user record outside its shard's
     hash range is left out whole, as the KCL does, and counted in ``left_out``. Errors are those of
-    ``shardpack.consume.stream.reader.read_stream``.
+    ``shardpack.consume.stream.StreamReader``.
     """
-    from ..consume.stream.reader import read_stream  # noqa: PLC0415 - it needs botocore, which check does not
+    from ..consume.stream.reader import StreamReader  # noqa: PLC0415 - it needs botocore, which check does not
 
     records: dict[str, list[Record]] = {}
     left_out: dict[str, int] = {}
-    for read in read_stream(client, stream_name, follow=False):
-        found = deaggregate(read.records, hash_range=read.shard if kcl_rule else None)
-        records.setdefault(read.shard.shard_id, []).extend(found)
-        left_out[read.shard.shard_id] = left_out.get(read.shard.shard_id, 0) + found.left_out
+    with StreamReader(
+        stream_name, client=client, until="latest", range_rule=kcl_rule, shard_bytes_per_second=inf
+    ) as batches:
+        for batch in batches:
+            records.setdefault(batch.shard_id, []).extend(batch.records)
+            left_out[batch.shard_id] = left_out.get(batch.shard_id, 0) + batch.left_out
     contents = []
     for shard in list_all_shards(client, {"StreamName": stream_name}):
         shard_id = shard["ShardId"]

@@ -51,7 +51,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class StreamDescription:
-    """What a producer asks of a stream before it starts."""
+    """What a producer, or a reader, asks of a stream before it starts."""
 
     stream_name: str
     stream_arn: str
@@ -60,6 +60,8 @@ class StreamDescription:
     limits: Limits
     auto_distribution: bool
     """Whether the service ignores keys and spreads records itself (on-demand streams, ``AUTO``)."""
+    retention_s: float | None = None
+    """How long records are kept; ``None`` where the service does not tell."""
 
 
 class Transport(Protocol):

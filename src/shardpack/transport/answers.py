@@ -21,4 +21,5 @@ def description_of(response: Mapping[str, Any]) -> StreamDescription:
         open_shard_count=summary["OpenShardCount"],
         limits=Limits.for_stream(summary),
         auto_distribution=summary.get("RecordDistributionStrategy") == "AUTO",
+        retention_s=summary["RetentionPeriodHours"] * 3600.0 if "RetentionPeriodHours" in summary else None,
     )

@@ -1,270 +1,532 @@
-"""Every record of a stream, shard by shard, through splits and merges: what tail and demo read with."""
+"""Every user record of a stream, shard by shard, through splits and merges, from checkpoints on."""
 
 from __future__ import annotations
 
-import logging
-import random
+import itertools
+import os
+import socket
+import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ...shards import Shard
-from ...transport import BrokenAnswerError
+from ..._native.deaggregate import deaggregate_received
+from ...errors import ShardpackError, abridged
+from ...limits import MIB
+from ...transport import BrokenAnswerError, check_client, has_coroutines
+from ...transport.answers import description_of
+from ...transport.boto3 import ClientSettings
 from ...transport.list_shards import list_all_shards
-from ...transport.naming import beside_iterator, stream_parameters
-from ...transport.transient import error_code, is_transient, is_unreachable
-from ..reading import RecordsReply, read_records
+from ...transport.naming import beside_iterator, name_or_arn, stream_parameters
+from ...transport.transient import error_code
+from ..reading import read_records
+from .batch import Contents, Gap, StreamBatch
+from .checkpoints import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON, Checkpoint, CheckpointStore, MemoryCheckpoints
+from .progress import Progress
+from .schedule import Cursor, ListCall, Schedule, logger
+from .shards import ListedShard
 
-logger = logging.getLogger("shardpack.consume")
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-BUSY_SECONDS = 0.2
-"""Between reads of one shard that has more: the service answers five GetRecords a second and shard."""
-IDLE_SECONDS = 1.0
-LONGEST_BACKOFF_SECONDS = 10.0
+    from ..._native.deaggregate import ReceivedRecord, UserRecord
+
 GIVE_UP_SECONDS = 300.0
-FIRST_ANSWER_SECONDS = 5.0
-"""How long a service is tried that has never answered: its name may be wrong. The client tries several times itself."""
-CHILDREN_TRIES = 10
-"""How often the shards are listed again, a second apart, for the children of one that ended."""
+CLOSE_SECONDS = 5.0
+MOST_OF_A_READ = 10 * MIB
+"""What one GetRecords may bring: so much room is kept for each that is under way."""
+
+Start = Literal["trim_horizon", "latest"] | datetime | Mapping[str, str]
+
+
+class Clock:
+    """Time as it passes; tests have another."""
+
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
+
+    @staticmethod
+    def wait(condition: threading.Condition, seconds: float | None) -> None:
+        """Wait for a notice, or for so long."""
+        condition.wait(seconds)
 
 
 @dataclass(frozen=True, slots=True)
-class ShardRecords:
-    """What one GetRecords call brought of a shard."""
+class ReaderStats:
+    """What a reader has done, and where it stands."""
 
-    shard: Shard
-    reply: RecordsReply
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        """The Kinesis records, as boto3 gives them."""
-        return self.reply.kinesis_records()
-
-
-@dataclass(slots=True)
-class _Due:
-    """When a call is to be made again; how often, and since when, it has failed in a row."""
-
-    at: float = 0.0
-    failures: int = 0
-    failing_since: float = 0.0
-
-    def after_success(self, seconds: float) -> None:
-        self.at, self.failures = time.monotonic() + seconds, 0
-
-    def after_failure(self, patience_s: float, *, soon: bool) -> bool:
-        """Put the call off, with jitter and, unless ``soon``, twice as long each time.
-
-        Returns whether there is to be another try: one within ``patience_s`` of the first failure.
-        """
-        now = time.monotonic()
-        if not self.failures:
-            self.failing_since = now
-        longest = IDLE_SECONDS if soon else min(LONGEST_BACKOFF_SECONDS, IDLE_SECONDS * 2**self.failures)
-        self.failures += 1
-        self.at = now + random.uniform(longest / 2, longest)
-        return self.at - self.failing_since <= patience_s
+    calls: int
+    """GetRecords calls that were answered."""
+    failed_calls: int
+    """Calls of any kind that failed and were made again."""
+    kinesis_records: int
+    bytes_read: int
+    """Of data."""
+    buffered_bytes: int
+    """Of data, read and not handed out."""
+    shards: int
+    """That are being read."""
+    millis_behind: int
+    """How far the shard that is furthest behind is from its tip, as its last answer told; 0 before any."""
+    gaps: int
+    """How often records may have expired before they were read."""
 
 
-@dataclass(slots=True)
-class _Reading:
-    """Where the reading of one shard stands."""
+class StreamReader:
+    """Read a stream: iterating gives a `StreamBatch` for what each read brought of a shard.
 
-    shard: Shard
-    start: dict[str, Any]
-    iterator: str | None = None
-    last_sequence_number: str | None = None
-    due: _Due = field(default_factory=_Due)
+        with StreamReader("telemetry", checkpoints=SQLiteCheckpoints("ckpt.db")) as reader:
+            for batch in reader:
+                handle(batch.records)
+                batch.checkpoint()
 
+    ``stream`` is its name or its ARN, which also reaches streams of other accounts; ``client`` a boto3 Kinesis client,
+    without which one is made. ``start`` is where a shard without a checkpoint begins: ``"trim_horizon"`` (the oldest
+    record), ``"latest"``, an aware time, or sequence numbers by shard id. ``until`` is when reading ends: not at all,
+    ``"latest"`` (when each shard was caught up with) or a time. ``checkpoints`` keeps how far each shard is handled;
+    without it, nobody does. ``owner`` names this reader to others that want the same checkpoints.
 
-def read_stream(
-    client: Any,
-    stream: str,
-    start: datetime | str = "TRIM_HORIZON",
-    *,
-    follow: bool = True,
-    give_up_after_s: float = GIVE_UP_SECONDS,
-) -> Iterator[ShardRecords]:
-    """Yield what every shard holds and, with ``follow``, what comes; a shard's records in order.
+    A shard's batches come in order; those of its children after all of its own. The KCL's rule holds (``range_rule``):
+    an aggregated record with a user record outside its shard's range is left out whole, because its producer sent it
+    again; not while the stream distributes records itself (AUTO). What expired before it was read is logged and is the
+    next batch's ``gap``.
 
-    ``stream`` is its name or its ARN, which also reaches streams of other accounts. ``start`` is ``"TRIM_HORIZON"``,
-    ``"LATEST"`` or a time. The children of a split or merged shard are read once all their parents are, so that the
-    order of each key holds. Without ``follow`` it ends when every shard is caught up.
+    Calls are made ahead, in up to ``max_concurrent_calls`` threads: at most five per second and shard, and
+    ``shard_bytes_per_second``, the service's own limits, which all readers of a stream share; one per
+    ``poll_interval_s`` of a shard that is at its tip. Read ahead, or being read, are at most ``max_buffer_bytes`` of
+    data (20 MiB at least), besides the batch in hand. Calls that are throttled, that meet a fault of the service or a
+    broken connection are made again, ever more slowly, until one has failed for ``give_up_after_s`` seconds in a row
+    (a service that never answered is given up after 5 s). That error, and every other of the client, is raised.
 
-    Expired iterators are renewed where the reading stood. Calls that are throttled, that meet a fault of the service
-    or a broken connection are made again, ever more slowly, until one has failed for ``give_up_after_s`` seconds in a
-    row (a service that never answered at all is given up after 5 s). That error, and every other of the client,
-    is raised.
+    ``stop`` may be called by any thread and by signal handlers. One thread iterates. Raises ``CheckpointsInUseError``
+    when another reader has the checkpoints.
     """
-    position: dict[str, Any] = (
-        {"ShardIteratorType": start}
-        if isinstance(start, str)
-        else {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": start}
-    )
-    return iter(_StreamReader(client, stream, position, follow=follow, give_up_after_s=give_up_after_s))
 
-
-class _StreamReader:
     def __init__(
-        self, client: Any, stream: str, position: dict[str, Any], *, follow: bool, give_up_after_s: float
+        self,
+        stream: str,
+        *,
+        client: Any = None,
+        start: Start = "trim_horizon",
+        until: datetime | Literal["latest"] | None = None,
+        checkpoints: CheckpointStore | None = None,
+        owner: str | None = None,
+        max_buffer_bytes: int = 128 * MIB,
+        max_concurrent_calls: int = 8,
+        poll_interval_s: float = 1.0,
+        shard_bytes_per_second: float = 2 * MIB,
+        range_rule: bool = True,
+        give_up_after_s: float = GIVE_UP_SECONDS,
+        _clock: Any = Clock,
     ) -> None:
-        self._client = client
-        self._stream_name = stream
-        self._stream = stream_parameters(stream)
-        self._beside_iterator: dict[str, Any] = dict(beside_iterator(self._stream))
-        self._position = position
-        self._follow = follow
-        self._give_up_after_s = give_up_after_s
-        self._answered = False  # whether the service ever was
-        self._unreachable = False  # and is, as far as the last call tells
-        self._reading: dict[str, _Reading] = {}
-        self._ended: set[str] = set()
-        self._caught_up: set[str] = set()  # left alone, without follow
-        self._childless: dict[str, int] = {}  # ended shards whose children are not listed yet: tries left
-        self._listed = False
-        self._list_due = _Due()
-        self._began_at = time.time()
-
-    def __iter__(self) -> Iterator[ShardRecords]:
-        while not self._listed or self._reading or self._childless:
-            if (self._childless or not self._listed) and self._list_due.at <= time.monotonic():
-                self._list()
-            if not self._reading:
-                time.sleep(max(0.0, self._list_due.at - time.monotonic()))
-                continue
-            reading = min(self._reading.values(), key=lambda reading: reading.due.at)
-            time.sleep(max(0.0, reading.due.at - time.monotonic()))
-            reply = self._read(reading)
-            if reply:
-                yield ShardRecords(reading.shard, reply)
-
-    # --- calls that fail ---
-
-    def _note_answer(self) -> None:
-        self._answered = True
-        if self._unreachable:
-            self._unreachable = False
-            logger.warning("%s can be reached again", self._stream_name)
-
-    def _put_off(self, due: _Due, error: Exception) -> None:
-        """Make the call again later, or raise its error again when it cannot succeed, or has failed for too long."""
-        expired = error_code(error) == "ExpiredIteratorException"
-        if not expired and not is_transient(error):
-            raise error
-        unreachable = is_unreachable(error)
-        if not unreachable:
-            self._note_answer()
-        patience_s = self._give_up_after_s if self._answered else min(FIRST_ANSWER_SECONDS, self._give_up_after_s)
-        if not due.after_failure(patience_s, soon=expired):
-            raise error
-        if unreachable and self._answered and not self._unreachable:
-            self._unreachable = True
-            logger.warning("%s cannot be reached, trying again for %g s: %s", self._stream_name, patience_s, error)
+        self.stream: str = name_or_arn(stream, None)
+        if max_buffer_bytes < 2 * MOST_OF_A_READ:
+            raise ValueError(f"max_buffer_bytes of {max_buffer_bytes:,} is less than two reads: {2 * MOST_OF_A_READ:,}")
+        if max_concurrent_calls < 1:
+            raise ValueError(f"max_concurrent_calls of {max_concurrent_calls} is less than 1")
+        if poll_interval_s < 0:
+            raise ValueError(f"poll_interval_s of {poll_interval_s} is less than 0")
+        if not shard_bytes_per_second > 0:
+            raise ValueError(f"shard_bytes_per_second of {shard_bytes_per_second} is not more than 0")
+        if client is None:
+            client = ClientSettings().client(max_concurrent_calls)
+        elif has_coroutines(client):
+            raise TypeError("the calls of aiobotocore's client are coroutines: AsyncStreamReader takes it")
+        check_client(client)
+        self.client: Any = client
+        self.owner: str = owner or f"{socket.gethostname()}:{os.getpid()}"
+        self._start, self._starts = _position(start)
+        self._until: float | Literal["latest"] | None
+        if isinstance(until, datetime):
+            self._until = _seconds("until", until)
+        elif until in (None, "latest"):
+            self._until = until
         else:
-            logger.info("%s: trying again: %s", self._stream_name, error)
+            raise ValueError(f'until is a time or "latest", not {abridged(until)}')
+        self._parameters = stream_parameters(self.stream)
+        self._beside_iterator: dict[str, Any] = dict(beside_iterator(self._parameters))
+        self._store = MemoryCheckpoints() if checkpoints is None else checkpoints
+        self._max_buffer_bytes = max_buffer_bytes
+        self._threads_wanted = max_concurrent_calls
+        self._pace = {"poll_interval_s": poll_interval_s, "shard_bytes_per_second": shard_bytes_per_second}
+        self._range_rule = range_rule
+        self._give_up_after_s = give_up_after_s
+        self._retention_s: float | None = None
+        self._clock = _clock
+        self._lock = threading.RLock()  # a signal handler may call stop while its thread has it
+        self._came = threading.Condition(self._lock)  # what the thread that iterates waits for
+        self._work = threading.Condition(self._lock)  # what those that read wait for
+        self._ending = threading.Condition(self._lock)  # what the one that renews waits for
+        self._wakes_at = float("inf")  # when the first of them looks again
+        self._schedule: Schedule | None = None
+        self._progress: dict[str, Progress] = {}
+        self._ready: deque[tuple[StreamBatch, int] | ListedShard] = deque()
+        self._buffered = 0
+        self._under_way = 0
+        self._threads: list[threading.Thread] = []
+        self._gap_before: dict[str, Gap] = {}
+        self._counts = [0, 0, 0, 0, 0]  # calls, failed calls, Kinesis records, bytes, gaps
+        self._error: BaseException | None = None
+        self._stopping = self._closed = False
 
-    # --- which shards ---
+    # --- as its user sees it ---
 
-    def _list(self) -> None:
-        """Begin to read the shards whose parents are read to the end."""
-        try:
-            shards = list_all_shards(self._client, self._stream)
-        except (ClientError, BotoCoreError, BrokenAnswerError) as error:
-            self._put_off(self._list_due, error)
-            return
-        self._note_answer()
-        self._list_due.after_success(IDLE_SECONDS)
-        if not self._listed and self._position["ShardIteratorType"] == "LATEST":
-            self._ended.update(
-                shard["ShardId"] for shard in shards if "EndingSequenceNumber" in shard["SequenceNumberRange"]
-            )
-        parents = {parent for shard in shards for parent in _parents(shard)}
-        self._childless = {
-            shard_id: tries - 1 for shard_id, tries in self._childless.items() if shard_id not in parents and tries > 0
-        }
-        self._begin(shards)
-        self._listed = True
-        if self._position["ShardIteratorType"] == "LATEST":
-            self._position = {"ShardIteratorType": "TRIM_HORIZON"}  # all of a shard that comes later is new
+    def __enter__(self) -> Self:
+        self._open()
+        return self
 
-    def _begin(self, shards: list[dict[str, Any]]) -> None:
-        listed = {shard["ShardId"] for shard in shards}
-        for shard in shards:
-            shard_id = shard["ShardId"]
-            waits = any(parent in listed and parent not in self._ended for parent in _parents(shard))
-            if waits or shard_id in self._reading or shard_id in self._ended or shard_id in self._caught_up:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[StreamBatch]:
+        return self
+
+    def __next__(self) -> StreamBatch:
+        self._open()
+        while True:
+            item = self._take()
+            if isinstance(item, ListedShard):
+                self._progress[item.shard_id].end()
                 continue
-            hash_range = shard["HashKeyRange"]
-            self._reading[shard_id] = _Reading(
-                Shard(shard_id, int(hash_range["StartingHashKey"]), int(hash_range["EndingHashKey"])), self._position
-            )
+            if item is None:
+                raise StopIteration
+            return item
 
-    # --- one shard ---
+    def stop(self) -> None:
+        """End the iteration after the batch in hand. Returns at once; nothing that was read ahead is handled."""
+        with self._lock:
+            self._stopping = True
+            self._notify_all()
 
-    def _read(self, reading: _Reading) -> RecordsReply | None:
-        """Make one GetRecords call; set when the shard's next one is due. Returns ``None`` where it failed."""
+    def close(self) -> None:
+        """Stop, wait up to 5 s for calls that are under way, and give up the checkpoints. May be called again."""
+        self.stop()
+        deadline = time.monotonic() + CLOSE_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            closed, self._closed = self._closed, True
+            self._ready.clear()
+            self._buffered = 0
+        if not closed and self._schedule is not None:
+            self._store.release()
+
+    def stats(self) -> ReaderStats:
+        """Return what was done so far. Any thread may ask."""
+        with self._lock:
+            calls, failed, kinesis_records, size, gaps = self._counts
+            cursors = list(self._schedule.cursors.values()) if self._schedule is not None else []
+            behind = max((cursor.millis_behind or 0 for cursor in cursors), default=0)
+            return ReaderStats(calls, failed, kinesis_records, size, self._buffered, len(cursors), behind, gaps)
+
+    # --- the thread that iterates ---
+
+    def _open(self) -> None:
+        if self._schedule is not None:
+            if self._closed:
+                raise ShardpackError(f"the reader of {self.stream} is closed")
+            return
+        self._describe()
+        known = self._store.claim(self.stream, self.owner)
+        self._schedule = Schedule(
+            self.stream,
+            self._start,
+            {**self._starts, **known},
+            until=self._until if self._until == "latest" else None,
+            began_at=self._clock.time(),
+            give_up_after_s=self._give_up_after_s,
+            **self._pace,
+        )
+        targets = [self._read_on] * self._threads_wanted
+        if self._store.renew_s is not None:
+            targets.append(self._renew)
+        self._threads = [
+            threading.Thread(target=target, name=f"shardpack-read-{number}", daemon=True)
+            for number, target in enumerate(targets)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _describe(self) -> None:
+        """Learn how long records are kept, and whether the stream distributes them itself, where that may be asked."""
         try:
-            if reading.iterator is None:
-                reading.iterator = self._iterator(reading)
-            reply = read_records(self._client, ShardIterator=reading.iterator, **self._beside_iterator)
+            description = description_of(self.client.describe_stream_summary(**self._parameters))
         except (ClientError, BotoCoreError, BrokenAnswerError) as error:
-            if error_code(error) == "ExpiredIteratorException":
-                reading.iterator = None
-            self._put_off(reading.due, error)
-            return None
-        self._note_answer()
-        if reply:
-            reading.last_sequence_number = reply.last_sequence_number
-        reading.iterator = reply.next_shard_iterator
-        at_tip = not reply.millis_behind_latest
-        idle = at_tip and not reply
-        reading.due.after_success(IDLE_SECONDS if idle else BUSY_SECONDS)
-        if reading.iterator is None:
-            self._end(reading)
-        elif not self._follow and (idle or (at_tip and self._is_new(reply))):
-            self._caught_up.add(reading.shard.shard_id)
-            del self._reading[reading.shard.shard_id]
-        return reply
+            if error_code(error) == "ResourceNotFoundException":
+                raise
+            logger.info("%s: whether records expire unread is not known: %s", self.stream, error)
+            return
+        self._retention_s = description.retention_s
+        if description.auto_distribution:
+            self._range_rule = False
 
-    def _is_new(self, reply: RecordsReply) -> bool:
-        arrived: datetime = reply.kinesis_records()[-1]["ApproximateArrivalTimestamp"]
-        return arrived.timestamp() > self._began_at
+    def _take(self) -> StreamBatch | ListedShard | None:
+        """Wait for what comes next; ``None`` is the end."""
+        with self._lock:
+            while not self._stopping:
+                if self._ready:
+                    item = self._ready.popleft()
+                    if isinstance(item, ListedShard):
+                        return item
+                    batch, size = item
+                    self._buffered -= size
+                    self._work.notify()  # there is room
+                    self._progress[batch.shard_id].hand_out(batch._contents.last_sequence_number)  # noqa: SLF001
+                    return batch
+                if self._error is not None:
+                    raise self._error
+                assert self._schedule is not None
+                if self._schedule.done:
+                    return None
+                self._clock.wait(self._came, None)
+        if self._error is not None:
+            raise self._error
+        return None
 
-    def _iterator(self, reading: _Reading) -> str:
-        position = reading.start
-        if reading.last_sequence_number is not None:
-            position = {
-                "ShardIteratorType": "AFTER_SEQUENCE_NUMBER",
-                "StartingSequenceNumber": reading.last_sequence_number,
-            }
-        response = self._client.get_shard_iterator(ShardId=reading.shard.shard_id, **self._stream, **position)
+    # --- the threads that read ---
+
+    def _read_on(self) -> None:
+        try:
+            while self._make_a_call():
+                pass
+        except BaseException as error:  # noqa: BLE001 - raised where somebody iterates
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            self._error = self._error or error
+            self._notify_all()
+
+    def _notify_all(self) -> None:
+        for condition in (self._came, self._work, self._ending):
+            condition.notify_all()
+
+    def _make_a_call(self) -> bool:
+        """Make one call when it is due; return whether there may be more."""
+        schedule = self._schedule
+        assert schedule is not None
+        with self._lock:
+            while True:
+                if self._stopping or self._error is not None or schedule.done:
+                    self._notify_all()
+                    return False
+                room = self._max_buffer_bytes - self._buffered - self._under_way
+                now = self._clock.monotonic()
+                call = schedule.next(now, may_read=room >= MOST_OF_A_READ)
+                if call is None or isinstance(call, float):
+                    self._wait_for_work(call, now)
+                    continue
+                break
+            self._work.notify()  # one that looks when the next is due
+            if isinstance(call, Cursor):
+                self._under_way += MOST_OF_A_READ
+        try:
+            if isinstance(call, ListCall):
+                self._list(schedule)
+            else:
+                self._read(schedule, call)
+        except (ClientError, BotoCoreError, BrokenAnswerError) as error:
+            with self._lock:
+                self._counts[1] += 1
+                schedule.failed(call, error, self._clock.monotonic())
+        finally:
+            with self._lock:
+                if isinstance(call, Cursor):
+                    self._under_way -= MOST_OF_A_READ
+                self._came.notify()
+        return True
+
+    def _wait_for_work(self, due: float | None, now: float) -> None:
+        """Wait until the next call is due, or for a notice; of those that wait, only the first looks at the clock."""
+        if due is None or due >= self._wakes_at:
+            self._clock.wait(self._work, None)
+            return
+        self._wakes_at = due
+        self._clock.wait(self._work, due - now)
+        if self._wakes_at == due:
+            self._wakes_at = float("inf")
+
+    def _list(self, schedule: Schedule) -> None:
+        shards = [ListedShard.of(shard) for shard in list_all_shards(self.client, self._parameters)]
+        with self._lock:
+            listed = schedule.listed(shards, self._clock.monotonic())
+            for shard in shards:
+                kept = listed.begun.get(shard) or schedule.position_of(shard.shard_id)
+                if kept is not None and shard.shard_id not in self._progress:
+                    self._progress[shard.shard_id] = Progress(shard.shard_id, kept, self._store)
+        begun = {shard: position for shard, position in listed.begun.items() if not _is_latest(position)}
+        if begun:
+            self._store.begin(begun)
+        for shard_id, kept in listed.gone.items():
+            if kept.sequence_number != SHARD_END:
+                logger.warning("%s: %s is gone, and was not read to its end", self.stream, shard_id)
+        if listed.gone:
+            self._store.forget(listed.gone)
+        with self._lock:  # the children of these are entered now
+            self._ready.extend(listed.ended)
+
+    def _read(self, schedule: Schedule, cursor: Cursor) -> None:
+        if cursor.iterator is None:
+            self._begin(schedule, cursor)
+        shard = cursor.shard
+        reply = read_records(
+            self.client, shard_id=shard.shard_id, ShardIterator=cursor.iterator, **self._beside_iterator
+        )
+        answered_at = _answered_at(reply.response, self._clock)
+        millis_behind = reply.millis_behind_latest
+        read_up_to = None if millis_behind is None else answered_at - millis_behind / 1000
+        gap = self._gap(cursor, answered_at)
+        received, first = self._unhandled(cursor, reply.received)
+        received, reached = self._before_until(received, read_up_to, any_read=bool(reply))
+        last = reply.last_sequence_number
+        size = sum(len(record.data) for record in reply.received)
+        with self._lock:
+            self._counts[0] += 1
+            self._counts[2] += len(received)
+            self._counts[3] += size
+            if gap is not None:
+                self._counts[4] += 1
+                self._gap_before[shard.shard_id] = gap
+            schedule.read(
+                cursor,
+                None if last is None else Checkpoint(last, read_up_to=read_up_to),
+                read_up_to,
+                size=size,
+                last_arrived=_arrival(reply.received[-1]) if reply else None,
+                millis_behind=millis_behind,
+                next_iterator=reply.next_shard_iterator,
+                reached=reached,
+                now=self._clock.monotonic(),
+            )
+            if received:
+                batch = StreamBatch(
+                    shard,
+                    Contents(received, self._range_of(shard), read_up_to),
+                    self._progress[shard.shard_id].keep,
+                    first=first,
+                    millis_behind=millis_behind,
+                    gap=self._gap_before.pop(shard.shard_id, None),
+                )
+                self._ready.append((batch, size))
+                self._buffered += size
+
+    def _begin(self, schedule: Schedule, cursor: Cursor) -> None:
+        response = self.client.get_shard_iterator(
+            ShardId=cursor.shard.shard_id, **self._parameters, **cursor.iterator_parameters()
+        )
         if "ShardIterator" not in response:
             raise BrokenAnswerError("GetShardIterator", "ShardIterator")
-        if position["ShardIteratorType"] == "LATEST":
-            # what comes from now on is meant, also where this iterator expires before a record came
-            reading.start = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": _answered_at(response)}
-        iterator: str = response["ShardIterator"]
-        return iterator
+        cursor.iterator = response["ShardIterator"]
+        if _is_latest(cursor.position):
+            with self._lock:
+                schedule.began(cursor, _answered_at(response, self._clock))
+            self._store.begin({cursor.shard: cursor.position})
 
-    def _end(self, reading: _Reading) -> None:
-        shard_id = reading.shard.shard_id
-        del self._reading[shard_id]
-        self._ended.add(shard_id)
-        self._childless[shard_id] = CHILDREN_TRIES
-        if not self._list_due.failures:
-            self._list_due.at = 0.0
+    def _range_of(self, shard: ListedShard) -> tuple[int, int] | None:
+        return (shard.starting_hash_key, shard.ending_hash_key) if self._range_rule else None
+
+    def _unhandled(self, cursor: Cursor, received: list[ReceivedRecord]) -> tuple[list[ReceivedRecord], int]:
+        """Leave out what was handled before this reader began; return how many user records of the first one, too."""
+        position = cursor.position
+        if cursor.whole or not received or received[0].origin.sequence_number != position.sequence_number:
+            return received, 0
+        found: list[UserRecord] = []
+        deaggregate_received(received[:1], self._range_of(cursor.shard), False, found)
+        handled = position.sub_sequence_number + 1
+        return (received[1:], 0) if len(found) <= handled else (received, handled)
+
+    def _before_until(
+        self, received: list[ReceivedRecord], read_up_to: float | None, *, any_read: bool
+    ) -> tuple[list[ReceivedRecord], bool]:
+        """Return the Kinesis records that came before the time until which to read, and whether it was reached."""
+        until = self._until
+        if not isinstance(until, float):
+            return received, False
+        if not any_read:
+            return received, read_up_to is not None and read_up_to >= until
+        kept = list(itertools.takewhile(lambda record: (_arrival(record) or 0.0) < until, received))
+        return kept, len(kept) < len(received)
+
+    def _gap(self, cursor: Cursor, answered_at: float) -> Gap | None:
+        since = cursor.read_up_to
+        if self._retention_s is None or since is None or answered_at - since <= self._retention_s:
+            return None
+        gap = Gap(cursor.shard.shard_id, *(_utc(moment) for moment in (since, answered_at - self._retention_s)))
+        logger.warning(
+            "%s: records of %s that came from %s to %s may have expired before they were read",
+            self.stream,
+            gap.shard_id,
+            gap.since.isoformat(timespec="seconds"),
+            gap.until.isoformat(timespec="seconds"),
+        )
+        return gap
+
+    # --- the thread that says that the reader lives ---
+
+    def _renew(self) -> None:
+        try:
+            renew_s = self._store.renew_s
+            assert renew_s is not None
+            while True:
+                with self._lock:
+                    until = self._clock.monotonic() + renew_s
+                    while (left := until - self._clock.monotonic()) > 0 and not self._is_over():
+                        self._clock.wait(self._ending, left)
+                    if self._is_over():
+                        return
+                self._store.renew()
+        except BaseException as error:  # noqa: BLE001 - raised where somebody iterates
+            self._fail(error)
+
+    def _is_over(self) -> bool:
+        return self._stopping or self._error is not None
 
 
-def _parents(shard: dict[str, Any]) -> list[str]:
-    return [shard[name] for name in ("ParentShardId", "AdjacentParentShardId") if name in shard]
+def _position(start: object) -> tuple[Checkpoint, dict[str, Checkpoint]]:
+    """Return where shards begin, and where those begin that are named."""
+    if start in ("trim_horizon", "latest"):
+        return Checkpoint(TRIM_HORIZON if start == "trim_horizon" else LATEST), {}
+    if isinstance(start, datetime):
+        return Checkpoint(AT_TIMESTAMP, read_up_to=_seconds("start", start)), {}
+    if isinstance(start, Mapping):
+        for shard_id, number in start.items():
+            if not (isinstance(shard_id, str) and isinstance(number, str) and number.isdecimal()):
+                raise ValueError(
+                    f"start has sequence numbers by shard id, not {abridged(number)} by {abridged(shard_id)}"
+                )
+        return Checkpoint(TRIM_HORIZON), {shard_id: Checkpoint(number, -1) for shard_id, number in start.items()}
+    raise ValueError(
+        f'start is "trim_horizon", "latest", a time, or sequence numbers by shard id, not {abridged(start)}'
+    )
 
 
-def _answered_at(response: dict[str, Any]) -> datetime:
+def _seconds(name: str, moment: datetime) -> float:
+    if moment.utcoffset() is None:
+        raise ValueError(f"{name} has no time zone: {moment.isoformat()}")
+    return moment.timestamp()
+
+
+def _is_latest(position: Checkpoint) -> bool:
+    return position.sequence_number == LATEST and position.read_up_to is None
+
+
+def _arrival(record: ReceivedRecord) -> float | None:
+    arrived: datetime | None = record.origin.approximate_arrival_timestamp
+    return None if arrived is None else arrived.timestamp()
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)
+
+
+def _answered_at(response: Mapping[str, Any], clock: Any) -> float:
     """Return the time of an answer by the service's clock, in whole seconds; by ours where it does not tell."""
     date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-    return parsedate_to_datetime(date) if date else datetime.now(timezone.utc)
+    seconds: float = parsedate_to_datetime(date).timestamp() if date else clock.time()
+    return seconds
