@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .draining import Drained, drain
     from .kinesis import KinesisDeadLetters
     from .letter import CallbackDeadLetters, DeadLetter, DeadLetterError, DeadLetterSink, DeadLetterStore
-    from .redriving import Redriven, Refusal, redrive
+    from .redriving import Redriven, Refusal, one_by_one, redrive
     from .s3 import S3DeadLetters
     from .sqlite import SQLiteDeadLetters, Tally
 
@@ -30,6 +30,7 @@ __all__ = [
     "SQLiteDeadLetters",
     "Tally",
     "drain",
+    "one_by_one",
     "redrive",
 ]
 
@@ -47,6 +48,7 @@ _MODULES = {
     "SQLiteDeadLetters": "sqlite",
     "Tally": "sqlite",
     "drain": "draining",
+    "one_by_one": "redriving",
     "redrive": "redriving",
 }
 

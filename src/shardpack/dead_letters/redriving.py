@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import time
@@ -21,6 +21,31 @@ MAX_HOLDING_BACK = 100_000
 
 MAX_REFUSALS = 20
 """How many letters that were not stored a result names."""
+
+
+def one_by_one(handle: Callable[[DeadLetter], object]) -> Callable[[Sequence[DeadLetter]], Iterator[Outcome]]:
+    """Return a ``send`` for ``redrive`` that gives letters to a function: one is done with when it returns.
+
+    An exception is the letter's new reason: its type is the error code. Later letters of its key are not handled then.
+    """
+
+    def send(letters: Sequence[DeadLetter]) -> Iterator[Outcome]:
+        failed: set[tuple[str, str]] = set()
+        for letter in letters:
+            key = letter.partition_key
+            if key is not None and (letter.stream, key) in failed:
+                yield False
+                continue
+            try:
+                handle(letter)
+            except Exception as error:  # noqa: BLE001 - whatever a handler raises is told
+                if key is not None:
+                    failed.add((letter.stream, key))
+                yield Failed(type(error).__name__, str(error))
+            else:
+                yield True
+
+    return send
 
 
 @dataclass(frozen=True, slots=True)
