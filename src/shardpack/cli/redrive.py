@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
+from functools import cache
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -101,28 +102,31 @@ def redrive(  # noqa: PLR0917 (click calls it)
       shardpack redrive kinesis://dead telemetry --via dead.db --since 2026-01-31
     """
 
+    @cache
     def client(service: str) -> Any:
         return make_client(region, endpoint_url if service == "kinesis" else None, profile, service=service)
 
     taken = Drained()
-    with exit_on_error(), nullcontext(lambda: False) if dry_run else finish_on_interrupt() as interrupted:
+    with exit_on_error():
         wanted = Wanted.of(stream, origin, since, where)
         check_source(source, via)
-        with opened(source, via, client, taken, interrupted) as letters:
-            if dry_run:
+        if dry_run:
+            with opened(source, via, client, taken, lambda: False) as letters:
                 _show_what_is_there(letters, wanted, as_json=as_json)
-            else:
-                _redrive(
-                    letters,
-                    client("kinesis"),
-                    stream,
-                    wanted,
-                    taken,
-                    interrupted,
-                    skip_maybe_stored=skip_maybe_stored,
-                    as_json=as_json,
-                    where=source if via is None else via,
-                )
+            return
+        kinesis = client("kinesis")
+        with finish_on_interrupt() as interrupted, opened(source, via, client, taken, interrupted) as letters:
+            _redrive(
+                letters,
+                kinesis,
+                stream,
+                wanted,
+                taken,
+                interrupted,
+                skip_maybe_stored=skip_maybe_stored,
+                as_json=as_json,
+                where=source if via is None else via,
+            )
 
 
 def _redrive(  # noqa: PLR0917
