@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from letters import kept, letter
 
 from shardpack import DeadLetter, DeadLetterError, DeadLetterSink, SQLiteDeadLetters
+from shardpack.dead_letters import CallbackDeadLetters
 
 TEXTS = st.text(st.characters(exclude_categories=()))  # lone surrogates and NUL among them
 TIMES = st.floats(allow_nan=False, allow_infinity=False)
@@ -83,6 +84,28 @@ def test_what_a_letter_holds_is_its_own():
 
 def test_the_repr_of_a_large_letter_is_short():
     assert len(repr(letter(data=bytes(10**7), key="k" * 10**6, message="m" * 10**6))) < 1000
+
+
+def test_of_a_consumed_record_the_repr_says_where_it_is():
+    consumed = letter(shard_id="shardId-000000000007", sequence_number="49", sub_sequence_number=3, handler="alerts")
+    place = "shard_id='shardId-000000000007', sequence_number='49', sub_sequence_number=3, handler='alerts')"
+    assert repr(consumed).endswith(f"attempts=7, {place}")
+    assert repr(letter()).endswith("attempts=7)")
+
+
+def test_a_function_is_a_sink():
+    kept = []
+    sink: DeadLetterSink = CallbackDeadLetters(kept.append)
+    sink.put([letter(1), letter(2)])
+    assert kept == [(letter(1), letter(2))]
+
+    def broken(_letters):
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        CallbackDeadLetters(broken).put([letter()])
+    with pytest.raises(TypeError, match="dead letters are given to a function, not 'file'"):
+        CallbackDeadLetters("file")
 
 
 # --- what was put comes back ---

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import uuid
+from contextlib import suppress
 
 import pytest
 from botocore.exceptions import NoRegionError
@@ -262,6 +264,39 @@ def test_letters_alone_are_put(client, stream):
         KinesisDeadLetters(stream, client).put([letter(), "x"])
     with pytest.raises(TypeError, match="expected a Kinesis client"):
         KinesisDeadLetters(stream, "client")
+
+
+def test_what_a_producer_gives_up_is_there(client, stream, path):
+    transport = Shards(2, fail=lambda entries: [Failed("AccessDenied", "never")] * len(entries))
+    events = [(f"key-{n % 3}", b"%d" % n) for n in range(30)]
+    with Producer(transport=transport, dead_letters=KinesisDeadLetters(stream, client)) as producer:
+        producer.put_many(*zip(*events, strict=True))
+    _, found = taken(client, stream, path)
+    assert by_keys(found) == by_key(events)
+    assert {(each.error_code, each.message) for each in found} == {("AccessDenied", "never")}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_after_a_fork_each_process_has_a_client_of_its_own(local_kinesis, client, stream, path, monkeypatch):
+    made = []
+
+    def own(*_):
+        made.append(os.getpid())
+        return local_kinesis.client()
+
+    monkeypatch.setattr(kinesis.ClientSettings, "client", own)
+    sink = KinesisDeadLetters(stream)
+    sink.put([letter(1)])
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            sink.put([letter(2)])
+            os._exit(0 if made == [os.getppid(), os.getpid()] else 1)
+        os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    sink.put([letter(3)])
+    assert made == [os.getpid()]
+    assert [each.data for each in taken(client, stream, path)[1]] == [b"1", b"2", b"3"]
 
 
 def test_a_client_of_its_own_is_made_when_it_is_needed(monkeypatch):

@@ -58,17 +58,23 @@ def test_an_object_for_each_put_stream_and_shard_that_other_programs_read(dead):
     arn = "arn:aws:kinesis:us-east-1:123456789012:stream/telemetry"
     sink.put([letter(1), letter(2, shard_id=first, sequence_number="49", handler="alerts"), letter(3)])
     sink.put([letter(4, stream=arn, shard_id=first), letter(5, stream="a/b", key=None)])
+    sink.put([letter(6, stream="")])  # of a producer with a transport and no name
     today = datetime.now(timezone.utc).strftime("%Y/%m/%d")
-    patterns = [f"dead/b/{today}/-", *[f"dead/telemetry/{today}/{shard}" for shard in ("-", first, first)]]
+    patterns = [
+        f"dead/-/{today}/-",
+        f"dead/b/{today}/-",
+        *[f"dead/telemetry/{today}/{shard}" for shard in ("-", first, first)],
+    ]
     name = r"/\d{8}T\d{6}\.\d{6}Z-[0-9a-f-]{36}\.ndjson\.zst"
     assert all(re.fullmatch(pattern + name, key) for pattern, key in zip(patterns, keys(dead), strict=True))
     assert [[line["data"] for line in lines(dead, key)] for key in keys(dead)] == [
+        ["Ng=="],
         ["NQ=="],
         ["MQ==", "Mw=="],
         ["Mg=="],
         ["NA=="],
     ]
-    (line,) = lines(dead, keys(dead)[2])
+    (line,) = lines(dead, keys(dead)[3])
     assert line == {
         "id": 0,
         "stream": "telemetry",

@@ -140,7 +140,8 @@ class S3DeadLetters:
             self._last = max(time_ns() // 1000, self._last + 1)
             now = datetime.fromtimestamp(self._last // 1_000_000, timezone.utc)
             name = f"{now:%Y%m%dT%H%M%S}.{self._last % 1_000_000:06}Z-{uuid4()}{SUFFIX}"
-        return f"{self.prefix}{_quoted(stream.rpartition('/')[2])}/{now:%Y/%m/%d}/{_quoted(shard_id or '-')}/{name}"
+        parts = (_quoted(stream.rpartition("/")[2]), f"{now:%Y/%m/%d}", _quoted(shard_id or ""), name)
+        return self.prefix + "/".join(parts)
 
     def _write(self, key: str, lines: list[Line]) -> None:
         content = b"".join(line for _, line in lines)
@@ -225,4 +226,4 @@ def _line(number: int, letter: DeadLetter) -> Line:
 
 
 def _quoted(name: str) -> str:
-    return quote(name, safe="", errors="surrogatepass")
+    return quote(name, safe="", errors="surrogatepass") or "-"
