@@ -9,7 +9,6 @@ from contextlib import closing
 import pytest
 
 from shardpack import DeadLetter, SQLiteDeadLetters
-from shardpack.consume.stream.reader import StreamReader
 
 
 @pytest.fixture
@@ -81,6 +80,8 @@ def by_key(events):
 
 def everything(client, stream):
     """Key and data of all that a stream holds."""
+    from shardpack.consume.stream import StreamReader  # noqa: PLC0415
+
     return [
         (record.partition_key, record.data)
         for read in StreamReader(stream, client=client, until="latest", range_rule=False)
@@ -113,5 +114,7 @@ def s3_client(local_kinesis):
 
 def reads(client, stream):
     """Shard ids and user records of all that a stream holds, as `drain` takes them, by the KCL's range rule."""
+    from shardpack.consume.stream import StreamReader  # noqa: PLC0415
+
     for batch in StreamReader(stream, client=client, until="latest"):
         yield batch.shard_id, batch.records

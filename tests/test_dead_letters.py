@@ -201,8 +201,8 @@ def test_an_interrupted_put_keeps_nothing(letters, monkeypatch):
             raise KeyboardInterrupt
         return row_of(letter)
 
-    row_of = sys.modules[SQLiteDeadLetters.__module__]._row_of
-    monkeypatch.setattr(sys.modules[SQLiteDeadLetters.__module__], "_row_of", interrupted)
+    row_of = sys.modules[SQLiteDeadLetters.__module__].row_of
+    monkeypatch.setattr(sys.modules[SQLiteDeadLetters.__module__], "row_of", interrupted)
     with pytest.raises(KeyboardInterrupt):
         letters.put([letter(n) for n in range(5)])
     letters.put([letter(8)])

@@ -12,7 +12,17 @@ from letters import letter
 from test_dead_letters import LETTERS
 
 from shardpack import DeadLetter
-from shardpack.dead_letters.form import MOST_PARTS, PART_BYTES, WHOLE, Part, cut, fields_of, letter_of, unwrap, wrap
+from shardpack.dead_letters.remote.form import (
+    MOST_PARTS,
+    PART_BYTES,
+    WHOLE,
+    Part,
+    cut,
+    fields_of,
+    letter_of,
+    unwrap,
+    wrap,
+)
 
 
 @given(LETTERS)

@@ -14,8 +14,9 @@ from letters import by_key, kept, letter, reads
 from shards_in_lists import Shards
 
 from shardpack import DeadLetterError, DeadLetterSink, Producer, SQLiteDeadLetters, deaggregate
-from shardpack.dead_letters import KinesisDeadLetters, drain, kinesis
-from shardpack.dead_letters.form import PART_BYTES, wrap
+from shardpack.dead_letters import KinesisDeadLetters, drain
+from shardpack.dead_letters.remote import kinesis
+from shardpack.dead_letters.remote.form import PART_BYTES, wrap
 from shardpack.testing.local_kinesis import wait_until_active
 from shardpack.transport import Failed
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from letters import by_key, letter, put_events
 from test_dead_letters import LETTERS
 
-from shardpack import DeadLetterError, DeadLetterSink, redrive
+from shardpack import DeadLetterError, DeadLetterSink, dead_letters, redrive
 from shardpack.codec import zstd
 from shardpack.dead_letters import DeadLetterStore, S3DeadLetters
-from shardpack.dead_letters import s3 as module
+from shardpack.dead_letters.remote import s3 as module
 
 
 @pytest.fixture
@@ -213,6 +213,17 @@ def test_without_zstd_it_says_what_to_install(monkeypatch):
     assert zstd.library is not None
     with pytest.raises(ImportError, match="pip install 'shardpack\\[codec\\]'"):
         S3DeadLetters("bucket")
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(dead_letters.__dict__, "S3DeadLetters")
+    for name in [name for name in sys.modules if name.startswith("shardpack.dead_letters.remote")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "shardpack.dead_letters.remote", None)
+    with pytest.raises(
+        ImportError, match=r"shardpack\.dead_letters\.S3DeadLetters needs pip install 'shardpack\[stream\]'"
+    ):
+        _ = dead_letters.S3DeadLetters
 
 
 def test_a_client_of_its_own_is_made_when_it_is_needed(monkeypatch, local_kinesis, bucket):

@@ -18,7 +18,7 @@ LETTERS, KEYS, BATCH, KILLS = 900, 20, 50, 12
 
 REDRIVE = """
 import os, signal, sys
-import letters, shardpack.dead_letters, shardpack.dead_letters.draining, shardpack.dead_letters.s3
+import letters, shardpack.dead_letters.remote.draining, shardpack.dead_letters.remote.s3
 from shardpack import Boto3Transport, redrive
 from shardpack.cli.redrive import sending_through_producer
 from shardpack.cli.redrive_source import opened
@@ -30,7 +30,7 @@ kinesis = object.__new__(LocalKinesis)
 kinesis._clients, kinesis.endpoint_url = [], endpoint
 clients = {"kinesis": kinesis.client(), "s3": letters.s3_client(kinesis)}
 HERE = shardpack.dead_letters.__path__[0]
-CHANGING = {"_change", "_transaction", "_write", "put_drained", "remove", "settle"}
+CHANGING = {"_change", "_transaction", "_write", "_put", "changing", "remove", "settle"}
 left = int(after)
 
 def is_here(frame):

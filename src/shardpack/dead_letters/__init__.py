@@ -1,6 +1,7 @@
 """Dead letters: user records that a producer or a consumer gave up, where they are kept, and how they are sent again.
 
-The names are loaded when they are first used.
+The names are loaded when they are first used. ``S3DeadLetters``, ``KinesisDeadLetters`` and ``drain`` need the extra
+``stream``.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .draining import Drained, drain
-    from .kinesis import KinesisDeadLetters
     from .letter import CallbackDeadLetters, DeadLetter, DeadLetterError, DeadLetterSink, DeadLetterStore
     from .redriving import Redriven, Refusal, one_by_one, redrive
-    from .s3 import S3DeadLetters
+    from .remote.draining import Drained, drain
+    from .remote.kinesis import KinesisDeadLetters
+    from .remote.s3 import S3DeadLetters
     from .sqlite import SQLiteDeadLetters, Tally
 
 __all__ = [
@@ -40,14 +41,14 @@ _MODULES = {
     "DeadLetterError": "letter",
     "DeadLetterSink": "letter",
     "DeadLetterStore": "letter",
-    "Drained": "draining",
-    "KinesisDeadLetters": "kinesis",
+    "Drained": "remote.draining",
+    "KinesisDeadLetters": "remote.kinesis",
     "Redriven": "redriving",
     "Refusal": "redriving",
-    "S3DeadLetters": "s3",
+    "S3DeadLetters": "remote.s3",
     "SQLiteDeadLetters": "sqlite",
     "Tally": "sqlite",
-    "drain": "draining",
+    "drain": "remote.draining",
     "one_by_one": "redriving",
     "redrive": "redriving",
 }
@@ -56,7 +57,12 @@ _MODULES = {
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    try:
+        value = globals()[name] = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.remote":
+            raise
+        raise ImportError(f"{__name__}.{name} needs pip install 'shardpack[stream]'") from None
     return value
 
 

@@ -18,7 +18,6 @@ from weakref import WeakSet
 
 from ..errors import abridged
 from ..limits import MIB, whole_number
-from .form import Part, unwrap
 from .letter import DeadLetter, DeadLetterError, check
 
 if TYPE_CHECKING:
@@ -140,26 +139,26 @@ class SQLiteDeadLetters:
         check(kept)
         if not kept:
             return
-        with self._using() as connection, _transaction(connection):
-            connection.executemany(INSERT, map(_row_of, kept))
+        with self.changing() as connection:
+            connection.executemany(INSERT, map(row_of, kept))
 
     def remove(self, ids: Iterable[int]) -> int:
         """Drop these letters, all at once, and return how many were still there."""
         doomed = [(number,) for number in (whole_number("id", one) for one in ids) if number in IDS]
         if not doomed:
             return 0
-        with self._using() as connection, _transaction(connection):
+        with self.changing() as connection:
             return connection.executemany("DELETE FROM letters WHERE id = ?", doomed).rowcount
 
     def replace(self, letters: Iterable[tuple[int, DeadLetter]]) -> int:
         """Keep these in the place of those with their ids, all or none, and return how many were still there."""
         kept = [(whole_number("id", number), letter) for number, letter in letters]
         check([letter for _, letter in kept])
-        rows = [(*_row_of(letter), number) for number, letter in kept if number in IDS]
+        rows = [(*row_of(letter), number) for number, letter in kept if number in IDS]
         if not rows:
             return 0
         assignments = ", ".join(f"{column} = ?" for column in COLUMNS.split(", "))
-        with self._using() as connection, _transaction(connection):
+        with self.changing() as connection:
             return connection.executemany(f"UPDATE letters SET {assignments} WHERE id = ?", rows).rowcount  # noqa: S608
 
     def positions(self, stream: str) -> dict[str, tuple[int, int]]:
@@ -167,33 +166,9 @@ class SQLiteDeadLetters:
         with self._using() as connection:
             rows = connection.execute(
                 "SELECT shard_id, sequence_number, sub_sequence_number FROM positions WHERE stream = ?",
-                (_encoded(stream),),
+                (encoded(stream),),
             ).fetchall()
             return {_decoded(shard_id): (int(number), sub) for shard_id, number, sub in rows}
-
-    def put_drained(
-        self, stream: str, shard_id: str, position: tuple[int, int], found: Sequence[DeadLetter | Part]
-    ) -> tuple[int, int]:
-        """Keep what was read of a stream of dead letters and up to where, all or none: for ``drain``.
-
-        Parts wait until their letter is whole. Returns how many letters were kept, and how many were none when whole.
-        """
-        kept = broken = 0
-        with self._using() as connection, _transaction(connection):
-            for one in found:
-                try:
-                    letter = _whole(connection, one) if isinstance(one, Part) else one
-                except ValueError:
-                    broken += 1
-                    continue
-                if letter is not None:
-                    connection.execute(INSERT, _row_of(letter))
-                    kept += 1
-            connection.execute(
-                "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",
-                (_encoded(stream), _encoded(shard_id), str(position[0]), position[1]),
-            )
-        return kept, broken
 
     def __len__(self) -> int:
         with self._using() as connection:
@@ -297,6 +272,12 @@ class SQLiteDeadLetters:
             except ValueError as error:  # text that is no UTF-8, which SQLite's errors may quote
                 raise DeadLetterError(f"{self.path}: damaged: {error}") from error
 
+    @contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """Have the connection in a transaction: for ``drain``."""
+        with self._using() as connection, _transaction(connection):
+            yield connection
+
     def _connect(self) -> sqlite3.Connection:
         if self._closed:
             raise DeadLetterError(f"{self.path}: closed")
@@ -327,40 +308,26 @@ class SQLiteDeadLetters:
         return str(error)
 
 
-def _whole(connection: sqlite3.Connection, part: Part) -> DeadLetter | None:
-    """Keep a part; return the letter if it is the last that was missing, whose parts go."""
-    connection.execute("INSERT OR IGNORE INTO parts VALUES (?, ?, ?)", (part.letter, part.part, part.content))
-    rows = connection.execute("SELECT part FROM parts WHERE letter = ?", (part.letter,)).fetchall()
-    if len(rows) < part.parts:
-        return None
-    contents = connection.execute("SELECT content FROM parts WHERE letter = ? ORDER BY part", (part.letter,)).fetchall()
-    connection.execute("DELETE FROM parts WHERE letter = ?", (part.letter,))
-    whole = unwrap(b"".join(content for (content,) in contents))
-    if isinstance(whole, Part):
-        raise ValueError("a part of a part")  # noqa: TRY004 - what was read is wrong
-    return whole
-
-
-def _row_of(letter: DeadLetter) -> tuple[object, ...]:
+def row_of(letter: DeadLetter) -> tuple[object, ...]:
     return (
-        _encoded(letter.stream),
-        _encoded(letter.partition_key),
+        encoded(letter.stream),
+        encoded(letter.partition_key),
         None if letter.explicit_hash_key is None else str(letter.explicit_hash_key),
-        _encoded(letter.error_code),
-        _encoded(letter.message),
+        encoded(letter.error_code),
+        encoded(letter.message),
         letter.maybe_stored,
         letter.put_at,
         letter.given_up_at,
         letter.attempts,
         letter.data,
-        _encoded(letter.shard_id),
-        _encoded(letter.sequence_number),
+        encoded(letter.shard_id),
+        encoded(letter.sequence_number),
         letter.sub_sequence_number,
-        _encoded(letter.handler),
+        encoded(letter.handler),
     )
 
 
-def _encoded(text: str | None) -> str | bytes | None:
+def encoded(text: str | None) -> str | bytes | None:
     """Return what SQLite takes of a text: itself, or a blob where lone surrogates keep it from being UTF-8."""
     if text is None:
         return None

@@ -15,12 +15,12 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from ..codec import zstd
-from ..codec.payload import header_of
-from ..errors import ShardpackError
-from ..limits import MIB
+from ...codec import zstd
+from ...codec.payload import header_of
+from ...errors import ShardpackError
+from ...limits import MIB
+from ..letter import DeadLetter, DeadLetterError, check
 from .form import fields_of, letter_of, loaded
-from .letter import DeadLetter, DeadLetterError, check
 
 SUFFIX = ".ndjson.zst"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"

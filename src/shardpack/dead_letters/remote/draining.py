@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..letter import DeadLetter
+from ..sqlite import INSERT, SQLiteDeadLetters, encoded, row_of
 from .form import Part, unwrap
-from .letter import DeadLetter
-from .sqlite import SQLiteDeadLetters
 
 AT_ONCE = 1000
 """How many letters are kept with one flush of the disk."""
@@ -64,7 +65,7 @@ def drain(
                     except ValueError:
                         done.others += 1
             if places[-1] > before:
-                kept, broken = letters.put_drained(stream, shard_id, places[-1], found)
+                kept, broken = _put(letters, stream, shard_id, places[-1], found)
                 done.letters += kept
                 done.others += broken
                 positions[shard_id] = places[-1]
@@ -80,3 +81,46 @@ def _batches(records: Iterable[ReadRecord]) -> Iterator[list[ReadRecord]]:
             batch = []
     if batch:
         yield batch
+
+
+def _put(
+    letters: SQLiteDeadLetters,
+    stream: str,
+    shard_id: str,
+    position: tuple[int, int],
+    found: list[DeadLetter | Part],
+) -> tuple[int, int]:
+    """Keep what was read and up to where, all or none; parts until their letter is whole.
+
+    Returns how many letters were kept, and how many were none when whole.
+    """
+    kept = broken = 0
+    with letters.changing() as connection:
+        for one in found:
+            try:
+                letter = _whole(connection, one) if isinstance(one, Part) else one
+            except ValueError:
+                broken += 1
+                continue
+            if letter is not None:
+                connection.execute(INSERT, row_of(letter))
+                kept += 1
+        connection.execute(
+            "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",
+            (encoded(stream), encoded(shard_id), str(position[0]), position[1]),
+        )
+    return kept, broken
+
+
+def _whole(connection: sqlite3.Connection, part: Part) -> DeadLetter | None:
+    """Keep a part; return the letter if it is the last that was missing, whose parts go."""
+    connection.execute("INSERT OR IGNORE INTO parts VALUES (?, ?, ?)", (part.letter, part.part, part.content))
+    (there,) = connection.execute("SELECT count(*) FROM parts WHERE letter = ?", (part.letter,)).fetchone()
+    if there < part.parts:
+        return None
+    contents = connection.execute("SELECT content FROM parts WHERE letter = ? ORDER BY part", (part.letter,)).fetchall()
+    connection.execute("DELETE FROM parts WHERE letter = ?", (part.letter,))
+    whole = unwrap(b"".join(content for (content,) in contents))
+    if isinstance(whole, Part):
+        raise ValueError("a part of a part")  # noqa: TRY004 - what was read is wrong
+    return whole

@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 from uuid import uuid4
 
-from ..errors import abridged
-from .letter import DeadLetter
+from ...errors import abridged
+from ..letter import DeadLetter
 
 NAMES = tuple(field.name for field in fields(DeadLetter) if field.name != "data")
 

@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from time import monotonic, sleep
 from typing import Any
 
-from .._native.aggregate import Aggregator
-from ..errors import ShardMapError, abridged
-from ..packing import pack
-from ..records import KinesisRecord
-from ..shards import ShardMap
-from ..transport import Failed, Stored, StreamDescription, Transport
-from ..transport.boto3 import Boto3Transport, ClientSettings
+from ..._native.aggregate import Aggregator
+from ...errors import ShardMapError, abridged
+from ...packing import pack
+from ...records import KinesisRecord
+from ...shards import ShardMap
+from ...transport import Failed, Stored, StreamDescription, Transport
+from ...transport.boto3 import Boto3Transport, ClientSettings
+from ..letter import DeadLetter, DeadLetterError, check
 from .form import cut, wrap
-from .letter import DeadLetter, DeadLetterError, check
 
 NO_KEY = "-"
 """The partition key of letters that have none, or one that Kinesis does not take; their own is in the header."""
@@ -201,7 +201,7 @@ class _Delivery:
         elif reason is None:
             passes, cause, words = True, None, "records went to other shards than ListShards tells of"
         else:
-            from ..transport.transient import is_transient  # noqa: PLC0415 - it needs botocore
+            from ...transport.transient import is_transient  # noqa: PLC0415 - it needs botocore
 
             # a stream that is resharded may be listed with a gap
             passes, cause, words = is_transient(reason) or isinstance(reason, ShardMapError), reason, str(reason)
