@@ -60,7 +60,7 @@ def __getattr__(name: str) -> object:
     try:
         value = globals()[name] = getattr(import_module(f".{_MODULES[name]}", __name__), name)
     except ModuleNotFoundError as error:
-        if error.name != f"{__name__}.remote":
+        if not (error.name or "").startswith(f"{__name__}.remote"):
             raise
         raise ImportError(f"{__name__}.{name} needs pip install 'shardpack[stream]'") from None
     return value
