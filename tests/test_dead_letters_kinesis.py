@@ -188,6 +188,25 @@ def test_after_a_resharding_all_is_where_the_kcl_reads_it(client, stream, path):
     assert by_keys(dict.fromkeys(found)) == by_keys(put)
 
 
+@pytest.mark.usefixtures("no_time")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_through_lost_answers_and_reshardings_the_order_of_each_key_holds(local_kinesis, client, stream, path, seed):
+    chance = random.Random(seed)
+    put = numbered(40, 60)
+    with FaultyKinesis(local_kinesis.endpoint_url) as faulty:
+        sink = KinesisDeadLetters(stream, faulty.client(retries={"total_max_attempts": 1}), give_up_after_s=10**6)
+        for first in range(0, len(put), 200):
+            faulty.fail("PutRecords", *chance.choices(["", CUT, RESET, "InternalFailure"], [4, 1, 1, 1], k=4))
+            if first % 600 == 400:
+                shards = {400: 6, 1000: 3, 1600: 5, 2200: 2}[first]
+                client.update_shard_count(StreamName=stream, TargetShardCount=shards, ScalingType="UNIFORM_SCALING")
+                wait_until_active(client, stream)
+            sink.put(put[first : first + 200])
+        assert len(faulty.calls_of("ListShards")) >= 5  # at first, and after each resharding
+    _, found = taken(client, stream, path)
+    assert by_keys(dict.fromkeys(found)) == by_keys(put)
+
+
 # --- a stream in lists, and no time ---
 
 

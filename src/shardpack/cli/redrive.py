@@ -144,7 +144,8 @@ def _redrive(  # noqa: PLR0917
     store: DeadLetterStore[Any] = letters
     done = library.Redriven()
     error: BaseException | None = None
-    total = count(letters, wanted)
+    counted = isinstance(letters, SQLiteDeadLetters)  # at once; elsewhere everything is read for it
+    total = count(letters, wanted) if counted or stderr.is_terminal else None
     with _progress(total) as show:
 
         def on_progress(now: library.Redriven) -> None:
@@ -154,7 +155,7 @@ def _redrive(  # noqa: PLR0917
 
         try:
             transport = Boto3Transport(client, stream)
-            if total:
+            if total != 0:
                 transport.describe()  # what is wrong with the stream or the client is told at once
                 transport.list_shards()  # without them a producer sends in no order
             with sending_through_producer(transport) as send:
@@ -170,7 +171,10 @@ def _redrive(  # noqa: PLR0917
                 )
         except BaseException as raised:  # noqa: BLE001 - after what was done is shown
             error = raised
-    left = count(letters, wanted)
+    if counted or error is not None or done.ended_early:
+        left = count(letters, wanted)
+    else:
+        left = done.not_stored + done.held_back + done.skipped
     if as_json:
         about = {"taken": taken.letters, "others": taken.others, "left": left, "interrupted": interrupted()}
         print_json(asdict(done) | about)
@@ -262,7 +266,7 @@ def _outcome(receipt: Receipt) -> library.Outcome:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[library.Redriven], None]]:
+def _progress(total: int | None) -> Iterator[Callable[[library.Redriven], None]]:
     """Show on a terminal how many letters are done with, and how many of them are stored."""
     with Progress(
         TextColumn("Sending"),

@@ -8,7 +8,7 @@ import threading
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from time import time_ns
 from typing import Any
@@ -31,6 +31,9 @@ OBJECT_BYTES = 8 * MIB
 
 MOST_OBJECT_BYTES = 64 * MIB
 """Of lines: larger objects are neither written nor read."""
+
+CLOCKS = timedelta(seconds=5)
+"""How much the times of two answers of the service may differ: what comes so soon after the beginning is read too."""
 
 Line = tuple[int, bytes]
 """The number of a letter in its object, which it keeps while others of the object go, and its line."""
@@ -159,7 +162,7 @@ class S3DeadLetters:
                 page = self._client().list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, **more)
             if began is None:
                 date = page.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")  # by the service's clock
-                began = parsedate_to_datetime(date) if date else datetime.now(timezone.utc)
+                began = (parsedate_to_datetime(date) if date else datetime.now(timezone.utc)) + CLOCKS
             for found in page.get("Contents", ()):
                 if found["Key"].endswith(SUFFIX) and found["LastModified"] <= began:
                     yield found["Key"]
