@@ -45,6 +45,15 @@ def taken(client, stream, path):
     return done, kept(path)
 
 
+class Record:
+    """What `drain` reads of a user record."""
+
+    sub_sequence_number = 0
+
+    def __init__(self, number, data):
+        self.sequence_number, self.data = str(number), data
+
+
 @pytest.fixture
 def no_time(monkeypatch):
     """A clock that goes on when somebody sleeps; what it gives is how often, and how long in all."""
@@ -107,6 +116,21 @@ def test_what_was_taken_is_not_taken_again_and_what_others_put_is_left(client, s
     assert (done.letters, [each.data for each in found]) == (1, [b"1", bytes(2**20), b"3"])
 
 
+def test_a_thousand_letters_are_kept_at_once(path, monkeypatch):
+    kept_at_once = []
+    changing = SQLiteDeadLetters._changing
+
+    def counted(self):
+        kept_at_once.append(len(self))
+        return changing(self)
+
+    monkeypatch.setattr(SQLiteDeadLetters, "_changing", counted)
+    records = [Record(n, wrap(letter(n))) for n in range(2001)]
+    with SQLiteDeadLetters(path) as letters:
+        assert drain("dead", [("shard", records)], letters).letters == 2001
+    assert kept_at_once == [0, 1000, 2000]
+
+
 def test_it_is_interrupted_at_every_record(client, stream, path):
     put = [letter(n, key=f"key-{n % 3}", data=bytes(700_000 * (n % 4 == 1)) + b"%d" % n) for n in range(12)]
     put.append(letter(data=bytes(3 * 2**20)))
@@ -133,13 +157,6 @@ def test_parts_of_something_else_are_told(path):
     records = [record for entry in entries for record in deaggregate(entry.data)]
     broken = [record.data.replace(b'"stream"', b'"scream"') for record in records]
     transport.stored.clear()
-
-    class Record:
-        sub_sequence_number = 0
-
-        def __init__(self, number, data):
-            self.sequence_number, self.data = str(number), data
-
     with SQLiteDeadLetters(path) as letters:
         done = drain("dead", [("shard", [Record(n, data) for n, data in enumerate(broken)])], letters)
     assert (done.letters, done.others, kept(path)) == (0, 1, [])

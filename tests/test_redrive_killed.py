@@ -30,7 +30,7 @@ kinesis = object.__new__(LocalKinesis)
 kinesis._clients, kinesis.endpoint_url = [], endpoint
 clients = {"kinesis": kinesis.client(), "s3": letters.s3_client(kinesis)}
 HERE = shardpack.dead_letters.__path__[0]
-CHANGING = {"_change", "_transaction", "_write", "_put", "changing", "remove", "settle"}
+CHANGING = {"_change", "_transaction", "_write", "_put", "_changing", "remove", "settle"}
 left = int(after)
 
 def is_here(frame):

@@ -139,7 +139,7 @@ class SQLiteDeadLetters:
         check(kept)
         if not kept:
             return
-        with self.changing() as connection:
+        with self._changing() as connection:
             connection.executemany(INSERT, map(row_of, kept))
 
     def remove(self, ids: Iterable[int]) -> int:
@@ -147,7 +147,7 @@ class SQLiteDeadLetters:
         doomed = [(number,) for number in (whole_number("id", one) for one in ids) if number in IDS]
         if not doomed:
             return 0
-        with self.changing() as connection:
+        with self._changing() as connection:
             return connection.executemany("DELETE FROM letters WHERE id = ?", doomed).rowcount
 
     def replace(self, letters: Iterable[tuple[int, DeadLetter]]) -> int:
@@ -158,7 +158,7 @@ class SQLiteDeadLetters:
         if not rows:
             return 0
         assignments = ", ".join(f"{column} = ?" for column in COLUMNS.split(", "))
-        with self.changing() as connection:
+        with self._changing() as connection:
             return connection.executemany(f"UPDATE letters SET {assignments} WHERE id = ?", rows).rowcount  # noqa: S608
 
     def positions(self, stream: str) -> dict[str, tuple[int, int]]:
@@ -273,7 +273,7 @@ class SQLiteDeadLetters:
                 raise DeadLetterError(f"{self.path}: damaged: {error}") from error
 
     @contextmanager
-    def changing(self) -> Iterator[sqlite3.Connection]:
+    def _changing(self) -> Iterator[sqlite3.Connection]:
         """Have the connection in a transaction: for ``drain``."""
         with self._using() as connection, _transaction(connection):
             yield connection

@@ -95,7 +95,7 @@ def _put(
     Returns how many letters were kept, and how many were none when whole.
     """
     kept = broken = 0
-    with letters.changing() as connection:
+    with letters._changing() as connection:  # noqa: SLF001 - of this package
         for one in found:
             try:
                 letter = _whole(connection, one) if isinstance(one, Part) else one
