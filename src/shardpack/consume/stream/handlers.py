@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..._native.deaggregate import UserRecord
     from .reader import StreamReader
 
+MOST_OF_A_MESSAGE = 1000
+
 Handler: TypeAlias = Callable[[StreamBatch], object]
 
 
@@ -36,7 +38,7 @@ class HandlerError(ShardpackError):
         self.sub_sequence_number: int = record.sub_sequence_number
         super().__init__(
             f"{what} failed at {shard_id}, {self.sequence_number}/{self.sub_sequence_number}: "
-            f"{type(error).__name__}: {abridged(str(error), 500)}"
+            f"{type(error).__name__}: {str(error)[:MOST_OF_A_MESSAGE]}"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -193,9 +195,9 @@ class Handling:
             stream=self._reader.stream,
             partition_key=record.partition_key,
             data=record.data,
-            explicit_hash_key=record.explicit_hash_key,
+            explicit_hash_key=None if record.explicit_hash_key is None else int(record.explicit_hash_key),
             error_code=type(error).__name__,
-            message=abridged(str(error), 1000),
+            message=str(error)[:MOST_OF_A_MESSAGE],
             maybe_stored=False,
             put_at=now if arrived is None else arrived.timestamp(),
             given_up_at=now,

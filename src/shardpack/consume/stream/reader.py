@@ -90,6 +90,11 @@ class StreamReader:
     when another reader has the checkpoints.
     """
 
+    _shared: SharedReads | None = None  # of several readers, of which this is one
+    _number = 0  # which of them
+    _own_reads = 0
+    _fan_out: FanOut | None = None
+
     def __init__(
         self,
         stream: str,
@@ -160,10 +165,6 @@ class StreamReader:
             "_clock": _clock,
             **self._pace,
         }
-        self._shared: SharedReads | None = None  # of several readers, of which this is one
-        self._number = 0  # which of them
-        self._own_reads = 0
-        self._fan_out: FanOut | None = None
         self._counts = [0, 0, 0, 0, 0]  # calls, failed calls, Kinesis records, bytes, gaps
         self._error: BaseException | None = None
         self._stopping = self._closed = False
