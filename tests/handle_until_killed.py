@@ -57,7 +57,8 @@ with Path(handled_path).open("a", encoding="utf-8") as out:
         for record in batch.records:
             print(json.dumps({"data": record.data.decode()}), file=out, flush=True)
             os.fsync(out.fileno())
-            print(flush=True)
+            sys.stdout.write("\n")
+            sys.stdout.flush()
             time.sleep(0.001)
         len_handled += len(batch)
 

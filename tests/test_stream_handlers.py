@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -26,7 +27,7 @@ STREAM_NUMBERS = count(1)
 DATAS = [str(i).encode() for i in range(12)]
 
 
-class Poison(Exception):
+class PoisonError(Exception):
     """What a handler raises for a record that it cannot handle."""
 
 
@@ -80,7 +81,7 @@ class Handler:
         self.given.append(datas)
         for data in datas:
             if data in self.poison:
-                raise Poison(f"{data!r} is poison")
+                raise PoisonError(f"{data!r} is poison")
         self.handled += datas
 
 
@@ -101,10 +102,10 @@ def test_an_error_stops_and_names_where(client, stream):
     with pytest.raises(HandlerError) as raised:
         run(client, stream, Handler({b"7"}), checkpoints=checkpoints)
     error = raised.value
-    assert isinstance(error.__cause__, Poison)
+    assert isinstance(error.__cause__, PoisonError)
     assert (error.shard_id, error.sub_sequence_number, error.handler) == ("shardId-000000000000", 0, None)
     assert str(error) == (
-        f"the handler failed at shardId-000000000000, {error.sequence_number}/0: Poison: b'7' is poison"
+        f"the handler failed at shardId-000000000000, {error.sequence_number}/0: PoisonError: b'7' is poison"
     )
     assert unhandled(client, stream, checkpoints) == DATAS  # all of the batch, or none
     again = pickle.loads(pickle.dumps(error))  # noqa: S301
@@ -133,7 +134,7 @@ def test_a_dead_letter_says_where_its_record_is_and_why(client, stream, tmp_path
     with StreamReader(stream, client=client, until="latest") as reader:
         [source] = [record for batch in reader for record in batch.records if record.data == b"6"]
     assert (letter.stream, letter.partition_key, letter.data) == (stream, "k", b"6")
-    assert (letter.error_code, letter.message, letter.attempts) == ("Poison", "b'6' is poison", 2)
+    assert (letter.error_code, letter.message, letter.attempts) == ("PoisonError", "b'6' is poison", 2)
     assert (letter.shard_id, letter.sequence_number) == ("shardId-000000000000", source.sequence_number)
     assert (letter.sub_sequence_number, letter.handler) == (1, None)
     assert letter.put_at == source.approximate_arrival_timestamp.timestamp()
@@ -148,14 +149,14 @@ def test_what_precedes_the_poison_is_kept_as_handled_before_what_follows_is_trie
 
     handler = Handler({b"7"})
     policy = DeadLetterPoison(CallbackDeadLetters(put), attempts=1, backoff_s=0)
-    with pytest.raises(HandlerError, match="the sink of dead letters of the handler failed at .*: the disk is full"):
+    with pytest.raises(HandlerError, match=r"the sink of dead letters of the handler failed at .*: the disk is full"):
         run(client, stream, handler, policy, checkpoints)
     assert handler.handled == DATAS[:7]
     assert unhandled(client, stream, checkpoints) == DATAS[7:]  # the poison too: it is nowhere else
 
 
 def test_what_passes_by_itself_is_tried_again_as_a_whole(client, stream):
-    failures = iter([Poison, Poison])
+    failures = iter([PoisonError, PoisonError])
     handled: list[bytes] = []
 
     def handler(batch) -> None:
@@ -197,7 +198,7 @@ def test_stopping_ends_a_pause_and_keeps_nothing(client, stream):
 
     def handler(_batch) -> None:
         reader.stop()
-        raise Poison
+        raise PoisonError
 
     reader.run(handler, on_error=DeadLetterPoison(letters_in([]), backoff_s=3600, max_backoff_s=3600))
     assert unhandled(client, stream, checkpoints) == DATAS
@@ -228,7 +229,7 @@ def test_functions_that_would_handle_nothing_are_refused(client, stream):
             run(client, stream, handler)
     checkpoints = MemoryCheckpoints()
     with pytest.raises(HandlerError, match="has handled nothing yet"):
-        run(client, stream, lambda batch: later(batch), checkpoints=checkpoints)
+        run(client, stream, partial(later), checkpoints=checkpoints)
     assert unhandled(client, stream, checkpoints) == DATAS
 
 

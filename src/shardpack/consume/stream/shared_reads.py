@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 OWN_READ_SECONDS = 1.0
 """Between two calls for readers that are behind: one of the five a second."""
+IDLE_OWN_READ_SECONDS = 0.4
+"""The same while nothing comes of the shard, and those ahead leave calls over."""
 OWN_READ_BYTES = MIB
 """About what such a call may bring, so that the service does not hold up the others for it: half of 2 MiB a second."""
 OWN_READ_RECORDS = 100
@@ -115,6 +117,8 @@ class _Shard:
     any_at: float = 0.0
     alone_at: float = 0.0
     mean_size: float = 0.0
+    idle: bool = False
+    """Whether the last call for all brought nothing."""
 
     def is_behind(self, reader: int, now: float) -> bool:
         """Whether another one is further, and goes on."""
@@ -222,8 +226,10 @@ class SharedReads:
             rate = self._shard_bytes_per_second
             if turn.alone:
                 shard.any_at = max(shard.any_at, now + BUSY_SECONDS)
-                shard.alone_at = now + max(OWN_READ_SECONDS, 2 * answer.size / rate)
+                pace = (IDLE_OWN_READ_SECONDS, 0.75) if shard.idle else (OWN_READ_SECONDS, 0.5)
+                shard.alone_at = now + max(pace[0], answer.size / (pace[1] * rate))
             else:
+                shard.idle = not answer.received
                 shard.any_at = now + max(BUSY_SECONDS, answer.size / rate)
             if answer.received:
                 shard.mean_size = answer.size / len(answer.received)
