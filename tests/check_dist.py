@@ -21,7 +21,7 @@ MOST_CORE_BYTES = 600_000
 """Of the library's wheel, as it is downloaded: it goes into Lambda layers."""
 
 NEEDED = {"__init__.py", "__main__.py", "py.typed", "_native/__init__.py", "_native/md5.pyi", "producer/pump.py"}
-TOOLS = ("bench/", "cli/", "consume/stream/", "plan/", "testing/")
+TOOLS = ("bench/", "cli/", "consume/stream/", "dead_letters/remote/", "plan/", "testing/")
 IN_SDIST = {
     "LICENSE", "Makefile", "README.md", "CHANGELOG.md", "pyproject.toml", "setup.py", "mkdocs.yml",
     "benchmarks/report.py", "csrc/md5_dispatch.c", "docs/index.md", "examples/produce.py", "fuzz/run.py",

@@ -108,6 +108,33 @@ def dictionaries() -> Names:
     return {**a_client_with(b'{"celsius": 21.5}'), "payload": payload}
 
 
+def a_bucket() -> Names:
+    """Make a bucket for dead letters."""
+    import os  # noqa: PLC0415
+
+    import boto3  # noqa: PLC0415
+
+    os.environ["AWS_ENDPOINT_URL_S3"] = os.environ["AWS_ENDPOINT_URL_KINESIS"]
+    boto3.client("s3").create_bucket(Bucket="my-bucket")
+    return {}
+
+
+def a_stream_of_dead_letters() -> Names:
+    """Make a stream with a dead letter."""
+    import boto3  # noqa: PLC0415
+    from letters import letter  # noqa: PLC0415
+
+    from shardpack.dead_letters import KinesisDeadLetters  # noqa: PLC0415
+    from shardpack.testing.local_kinesis import wait_until_active  # noqa: PLC0415
+
+    client = boto3.client("kinesis")
+    if "telemetry-dead" not in client.list_streams()["StreamNames"]:
+        client.create_stream(StreamName="telemetry-dead", ShardCount=1)
+        wait_until_active(client, "telemetry-dead")
+    KinesisDeadLetters("telemetry-dead", client).put([letter()])
+    return {}
+
+
 def objects() -> Names:
     """Return a client, and an iterator at the beginning of a shard that has objects."""
     return a_client_with(b'{"celsius": 21.5}')
@@ -241,6 +268,8 @@ OF_SECTION: dict[tuple[str, str], Callable[[], Names]] = {
     ("docs/consume/shapes.md", "After resharding: what the KCL leaves out"): all_responses,
     ("docs/ingest/tenants.md", "Reading"): a_response,
     ("docs/ingest/tenants.md", "A stream for each tenant"): a_client,
+    ("docs/operate/dead-letters.md", "In S3"): a_bucket,
+    ("docs/operate/dead-letters.md", "In another stream"): a_stream_of_dead_letters,
     ("docs/operate/metrics.md", "Exporters"): a_producer,
     ("docs/operate/resharding.md", "In code"): a_client,
 }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from contextlib import closing
 
 import pytest
 
 from shardpack import DeadLetter, SQLiteDeadLetters
-from shardpack.consume.stream.reader import StreamReader
 
 
 @pytest.fixture
@@ -80,8 +80,41 @@ def by_key(events):
 
 def everything(client, stream):
     """Key and data of all that a stream holds."""
+    from shardpack.consume.stream import StreamReader  # noqa: PLC0415
+
     return [
         (record.partition_key, record.data)
         for read in StreamReader(stream, client=client, until="latest", range_rule=False)
         for record in read.records
     ]
+
+
+@pytest.fixture
+def bucket(local_kinesis):
+    """The name of a bucket beside the local Kinesis."""
+    name = f"letters-{uuid.uuid4()}"
+    s3_client(local_kinesis).create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def s3(local_kinesis):
+    with closing(s3_client(local_kinesis)) as client:
+        yield client
+
+
+def s3_client(local_kinesis):
+    import boto3  # noqa: PLC0415 - the native tests have no local Kinesis
+
+    from shardpack.testing.local_kinesis import session_of_defaults  # noqa: PLC0415
+
+    session = boto3.session.Session(botocore_session=session_of_defaults())
+    return session.client("s3", region_name="us-east-1", endpoint_url=local_kinesis.endpoint_url)
+
+
+def reads(client, stream):
+    """Shard ids and user records of all that a stream holds, as `drain` takes them, by the KCL's range rule."""
+    from shardpack.consume.stream import StreamReader  # noqa: PLC0415
+
+    for batch in StreamReader(stream, client=client, until="latest"):
+        yield batch.shard_id, batch.records

@@ -85,7 +85,7 @@ def test_usage_names_arguments_as_they_are_given(monkeypatch):
         None: "Usage: shardpack [OPTIONS] COMMAND [ARGS]...",
         "put": "Usage: shardpack put [OPTIONS] STREAM [FILE]",
         "tail": "Usage: shardpack tail [OPTIONS] STREAM",
-        "redrive": "Usage: shardpack redrive [OPTIONS] PATH STREAM",
+        "redrive": "Usage: shardpack redrive [OPTIONS] FROM TO",
         "bench": "Usage: shardpack bench [OPTIONS]",
     }
 

@@ -12,6 +12,8 @@ from conftest import SHARDPACK
 from faulty_kinesis import FaultyKinesis
 from letters import by_key, everything, kept, letter, put_events
 
+from shardpack.dead_letters import KinesisDeadLetters, S3DeadLetters
+
 
 def figures(done):
     lines = done.stderr.splitlines()
@@ -48,10 +50,13 @@ def test_the_command_as_json_with_letters_left(shardpack, letters, path, stream)
         "held_back": 1,
         "skipped": 1,
         "other_streams": 0,
+        "not_selected": 0,
         "out_of_order": 0,
         "ended_early": False,
         "left": 3,
         "interrupted": False,
+        "taken": 0,
+        "others": 0,
     }
     assert (refusal["id"], refusal["error_code"]) == (2, "InvalidPartitionKeyError")
     told = shardpack("redrive", path, stream, "--skip-maybe-stored")
@@ -85,11 +90,122 @@ def test_letters_of_one_stream_into_another(shardpack, letters, path, client, st
     assert [each.stream for each in kept(path)] == [stream]
 
 
+def some(letters_or_sink, stream):
+    """Put letters with all that --where asks for; data are their numbers."""
+    fields = [
+        {"error_code": "ValueError", "given_up_at": 1_700_000_000.0},
+        {"error_code": "KeyError", "handler": "alerts", "given_up_at": 1_800_000_000.0},
+        {"error_code": "KeyError", "key": "größe=1", "shard_id": "shardId-000000000001"},
+        {"error_code": "TypeError", "shard_id": "shardId-000000000001"},
+    ]
+    letters_or_sink.put([letter(n, **{"stream": stream} | given) for n, given in enumerate(fields)])
+    letters_or_sink.put([letter(4, stream="other", error_code="ValueError")])
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers"),
+    [
+        (["--where", "error=ValueError"], "0"),
+        (["--where", "error=ValueError", "--where", "error=KeyError"], "012"),
+        (["--where", "error=KeyError", "--where", "handler=alerts"], "1"),
+        (["--where", "key=größe=1"], "2"),
+        (["--where", "shard=shardId-000000000001"], "23"),
+        (["--where", "stream=other"], "4"),
+        (["--from", "other", "--where", "stream=other"], "4"),
+        (["--since", "1700000000.5"], "123"),
+        (["--since", "2027-01-01T00:00:00Z", "--where", "error=KeyError"], "1"),
+    ],
+    ids=str,
+)
+def test_those_that_are_asked_for(shardpack, letters, path, client, stream, options, numbers):  # noqa: PLR0917
+    some(letters, stream)
+    done = shardpack("redrive", path, stream, *options, "--dry-run", "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["left"]) == (1, len(numbers))
+    done = shardpack("redrive", path, stream, *options)
+    assert (done.returncode, figures(done)["letters stored"]) == (0, f"{len(numbers)}")
+    assert sorted(data.decode() for _, data in everything(client, stream)) == [*numbers]
+    assert len(letters) == 5 - len(numbers)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["kinesis://dead"], "kinesis://dead: nothing can be removed from a stream: --via FILE is where its letters"),
+        (["kinesis://", "--via", "x.db"], "kinesis://: names nothing"),
+        (["s3://"], "s3://: names nothing"),
+        (["s3:///prefix"], "s3:///prefix: names nothing"),
+        (["{path}", "--via", "x.db"], "--via is for kinesis://STREAM, not for"),
+        (
+            ["{path}", "--where", "error"],
+            "--where takes NAME=VALUE, NAME one of stream, error, key, shard, handler; not",
+        ),
+        (["{path}", "--where", "colour=green"], "--where takes NAME=VALUE"),
+        (["{path}", "--where", "stream=a", "--from", "b"], "--from and --where name one stream, not 2"),
+        (["{path}", "--since", "yesterday"], "--since takes an ISO 8601 time or epoch seconds, not 'yesterday'"),
+    ],
+)
+def test_what_cannot_be_asked_for(shardpack, letters, path, arguments, says):
+    assert len(letters) == 0
+    first, *options = (one.format(path=path) for one in arguments)
+    done = shardpack("redrive", first, "telemetry", *options)
+    assert done.returncode == 2
+    assert says in " ".join(done.stderr.split())
+
+
+def test_letters_in_s3(shardpack, client, stream, bucket, s3, local_kinesis):  # noqa: PLR0917
+    dead = S3DeadLetters(bucket, "dead", s3)
+    some(dead, stream)
+    events = put_events(dead, 5, 100, stream=stream)
+    dead.put([letter(key="", stream=stream)])
+    at = {"AWS_ENDPOINT_URL_S3": local_kinesis.endpoint_url}
+    done = shardpack("redrive", f"s3://{bucket}/dead", stream, "--dry-run", "--json", "--where", "error=KeyError", **at)
+    assert (done.returncode, json.loads(done.stdout)["left"]) == (1, 2)
+    done = shardpack("redrive", f"s3://{bucket}/dead", stream, **at)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"shardpack: 1 letters are left in s3://{bucket}/dead"
+    assert "ndjson.zst#0 (key ''): InvalidPartitionKeyError" in done.stderr
+    assert sorted((each.stream, each.data) for _, each in dead) == sorted([(stream, b"0"), ("other", b"4")])
+    found = by_key(everything(client, stream))
+    assert {key: found[key] for key in by_key(events)} == by_key(events)
+    done = shardpack("redrive", "s3://absent-bucket", stream, **at)
+    assert (done.returncode, "s3://absent-bucket/: " in done.stderr, "NoSuchBucket" in done.stderr) == (1, True, True)
+
+
+def test_letters_in_a_stream(shardpack, path, client, stream, local_kinesis):
+    local_kinesis.create_stream(dead := f"{stream}-dead", 2)
+    sink = KinesisDeadLetters(dead, client)
+    events = [(f"key-{n % 5}", b"%d" % n + bytes(2**20 * (n == 7) - 10 * (n == 7))) for n in range(200)]
+    sink.put([letter(key=key, data=data, stream=stream) for key, data in events])
+    sink.put([letter(key="", stream=stream), letter(stream="other")])
+    client.put_record(StreamName=dead, PartitionKey="key", Data=b"something else")
+    done = shardpack("redrive", f"kinesis://{dead}", stream, "--via", path)
+    assert done.returncode == 1
+    assert figures(done) == {
+        "taken out of the stream": "202",
+        "no dead letters there": "1",
+        "letters stored": "200",
+        "of them maybe stored before": "0",
+        "not stored": "1",
+        "of other streams": "1",
+        "left": "1",
+    }
+    assert done.stderr.splitlines()[-1] == f"shardpack: 1 letters are left in {path}"
+    assert by_key(everything(client, stream)) == by_key(events)
+    sink.put([letter(1, stream=stream)])
+    arn = client.describe_stream_summary(StreamName=dead)["StreamDescriptionSummary"]["StreamARN"]
+    done = shardpack("redrive", f"kinesis://{arn}", stream, "--via", path, "--where", "key=key", "--json")
+    assert done.returncode == 0
+    assert [json.loads(done.stdout)[name] for name in ("taken", "others", "stored", "left")] == [1, 0, 1, 0]
+    done = shardpack("redrive", "kinesis://absent", stream, "--via", path)
+    assert (done.returncode, "ResourceNotFoundException" in done.stderr) == (1, True)
+
+
 def test_files_that_are_none(shardpack, path, stream):
     done = shardpack("redrive", path, stream)
     assert (done.returncode, done.stderr.replace("\n", " ")) == (
         2,
-        f"shardpack: {path}: no such file; PATH is a file of dead letters ",
+        f"shardpack: {path}: no such file; FROM is a file of dead letters, s3://… or kinesis://… ",
     )
     assert not path.exists()
     path.write_text("x" * 5000)

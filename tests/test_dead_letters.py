@@ -10,7 +10,9 @@ import sys
 import time
 import tracemalloc
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from letters import kept, letter
 
 from shardpack import DeadLetter, DeadLetterError, DeadLetterSink, SQLiteDeadLetters
+from shardpack.dead_letters import CallbackDeadLetters
 
 TEXTS = st.text(st.characters(exclude_categories=()))  # lone surrogates and NUL among them
 TIMES = st.floats(allow_nan=False, allow_infinity=False)
@@ -33,6 +36,10 @@ LETTERS = st.builds(
     put_at=TIMES,
     given_up_at=TIMES,
     attempts=st.integers(0, 2**63 - 1),
+    shard_id=st.none() | TEXTS,
+    sequence_number=st.none() | TEXTS,
+    sub_sequence_number=st.integers(0, 2**63 - 1),
+    handler=st.none() | TEXTS,
 )
 
 
@@ -52,6 +59,10 @@ LETTERS = st.builds(
         ({"explicit_hash_key": "1"}, TypeError, "explicit_hash_key is a whole number, not '1'"),
         ({"attempts": 2**63}, ValueError, r"attempts of \d+ is not in 0 … 2\*\*63 - 1"),
         ({"attempts": 1.5}, TypeError, "attempts is a whole number, not 1.5"),
+        ({"sub_sequence_number": -1}, ValueError, r"sub_sequence_number of -1 is not in 0 … 2\*\*63 - 1"),
+        ({"sequence_number": 7}, TypeError, "sequence_number is str, not 7"),
+        ({"shard_id": b"x"}, TypeError, "shard_id is str, not b'x'"),
+        ({"handler": 1.5}, TypeError, "handler is str, not 1.5"),
         ({"put_at": float("nan")}, ValueError, "put_at is epoch seconds, not nan"),
         ({"given_up_at": float("inf")}, ValueError, "given_up_at is epoch seconds, not inf"),
     ],
@@ -73,6 +84,28 @@ def test_what_a_letter_holds_is_its_own():
 
 def test_the_repr_of_a_large_letter_is_short():
     assert len(repr(letter(data=bytes(10**7), key="k" * 10**6, message="m" * 10**6))) < 1000
+
+
+def test_of_a_consumed_record_the_repr_says_where_it_is():
+    consumed = letter(shard_id="shardId-000000000007", sequence_number="49", sub_sequence_number=3, handler="alerts")
+    place = "shard_id='shardId-000000000007', sequence_number='49', sub_sequence_number=3, handler='alerts')"
+    assert repr(consumed).endswith(f"attempts=7, {place}")
+    assert repr(letter()).endswith("attempts=7)")
+
+
+def test_a_function_is_a_sink():
+    kept = []
+    sink: DeadLetterSink = CallbackDeadLetters(kept.append)
+    sink.put([letter(1), letter(2)])
+    assert kept == [(letter(1), letter(2))]
+
+    def broken(_letters):
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        CallbackDeadLetters(broken).put([letter()])
+    with pytest.raises(TypeError, match="dead letters are given to a function, not 'file'"):
+        CallbackDeadLetters("file")
 
 
 # --- what was put comes back ---
@@ -168,8 +201,8 @@ def test_an_interrupted_put_keeps_nothing(letters, monkeypatch):
             raise KeyboardInterrupt
         return row_of(letter)
 
-    row_of = sys.modules[SQLiteDeadLetters.__module__]._row_of
-    monkeypatch.setattr(sys.modules[SQLiteDeadLetters.__module__], "_row_of", interrupted)
+    row_of = sys.modules[SQLiteDeadLetters.__module__].row_of
+    monkeypatch.setattr(sys.modules[SQLiteDeadLetters.__module__], "row_of", interrupted)
     with pytest.raises(KeyboardInterrupt):
         letters.put([letter(n) for n in range(5)])
     letters.put([letter(8)])
@@ -267,7 +300,7 @@ def test_a_database_of_something_else_is_left_alone(path):
 
 
 @pytest.mark.parametrize(
-    ("version", "says"), [(2, "written by a newer shardpack: version 2"), (0, "no shardpack wrote")]
+    ("version", "says"), [(3, "written by a newer shardpack: version 3"), (0, "no shardpack wrote")]
 )
 def test_a_newer_schema_is_said(path, letters, version, says):
     letters.put([letter()])
@@ -277,6 +310,50 @@ def test_a_newer_schema_is_said(path, letters, version, says):
     other.close()
     with pytest.raises(DeadLetterError, match=says):
         SQLiteDeadLetters(path)
+
+
+def version_1(path):
+    """Copy a file of letters that version 1 of the schema wrote, and return what it was put."""
+    shutil.copy(Path(__file__).with_name("data") / "dead-letters-1.db", path)
+    odd = letter(key="\ud800", data=bytes(range(256)) * 40, explicit_hash_key=2**128 - 1)
+    put = [letter(n, key=f"key-{n % 2}", error_code="RecordExpired", maybe_stored=n == 1) for n in (0, 1, 3)]
+    return [*put, letter(key=None, data=b""), odd]
+
+
+def test_a_file_of_version_1_is_taken_over(path):
+    put = version_1(path)
+    consumed = letter(shard_id="shardId-000000000007", sequence_number="49", sub_sequence_number=3, handler="alerts")
+    with SQLiteDeadLetters(path) as letters:
+        assert [number for number, _ in letters] == [1, 2, 4, 5, 6]
+        letters.put([consumed])
+        assert [tally.letters for tally in letters.tally()] == [3, 3]
+        letters.replace([(1, replace(put[0], handler="archive"))])
+    assert kept(path) == [replace(put[0], handler="archive"), *put[1:], consumed]
+
+
+def test_who_has_it_open_as_version_1_goes_on(path):
+    put = version_1(path)
+    old = sqlite3.connect(path)
+    columns = "stream, partition_key, explicit_hash_key, error_code, message, maybe_stored, put_at, given_up_at, "
+    insert = f"INSERT INTO letters ({columns} attempts, data) SELECT {columns} attempts, data FROM letters WHERE id = 1"  # noqa: S608
+    old.execute(insert)
+    old.commit()
+    with SQLiteDeadLetters(path) as letters:
+        old.execute(insert)
+        old.commit()
+        assert [each for _, each in letters] == [*put, put[0], put[0]]
+    old.close()
+
+
+def test_a_takeover_that_is_interrupted_changes_nothing(path, monkeypatch):
+    put = version_1(path)
+    before = path.read_bytes()
+    monkeypatch.setattr(sys.modules[SQLiteDeadLetters.__module__], "FROM_VERSION_1", ("ALTER TABLE letters ADD x", "?"))
+    with pytest.raises(DeadLetterError):
+        SQLiteDeadLetters(path)
+    assert path.read_bytes() == before
+    monkeypatch.undo()
+    assert kept(path) == put
 
 
 def test_a_folder_or_a_missing_one(tmp_path):

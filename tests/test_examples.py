@@ -84,6 +84,31 @@ def test_what_is_put_before_sigterm_is_stored(local_kinesis, command_environment
     assert readings_in(local_kinesis.client(), "until-sigterm") == list(range(put))
 
 
+def test_what_came_before_sigterm_is_handled_or_put_aside(local_kinesis, command_environment, tmp_path):
+    local_kinesis.create_stream("consume-until-sigterm", 2)
+    with Producer("consume-until-sigterm", client=local_kinesis.client()) as producer:
+        producer.put("device-0", b"no JSON")
+        for i in range(1, 1000):
+            producer.put(f"device-{i % 7}", b'{"reading": %d}' % i)
+        producer.flush()
+    process = subprocess.Popen(
+        [sys.executable, EXAMPLES / "consume_stream.py", "consume-until-sigterm"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=command_environment | {"AWS_ENDPOINT_URL_KINESIS": local_kinesis.endpoint_url},
+    )
+    with Producer("consume-until-sigterm", client=local_kinesis.client()) as producer:
+        for key in (f"device-{i}" for i in range(7)):
+            producer.put(key, b'{"reading": 0}')
+    for _ in range(7):
+        assert process.stdout.readline() == "begun\n"
+    process.terminate()
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert said.startswith("1,006 readings handled, 1 put aside, ")
+
+
 UPSTREAM_IN_A_FILE = """
 import sys
 from acknowledge_upstream import Producer, Upstream, pass_on

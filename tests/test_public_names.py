@@ -13,9 +13,16 @@ import pytest
 import stub_docstrings
 
 import shardpack
-from shardpack import tenants
+from shardpack import dead_letters, tenants
 
-PUBLIC = [*sorted(shardpack.__all__), *(f"tenants.{name}" for name in sorted(tenants.__all__))]
+PUBLIC = [
+    *sorted(shardpack.__all__),
+    *(
+        f"{module.__name__.rpartition('.')[2]}.{name}"
+        for module in (dead_letters, tenants)
+        for name in sorted(module.__all__)
+    ),
+]
 
 
 @pytest.mark.parametrize("extension", sorted(stub_docstrings.public_names()))

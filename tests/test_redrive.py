@@ -6,6 +6,7 @@ import random
 import time
 import tracemalloc
 from contextlib import suppress
+from datetime import datetime, timezone
 
 import pytest
 from botocore.exceptions import ClientError
@@ -18,10 +19,10 @@ from shardpack import Boto3Transport, DeadLetterError, Producer, redrive
 from shardpack.cli import redrive as redrive_command
 from shardpack.cli.redrive import sending_through_producer
 from shardpack.consume.stream.reader import StreamReader
+from shardpack.dead_letters import redriving as redrive_module
+from shardpack.dead_letters.redriving import is_stream, one_by_one
 from shardpack.errors import DeliveryError, FlushTimeoutError, RecordExpiredError
-from shardpack.producer import redrive as redrive_module
 from shardpack.producer.entries import Attempt
-from shardpack.producer.redrive import is_stream
 from shardpack.transport import Failed, Stored
 
 STORED = Stored("shardId-000000000000", "1")
@@ -152,6 +153,40 @@ def test_letters_of_one_stream_and_those_that_are_surely_not_stored(letters, pat
     done = redrive(letters, send, stream="telemetry")
     assert (done.stored, done.stored_maybe_again) == (1, 1)
     assert datas(path) == [b"2"]
+
+
+def test_letters_since_a_time_and_those_that_are_asked_for(letters, path):
+    given_up = [1_700_000_000 + 10 * n for n in range(6)]
+    letters.put([letter(n, given_up_at=at, error_code="AB"[n % 2]) for n, at in enumerate(given_up)])
+    letters.put([letter(6, stream="other")])
+    send = Recorder()
+    done = redrive(letters, send, stream="telemetry", since=given_up[2], where=lambda each: each.error_code == "A")
+    assert (send.stored, done.stored, done.not_selected, done.other_streams) == ([b"2", b"4"], 2, 4, 1)
+    done = redrive(letters, send, since=datetime.fromtimestamp(given_up[3] - 0.001, timezone.utc))
+    assert send.stored[2:] == [b"3", b"5", b"6"]
+    assert datas(path) == [b"0", b"1"]
+    with pytest.raises(ValueError, match="since is an aware time, with a zone, not 2026"):
+        redrive(letters, send, since=datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+def test_a_handler_gets_one_after_the_other_and_what_it_raises_is_the_reason(letters, path):
+    events = put_events(letters, 3, 4)
+    letters.put([letter(1, None), letter(2, None)])
+    handled = []
+
+    def handle(each):
+        if each.data in (b"1:2", b"1"):
+            raise ValueError("not a number")
+        handled.append((each.partition_key, each.data))
+
+    done = redrive(letters, one_by_one(handle))
+    assert handled == [event for event in events if event[1] not in (b"1:2", b"1:3")] + [(None, b"2")]
+    assert (done.stored, done.not_stored, done.held_back, done.out_of_order) == (11, 2, 1, 0)
+    assert [(each.data, each.error_code, each.message, each.attempts) for each in kept(path)] == [
+        (b"1:2", "ValueError", "not a number", 8),
+        (b"1:3", "InternalFailure", "try again", 7),
+        (b"1", "ValueError", "not a number", 8),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from .consume.arrow import deaggregate_arrow
     from .consume.client import install, uninstall
     from .consume.reading import RecordsReply, read_records, read_records_async
+    from .dead_letters.letter import DeadLetter, DeadLetterError, DeadLetterSink
+    from .dead_letters.redriving import redrive
+    from .dead_letters.sqlite import SQLiteDeadLetters
     from .errors import (
         BufferFullError,
         DeliveryError,
@@ -43,12 +46,10 @@ if TYPE_CHECKING:
     from .limits import Limits
     from .packing import pack
     from .producer.aio import AsyncProducer
-    from .producer.dead_letters import DeadLetter, DeadLetterError, DeadLetterSink, SQLiteDeadLetters
     from .producer.entries import Attempt
     from .producer.hot_shards import HotKey, HotShard
     from .producer.producer import Producer
     from .producer.receipts import Outcome, Receipts
-    from .producer.redrive import redrive
     from .producer.settling import SettledRecord
     from .producer.stats import Histogram, ShardStats, Stats
     from .records import KinesisRecord
@@ -120,6 +121,9 @@ _MODULES = {
     ".consume.arrow": ("deaggregate_arrow",),
     ".consume.client": ("install", "uninstall"),
     ".consume.reading": ("RecordsReply", "read_records", "read_records_async"),
+    ".dead_letters.letter": ("DeadLetter", "DeadLetterError", "DeadLetterSink"),
+    ".dead_letters.redriving": ("redrive",),
+    ".dead_letters.sqlite": ("SQLiteDeadLetters",),
     ".errors": (
         "BufferFullError",
         "DeliveryError",
@@ -137,12 +141,10 @@ _MODULES = {
     ".limits": ("Limits",),
     ".packing": ("pack",),
     ".producer.aio": ("AsyncProducer",),
-    ".producer.dead_letters": ("DeadLetter", "DeadLetterError", "DeadLetterSink", "SQLiteDeadLetters"),
     ".producer.entries": ("Attempt",),
     ".producer.hot_shards": ("HotKey", "HotShard"),
     ".producer.producer": ("Producer",),
     ".producer.receipts": ("Outcome", "Receipts"),
-    ".producer.redrive": ("redrive",),
     ".producer.settling": ("SettledRecord",),
     ".producer.stats": ("Histogram", "ShardStats", "Stats"),
     ".records": ("KinesisRecord",),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timezone
 from enum import Enum
 from typing import Any
 
@@ -64,3 +66,14 @@ def argument(name: str, **options: Any) -> Declare:
 
 def option(*declarations: str, **options: Any) -> Declare:
     return click.option(*declarations, cls=Option, **options)
+
+
+def moment(text: str) -> datetime:
+    """Read a time, ISO 8601 or epoch seconds; one without a zone is local time. Raises ``ValueError``."""
+    with suppress(ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(float(text), timezone.utc)
+    try:
+        # Python 3.10 does not know Z
+        return datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in "zZ" else text).astimezone()
+    except (OverflowError, OSError) as error:
+        raise ValueError(str(error)) from None

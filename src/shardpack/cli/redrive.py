@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from .._native.receipt import Receipt
+from ..dead_letters import DeadLetter, Drained, SQLiteDeadLetters, Tally
+from ..dead_letters import redriving as library
 from ..errors import DeliveryError, InvalidRecordError, abridged
 from ..limits import KIB, MIB
-from ..producer import redrive as library
-from ..producer.dead_letters import DeadLetter, SQLiteDeadLetters, Tally
 from ..producer.faults import INVALID
 from ..producer.producer import Producer
 from ..producer.scheduler import MISPLACED
@@ -29,7 +29,6 @@ from .inspect import visible
 from .outcome import (
     FAILED,
     INTERRUPTED,
-    BadInputError,
     exit_on_error,
     fail,
     finish_on_interrupt,
@@ -38,6 +37,11 @@ from .outcome import (
     until_reader_leaves,
 )
 from .parameters import FILE, argument, command, option
+from .redrive_source import Wanted, check_source, count, opened, tallies
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..dead_letters import DeadLetterStore, S3DeadLetters
 
 Send = Callable[[Sequence[DeadLetter]], Iterator[library.Outcome]]
 
@@ -54,17 +58,28 @@ FAULTS_OF_A_LETTER = INVALID | {MISPLACED, "ParamValidationError"}
 
 
 @command
-@argument("path", metavar="PATH", type=FILE, help="File of dead letters, as SQLiteDeadLetters writes it.")
-@argument("stream", metavar="STREAM", help="The stream they go to, name or ARN.")
+@argument("source", metavar="FROM", type=FILE, help="A file of dead letters, s3://BUCKET/PREFIX or kinesis://STREAM.")
+@argument("stream", metavar="TO", help="The stream they go to, name or ARN.")
 @option("--from", "origin", metavar="STREAM", help="Letters of this stream, name or ARN, not of the one they go to.")
+@option("--since", metavar="TIME", help="Letters given up then or later: ISO 8601, or epoch seconds.")
+@option(
+    "--where",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Letters whose error (code), key, shard, handler or stream is this; of several for a NAME, one of them.",
+)
+@option("--via", metavar="FILE", type=FILE, help="Of kinesis://, the file that letters go through. Keep it.")
 @option("--skip-maybe-stored", is_flag=True, help="Leave letters that may be in the stream already.")
 @option("--dry-run", is_flag=True, help="Say what is there, by error code; send nothing.")
 @option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @aws_options
 def redrive(  # noqa: PLR0917 (click calls it)
-    path: str,
+    source: str,
     stream: str,
     origin: str | None,
+    since: str | None,
+    where: tuple[str, ...],
+    via: str | None,
     skip_maybe_stored: bool,
     dry_run: bool,
     as_json: bool,
@@ -76,34 +91,62 @@ def redrive(  # noqa: PLR0917 (click calls it)
 
     One that is refused holds back the later ones of its key. Interrupted by
     anything, run it again: it goes on with what is left. Exit code 1 means that
-    letters of the stream are left. Those that may have been in the stream before,
+    letters that were asked for are left. Those that may have been in the stream before,
     their reply was lost, are counted: they may be there twice now.
 
     \b
       shardpack redrive dead.db telemetry --dry-run
       shardpack redrive dead.db telemetry
       shardpack redrive dead.db telemetry-2 --from telemetry --skip-maybe-stored
+      shardpack redrive s3://bucket/dead telemetry --where error=ValueError
+      shardpack redrive kinesis://dead telemetry --via dead.db --since 2026-01-31
     """
+
+    @cache
+    def client(service: str) -> Any:
+        return make_client(region, endpoint_url if service == "kinesis" else None, profile, service=service)
+
+    taken = Drained()
     with exit_on_error():
-        if not Path(path).exists():  # it would be made
-            raise BadInputError(f"{path}: no such file; PATH is a file of dead letters")
-        with SQLiteDeadLetters(path) as letters:
-            if dry_run:
-                _show_what_is_there(letters, origin or stream, as_json=as_json)
-            else:
-                client = make_client(region, endpoint_url, profile)
-                _redrive(
-                    letters, client, stream, origin or stream, skip_maybe_stored=skip_maybe_stored, as_json=as_json
-                )
+        wanted = Wanted.of(stream, origin, since, where)
+        check_source(source, via)
+        if dry_run:
+            with opened(source, via, client, taken, lambda: False) as letters:
+                _show_what_is_there(letters, wanted, as_json=as_json)
+            return
+        kinesis = client("kinesis")
+        with finish_on_interrupt() as interrupted, opened(source, via, client, taken, interrupted) as letters:
+            _redrive(
+                letters,
+                kinesis,
+                stream,
+                wanted,
+                taken,
+                interrupted,
+                skip_maybe_stored=skip_maybe_stored,
+                as_json=as_json,
+                where=source if via is None else via,
+            )
 
 
-def _redrive(
-    letters: SQLiteDeadLetters, client: Any, stream: str, origin: str, *, skip_maybe_stored: bool, as_json: bool
+def _redrive(  # noqa: PLR0917
+    letters: SQLiteDeadLetters | S3DeadLetters,
+    client: Any,
+    stream: str,
+    wanted: Wanted,
+    taken: Drained,
+    interrupted: Callable[[], bool],
+    *,
+    skip_maybe_stored: bool,
+    as_json: bool,
+    where: str,
 ) -> None:
+    store: DeadLetterStore[Any] = letters
     done = library.Redriven()
     error: BaseException | None = None
-    total = _count(letters, origin)
-    with _progress(total) as show, finish_on_interrupt() as interrupted:
+    counted = isinstance(letters, SQLiteDeadLetters)  # at once; elsewhere everything is read for it
+    total = count(letters, wanted) if counted or stderr.is_terminal else None
+    with _progress(total) as show:
 
         def on_progress(now: library.Redriven) -> None:
             nonlocal done
@@ -112,31 +155,37 @@ def _redrive(
 
         try:
             transport = Boto3Transport(client, stream)
-            if total:
+            if total != 0:
                 transport.describe()  # what is wrong with the stream or the client is told at once
                 transport.list_shards()  # without them a producer sends in no order
             with sending_through_producer(transport) as send:
                 done = library.redrive(
-                    letters,
+                    store,
                     send,
-                    stream=origin,
+                    stream=wanted.stream,
+                    since=wanted.since,
+                    where=wanted.holds,
                     skip_maybe_stored=skip_maybe_stored,
                     on_progress=on_progress,
                     stopping=interrupted,
                 )
         except BaseException as raised:  # noqa: BLE001 - after what was done is shown
             error = raised
-    left = _count(letters, origin)
-    if as_json:
-        print_json(asdict(done) | {"left": left, "interrupted": interrupted()})
+    if counted or error is not None or done.ended_early:
+        left = count(letters, wanted)
     else:
-        _show_done(done, left, getattr(error, "error_code", ""))
+        left = done.not_stored + done.held_back + done.skipped
+    if as_json:
+        about = {"taken": taken.letters, "others": taken.others, "left": left, "interrupted": interrupted()}
+        print_json(asdict(done) | about)
+    else:
+        _show_done(done, taken, left, getattr(error, "error_code", ""))
     if error is not None:
         raise error
     if interrupted():
         fail(f"interrupted: {left:,} letters are left, which another redrive sends", INTERRUPTED)
     if left:
-        fail(f"{left:,} letters are left in {letters.path}")
+        fail(f"{left:,} letters are left in {where}")
 
 
 @contextmanager
@@ -216,12 +265,8 @@ def _outcome(receipt: Receipt) -> library.Outcome:
     return True
 
 
-def _count(letters: SQLiteDeadLetters, stream: str) -> int:
-    return sum(tally.letters for tally in letters.tally() if library.is_stream(tally.stream, stream))
-
-
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[library.Redriven], None]]:
+def _progress(total: int | None) -> Iterator[Callable[[library.Redriven], None]]:
     """Show on a terminal how many letters are done with, and how many of them are stored."""
     with Progress(
         TextColumn("Sending"),
@@ -242,11 +287,13 @@ def _progress(total: int) -> Iterator[Callable[[library.Redriven], None]]:
         yield show
 
 
-def _show_done(done: library.Redriven, left: int, ended_by: str) -> None:
+def _show_done(done: library.Redriven, taken: Drained, left: int, ended_by: str) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="dim")
     table.add_column(justify="right")
-    for what, count, always in (
+    for what, number, always in (
+        ("taken out of the stream", taken.letters, False),
+        ("no dead letters there", taken.others, False),
         ("letters stored", done.stored, True),
         ("of them maybe stored before", done.stored_maybe_again, True),
         ("not stored", done.not_stored, False),
@@ -254,10 +301,11 @@ def _show_done(done: library.Redriven, left: int, ended_by: str) -> None:
         ("skipped, maybe stored before", done.skipped, False),
         ("stored out of order", done.out_of_order, False),
         ("of other streams", done.other_streams, False),
+        ("not asked for", done.not_selected, False),
         ("left", left, True),
     ):
-        if always or count:
-            table.add_row(what, f"{count:,}")
+        if always or number:
+            table.add_row(what, f"{number:,}")
     tell(table)
     for refusal in done.refusals:
         if refusal.error_code not in ("", ended_by):  # which is told once, at the end
@@ -267,25 +315,25 @@ def _show_done(done: library.Redriven, left: int, ended_by: str) -> None:
             )
 
 
-def _show_what_is_there(letters: SQLiteDeadLetters, stream: str, *, as_json: bool) -> None:
-    tallies = letters.tally()
-    left = sum(tally.letters for tally in tallies if library.is_stream(tally.stream, stream))
+def _show_what_is_there(letters: SQLiteDeadLetters | S3DeadLetters, wanted: Wanted, *, as_json: bool) -> None:
+    there = tallies(letters, wanted)
+    left = sum(tally.letters for tally in there if library.is_stream(tally.stream, wanted.stream))
     if as_json:
-        print_json({"left": left, "letters": [asdict(tally) for tally in tallies]})
+        print_json({"left": left, "letters": [asdict(tally) for tally in there]})
     else:
-        _print_tallies(tallies)
+        _print_tallies(there)
     if left:
         raise SystemExit(FAILED)
 
 
-def _print_tallies(tallies: list[Tally]) -> None:
+def _print_tallies(there: list[Tally]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("stream", overflow="fold")
     table.add_column("error code", overflow="fold")
     for title in ("letters", "bytes", "maybe stored"):
         table.add_column(title, justify="right")
     table.add_column("first given up", no_wrap=True)
-    for tally in tallies:
+    for tally in there:
         table.add_row(
             Text(visible(tally.stream)),
             Text(visible(tally.error_code)),
@@ -295,7 +343,7 @@ def _print_tallies(tallies: list[Tally]) -> None:
             _time(tally.first_given_up_at),
         )
     with until_reader_leaves():  # the exit code says what is left all the same
-        Stdout().print(table if tallies else "no letters")
+        Stdout().print(table if there else "no letters")
 
 
 def _time(seconds: float) -> str:

@@ -17,7 +17,7 @@ from .._native.deaggregate import UserRecord
 from .client import aws_options, make_client, stream_argument
 from .console import stderr
 from .outcome import BadInputError, exit_on_error, os_error_text, tell
-from .parameters import FILE, command, option
+from .parameters import FILE, command, moment, option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,17 +92,12 @@ def tail(  # noqa: PLR0917 (click calls it)
 
 
 def starting_position(text: str) -> datetime | Literal["trim_horizon", "latest"]:
-    """Read the value of --from. A time without a zone is local time."""
+    """Read the value of --from."""
     if text.lower() in ("trim-horizon", "latest"):
         return "latest" if text.lower() == "latest" else "trim_horizon"
     try:
-        return datetime.fromtimestamp(float(text), timezone.utc)
-    except (ValueError, OverflowError, OSError):
-        pass
-    try:
-        # Python 3.10 does not know Z
-        return datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in "zZ" else text).astimezone()
-    except (ValueError, OverflowError, OSError):
+        return moment(text)
+    except ValueError:
         raise BadInputError(
             f"--from takes trim-horizon, latest, an ISO 8601 time or epoch seconds, not {text!r}"
         ) from None

@@ -49,11 +49,11 @@ def form_of(payload: bytes) -> bytes | None:
     return form
 
 
-def header_of(payload: bytes, max_bytes: int) -> tuple[int, int]:
+def header_of(payload: bytes, max_bytes: int, max_ratio: int = MAX_RATIO) -> tuple[int, int]:
     """Return the id of the dictionary and the size of the data, as a compressed payload has them.
 
     Raises ``PayloadError`` where there are none, and ``PayloadTooLargeError`` for a size beyond ``max_bytes``, or
-    beyond 64 times the payload's.
+    beyond ``max_ratio`` times the payload's.
     """
     descriptor = payload[3] if len(payload) > 3 else 8
     alone = descriptor >> 5 & 1  # then there is no window's size before the id
@@ -66,9 +66,9 @@ def header_of(payload: bytes, max_bytes: int) -> tuple[int, int]:
             f"a payload of {len(payload):,} bytes has no size in its frame's header, or is cut off there"
         )
     size = int.from_bytes(payload[end_of_id:end], "little") + (256 if size_bytes == 2 else 0)
-    if size > min(max_bytes, MAX_RATIO * len(payload)):
+    if size > min(max_bytes, max_ratio * len(payload)):
         raise PayloadTooLargeError(
             f"a payload of {len(payload):,} bytes says that it has {size:,}, more than "
-            + (f"{MAX_RATIO} times as many" if size > MAX_RATIO * len(payload) else f"the {max_bytes:,} that it may")
+            + (f"{max_ratio} times as many" if size > max_ratio * len(payload) else f"the {max_bytes:,} that it may")
         )
     return int.from_bytes(payload[at:end_of_id], "little"), size

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .._native.inbox import Inbox
 from ..codec.objects import encoder_of
+from ..dead_letters.letter import DeadLetterSink
 from ..errors import EventLoopEndedError, ProducerClosedError, abridged
 from ..keys.strategy import KeyStrategy
 from ..limits import KIB, MAX_RECORD_BYTES, MIB, whole_number
 from ..transport import AsyncTransport, Transport, check_client, has_coroutines, is_async
 from ..transport.naming import name_or_arn
 from .callers import Hands
-from .dead_letters import DeadLetterSink
 from .doors import Door, KeyDoor
 from .hot_shards import HotShard
 from .pump import Pump

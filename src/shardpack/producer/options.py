@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypedDict
 
 from ..codec.objects import Codec
+from ..dead_letters.letter import DeadLetterSink
 from ..keys.strategy import KeyStrategy
 from ..transport import AsyncTransport, Transport
-from .dead_letters import DeadLetterSink
 from .doors import Door
 from .settling import SettledRecord
 

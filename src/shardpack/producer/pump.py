@@ -21,12 +21,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._native.inbox import Inbox
+from ..dead_letters.letter import DeadLetterSink
 from ..errors import BufferFullError, ProducerClosedError
 from ..limits import MAX_RECORD_BYTES
 from ..shards import ShardMap
 from ..transport import AsyncTransport, Failed, Stored, StreamDescription, Transport, is_async
 from .callers import LOOP_ENDED, Callers, Hands, TasksOfLoop, Threads
-from .dead_letters import DeadLetterSink
 from .entries import CallError, Request
 from .hot_shards import HotShard, hot_shards
 from .lots import lot_of, new_entry, sealed_of

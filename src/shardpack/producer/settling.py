@@ -10,7 +10,7 @@ from time import time
 
 from .._native.inbox import Inbox
 from .._native.router import Bucket
-from .dead_letters import DeadLetter, DeadLetterSink
+from ..dead_letters.letter import DeadLetter, DeadLetterSink
 from .entries import Entry, Settlement, Status
 from .lots import SETTLED, lot_of
 from .receipts import Register, Settled

@@ -10,8 +10,11 @@ from .checkpoints import (
     CheckpointStore,
     MemoryCheckpoints,
 )
-from .reader import ReaderStats, StreamReader
+from .fan_out import FanOutError
+from .handlers import DeadLetterPoison, HandlerError
+from .reader import StreamReader
 from .shards import ListedShard
+from .stats import HandlerStats, ReaderStats
 
 __all__ = [
     "Checkpoint",
@@ -20,7 +23,11 @@ __all__ = [
     "CheckpointStore",
     "CheckpointsInUseError",
     "CheckpointsLostError",
+    "DeadLetterPoison",
+    "FanOutError",
     "Gap",
+    "HandlerError",
+    "HandlerStats",
     "ListedShard",
     "MemoryCheckpoints",
     "ReaderStats",

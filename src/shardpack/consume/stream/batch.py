@@ -135,6 +135,12 @@ class StreamBatch:
         return self.shard.shard_id
 
     @property
+    def arrived(self) -> float | None:
+        """When its first Kinesis record arrived, in epoch seconds by the service's clock."""
+        moment: datetime | None = self._contents.received[0].origin.approximate_arrival_timestamp
+        return None if moment is None else moment.timestamp()
+
+    @property
     def records(self) -> UserRecords:
         """The user records, as ``deaggregate`` returns them; its ``left_out`` counts those outside the shard's range."""
         found = self._contents.user_records()

@@ -9,7 +9,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,11 +30,15 @@ from .checkpoints import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON, Checkpoi
 from .progress import Progress
 from .schedule import Cursor, ListCall, Schedule, logger
 from .shards import ListedShard
+from .shared_reads import Answer, Served, SharedReads, Turn, place_of
+from .stats import ReaderStats
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..._native.deaggregate import ReceivedRecord, UserRecord
+    from .fan_out import FanOut
+    from .handlers import DeadLetterPoison, Handler
 
 GIVE_UP_SECONDS = 300.0
 CLOSE_SECONDS = 5.0
@@ -55,27 +58,6 @@ class Clock:
     def wait(condition: threading.Condition, seconds: float | None) -> None:
         """Wait for a notice, or for so long."""
         condition.wait(seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderStats:
-    """What a reader has done, and where it stands."""
-
-    calls: int
-    """GetRecords calls that were answered."""
-    failed_calls: int
-    """Calls of any kind that failed and were made again."""
-    kinesis_records: int
-    bytes_read: int
-    """Of data."""
-    buffered_bytes: int
-    """Of data, read and not handed out."""
-    shards: int
-    """That are being read."""
-    millis_behind: int
-    """How far the shard that is furthest behind is from its tip, as its last answer told; 0 before any."""
-    gaps: int
-    """How often records may have expired before they were read."""
 
 
 class StreamReader:
@@ -107,6 +89,11 @@ class StreamReader:
     ``stop`` may be called by any thread and by signal handlers. One thread iterates. Raises ``CheckpointsInUseError``
     when another reader has the checkpoints.
     """
+
+    _shared: SharedReads | None = None  # of several readers, of which this is one
+    _number = 0  # which of them
+    _own_reads = 0
+    _fan_out: FanOut | None = None
 
     def __init__(
         self,
@@ -171,6 +158,13 @@ class StreamReader:
         self._under_way = 0
         self._threads: list[threading.Thread] = []
         self._gap_before: dict[str, Gap] = {}
+        self._options: dict[str, Any] = {
+            "start": start,
+            "until": until,
+            "give_up_after_s": give_up_after_s,
+            "_clock": _clock,
+            **self._pace,
+        }
         self._counts = [0, 0, 0, 0, 0]  # calls, failed calls, Kinesis records, bytes, gaps
         self._error: BaseException | None = None
         self._stopping = self._closed = False
@@ -198,11 +192,61 @@ class StreamReader:
                 raise StopIteration
             return item
 
+    def run(
+        self,
+        handler: Handler,
+        *,
+        on_error: Literal["stop"] | DeadLetterPoison = "stop",
+    ) -> None:
+        """Call a function with every batch; keep the batch's checkpoint once it returns: all of it counts, or none.
+
+        Returns when the reading ends or is stopped; the reader is closed then. ``on_error`` is what follows when the
+        function raises: ``"stop"`` raises ``HandlerError``, which names shard and user record, and keeps nothing
+        further; ``DeadLetterPoison`` tries again, finds the user records that fail and gives them to a sink. Raises
+        ``TypeError`` for functions that are async or generators, and whatever iterating raises.
+        """
+        from .handlers import Handling  # noqa: PLC0415 - who iterates does without
+
+        with self:
+            Handling(self, handler, on_error).run()
+
+    def fan_out(
+        self,
+        handlers: Mapping[str, Handler],
+        *,
+        on_error: Literal["stop"] | DeadLetterPoison | Mapping[str, Literal["stop"] | DeadLetterPoison] = "stop",
+    ) -> None:
+        """Let several handlers, by name, see every batch, each in a thread of its own, at its own pace.
+
+        Each has checkpoints of its own, ``checkpoints.for_consumer(name)``, and each is called as by ``run``. One
+        GetRecords call serves all. ``max_buffer_bytes`` is divided: a part for each handler, and one for what they
+        share, 20 MiB at least each. A handler that is behind the shared part reads for itself, in one of the five
+        calls a second, until it has caught up; it delays no other. ``on_error`` is one for all, or by name.
+
+        Returns when the reading ends or is stopped; the reader is closed then. A handler that failed ends alone;
+        the others go on, and ``FanOutError`` is raised in the end. Call it on a reader that has not begun to read.
+        """
+        from .fan_out import FanOut  # noqa: PLC0415 - as above
+
+        if self._schedule is not None or self._fan_out is not None or self._closed:
+            raise ShardpackError(f"the reader of {self.stream} reads already: fan_out begins without with or iteration")
+        fan_out = FanOut(self, handlers, on_error)
+        with self._lock:
+            self._fan_out = fan_out
+            stopped = self._stopping
+        try:
+            if not stopped:
+                fan_out.run()
+        finally:
+            self.close()
+
     def stop(self) -> None:
         """End the iteration after the batch in hand. Returns at once; nothing that was read ahead is handled."""
         with self._lock:
             self._stopping = True
             self._notify_all()
+        if self._fan_out is not None:
+            self._fan_out.stop()
 
     def close(self) -> None:
         """Stop, wait up to 5 s for calls that are under way, and give up the checkpoints. May be called again."""
@@ -219,6 +263,8 @@ class StreamReader:
 
     def stats(self) -> ReaderStats:
         """Return what was done so far. Any thread may ask."""
+        if self._fan_out is not None:
+            return self._fan_out.stats()
         with self._lock:
             calls, failed, kinesis_records, size, gaps = self._counts
             cursors = list(self._schedule.cursors.values()) if self._schedule is not None else []
@@ -232,7 +278,8 @@ class StreamReader:
             if self._closed:
                 raise ShardpackError(f"the reader of {self.stream} is closed")
             return
-        self._describe()
+        if self._shared is None:
+            self._describe()
         known = self._store.claim(self.stream, self.owner)
         self._schedule = Schedule(
             self.stream,
@@ -372,38 +419,82 @@ class StreamReader:
             self._ready.extend(listed.ended)
 
     def _read(self, schedule: Schedule, cursor: Cursor) -> None:
+        shared = self._shared
+        if shared is None:
+            self._take_in(schedule, cursor, self._call(schedule, cursor))
+            return
+        if _is_latest(cursor.position) and (latest := shared.latest(cursor.shard.shard_id)):
+            self._began(schedule, cursor, *latest)
+        found = shared.find(self._number, cursor, self._clock.monotonic())
+        if isinstance(found, float):
+            with self._lock:
+                schedule.put_off(cursor, found)
+        elif isinstance(found, Served):
+            self._take_in(schedule, cursor, found.answer, found)
+        else:
+            self._take_in(schedule, cursor, self._call_for_all(schedule, cursor, shared, found))
+
+    def _call_for_all(self, schedule: Schedule, cursor: Cursor, shared: SharedReads, turn: Turn) -> Answer:
+        shard_id = cursor.shard.shard_id
+        try:
+            answer = self._call(schedule, cursor, turn.limit)
+        except BaseException as error:
+            soon = error_code(error) == "ExpiredIteratorException"
+            shared.failed(shard_id, turn, self._clock.monotonic(), soon=soon)
+            raise
+        shared.made(self._number, shard_id, turn, answer, self._clock.monotonic())
+        self._own_reads += turn.alone
+        return answer
+
+    def _call(self, schedule: Schedule, cursor: Cursor, limit: int | None = None) -> Answer:
         if cursor.iterator is None:
             self._begin(schedule, cursor)
-        shard = cursor.shard
-        reply = read_records(
-            self.client, shard_id=shard.shard_id, ShardIterator=cursor.iterator, **self._beside_iterator
-        )
-        answered_at = _answered_at(reply.response, self._clock)
-        millis_behind = reply.millis_behind_latest
-        read_up_to = None if millis_behind is None else answered_at - millis_behind / 1000
-        gap = self._gap(cursor, answered_at)
-        received, first = self._unhandled(cursor, reply.received)
-        received, reached = self._before_until(received, read_up_to, any_read=bool(reply))
-        last = reply.last_sequence_number
+        place = place_of(cursor)
+        arguments = self._beside_iterator if limit is None else {**self._beside_iterator, "Limit": limit}
+        reply = read_records(self.client, shard_id=cursor.shard.shard_id, ShardIterator=cursor.iterator, **arguments)
         size = sum(len(record.data) for record in reply.received)
         with self._lock:
-            self._counts[0] += 1
-            self._counts[2] += len(received)
-            self._counts[3] += size
+            for count, more in enumerate((1, 0, len(reply), size)):
+                self._counts[count] += more
+        return Answer(
+            place,
+            reply.received,
+            size,
+            reply.millis_behind_latest,
+            reply.next_shard_iterator,
+            _answered_at(reply.response, self._clock),
+        )
+
+    def _take_in(self, schedule: Schedule, cursor: Cursor, answer: Answer, served: Served | None = None) -> None:
+        """Note what came of a shard, by a call or ``served`` without one, and make a batch of it."""
+        shard = cursor.shard
+        came = answer.received if served is None else served.received
+        millis_behind = answer.millis_behind
+        read_up_to = None if millis_behind is None else answer.answered_at - millis_behind / 1000
+        if served is not None and not served.newest and millis_behind is not None:
+            millis_behind += max(1, int((self._clock.monotonic() - answer.came_at) * 1000))
+        gap = self._gap(cursor, answer.answered_at)
+        received, first = self._unhandled(cursor, came)
+        received, reached = self._before_until(received, read_up_to, any_read=bool(came))
+        last = answer.last
+        size = sum(len(record.data) for record in came)
+        with self._lock:
             if gap is not None:
                 self._counts[4] += 1
                 self._gap_before[shard.shard_id] = gap
-            schedule.read(
+            is_over = schedule.read(
                 cursor,
                 None if last is None else Checkpoint(last, read_up_to=read_up_to),
                 read_up_to,
                 size=size,
-                last_arrived=_arrival(reply.received[-1]) if reply else None,
+                last_arrived=_arrival(came[-1]) if came else None,
                 millis_behind=millis_behind,
-                next_iterator=reply.next_shard_iterator,
+                next_iterator=answer.next_iterator,
                 reached=reached,
                 now=self._clock.monotonic(),
+                free=served is not None,
             )
+            position = Checkpoint(SHARD_END) if is_over else cursor.position
             if received:
                 batch = StreamBatch(
                     shard,
@@ -415,6 +506,8 @@ class StreamReader:
                 )
                 self._ready.append((batch, size))
                 self._buffered += size
+        if self._shared is not None:
+            self._shared.took(self._number, shard.shard_id, position)
 
     def _begin(self, schedule: Schedule, cursor: Cursor) -> None:
         response = self.client.get_shard_iterator(
@@ -422,11 +515,69 @@ class StreamReader:
         )
         if "ShardIterator" not in response:
             raise BrokenAnswerError("GetShardIterator", "ShardIterator")
-        cursor.iterator = response["ShardIterator"]
-        if _is_latest(cursor.position):
-            with self._lock:
-                schedule.began(cursor, _answered_at(response, self._clock))
-            self._store.begin({cursor.shard: cursor.position})
+        if not _is_latest(cursor.position):
+            cursor.iterator = response["ShardIterator"]
+            return
+        latest = response["ShardIterator"], _answered_at(response, self._clock)
+        if self._shared is not None:
+            self._shared.keep_latest(cursor.shard.shard_id, *latest)
+        self._began(schedule, cursor, *latest)
+
+    def _began(self, schedule: Schedule, cursor: Cursor, iterator: str, answered_at: float) -> None:
+        cursor.iterator = iterator
+        with self._lock:
+            schedule.began(cursor, answered_at)
+        self._store.begin({cursor.shard: cursor.position})
+
+    # --- one of several ---
+
+    def _hurry(self, shard_id: str) -> None:
+        """Look for what came of a shard in another's call."""
+        with self._lock:
+            if self._schedule is not None:
+                self._schedule.hurry(shard_id, self._clock.monotonic())
+                self._work.notify()
+
+    def _divided(self, names: list[str]) -> tuple[SharedReads, list[StreamReader]]:
+        """Return a reader for each of these consumers, and what they share, within this reader's bounds."""
+        share = self._max_buffer_bytes // (len(names) + 1)
+        if share < 2 * MOST_OF_A_READ:
+            raise ValueError(
+                f"max_buffer_bytes of {self._max_buffer_bytes:,} is less than {2 * MOST_OF_A_READ:,} for each of "
+                f"{len(names)} handlers and for what they share: {(len(names) + 1) * 2 * MOST_OF_A_READ:,}"
+            )
+        shared = SharedReads(share, **self._pace)
+        readers = []
+        for number, name in enumerate(names):
+            one = StreamReader(
+                self.stream,
+                client=self.client,
+                checkpoints=self._store.for_consumer(name),
+                owner=self.owner,
+                max_buffer_bytes=share,
+                max_concurrent_calls=-(-self._threads_wanted // len(names)),
+                range_rule=self._range_rule,
+                **self._options,
+            )
+            one._shared, one._number = shared, number
+            readers.append(one)
+        return shared, readers
+
+    def _as_described(self, other: StreamReader) -> None:
+        self._retention_s, self._range_rule = other._retention_s, other._range_rule
+
+    def _arrivals_waiting(self) -> list[float | None]:
+        """Return when the first of each batch arrived that is read and not handed out."""
+        with self._lock:
+            return [item[0].arrived for item in self._ready if isinstance(item, tuple)]
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait, in the thread that iterates; return whether the reading goes on."""
+        with self._lock:
+            until = self._clock.monotonic() + seconds
+            while not self._is_over() and (left := until - self._clock.monotonic()) > 0:
+                self._clock.wait(self._ending, left)
+            return not self._is_over()
 
     def _range_of(self, shard: ListedShard) -> tuple[int, int] | None:
         return (shard.starting_hash_key, shard.ending_hash_key) if self._range_rule else None

@@ -71,6 +71,10 @@ class Cursor:
     millis_behind: int | None = None
     read_up_to: float | None = None
     """Epoch seconds by the service's clock: all that came before was read, or was not asked for."""
+    place: int = -1
+    """In the order of those that wait; negative while it is being read."""
+    hurried: bool = False
+    """Whether something came of the shard elsewhere while it was being read."""
 
     def iterator_parameters(self) -> dict[str, Any]:
         """Return what GetShardIterator is to be asked for."""
@@ -172,10 +176,13 @@ class Schedule:
                 self._listing = True
                 return LIST
             soonest = self._list_due.at
+        while self._waiting and self._waiting[0][1] != self._waiting[0][2].place:
+            heapq.heappop(self._waiting)  # it was hurried: another entry has it
         if self._waiting and may_read:
             at, _, cursor = self._waiting[0]
             if at <= now:
                 heapq.heappop(self._waiting)
+                cursor.place = -1
                 return cursor
             soonest = at if soonest is None else min(soonest, at)
         return soonest
@@ -266,10 +273,12 @@ class Schedule:
         next_iterator: str | None,
         reached: bool,
         now: float,
+        free: bool = False,
     ) -> bool:
         """Take what a read brought, up to ``last``; return whether the shard is read as far as it is to be.
 
-        ``size`` is how many bytes of data, ``reached`` whether it came to the time until which to read.
+        ``size`` is how many bytes of data, ``reached`` whether it came to the time until which to read, ``free``
+        whether it was there without a call.
         """
         self._note_answer()
         if last is not None:
@@ -280,7 +289,7 @@ class Schedule:
             cursor.read_up_to = read_up_to
         at_tip = not millis_behind
         idle = at_tip and last is None
-        pause = max(BUSY_SECONDS, size / self._shard_bytes_per_second)
+        pause = 0.0 if free else max(BUSY_SECONDS, size / self._shard_bytes_per_second)
         cursor.due.after_success(now + (max(pause, self._poll_interval_s) if idle else pause))
         if next_iterator is None or (idle and cursor.shard.closed):  # a server may go on to give iterators
             self._end(cursor)
@@ -293,8 +302,26 @@ class Schedule:
         self._wait(cursor)
         return False
 
+    def put_off(self, cursor: Cursor, at: float) -> None:
+        """Ask for a shard later."""
+        cursor.due.at = at
+        self._wait(cursor)
+
+    def hurry(self, shard_id: str, now: float) -> None:
+        """Ask for a shard at once, or once it is no longer being read: something came of it elsewhere."""
+        cursor = self._cursors.get(shard_id)
+        if cursor is None:
+            return
+        if cursor.place < 0:
+            cursor.hurried = True
+        elif cursor.due.at > now:
+            self.put_off(cursor, now)
+
     def _wait(self, cursor: Cursor) -> None:
-        heapq.heappush(self._waiting, (cursor.due.at, next(self._numbers), cursor))
+        if cursor.hurried:
+            cursor.hurried, cursor.due.at = False, 0.0
+        cursor.place = next(self._numbers)
+        heapq.heappush(self._waiting, (cursor.due.at, cursor.place, cursor))
 
     def _end(self, cursor: Cursor) -> None:
         shard = cursor.shard

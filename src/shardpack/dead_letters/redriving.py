@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from time import time
-from typing import Literal
+from typing import Generic, Literal
 
 from ..errors import DeliveryError, abridged
 from ..limits import MIB, whole_number
 from ..transport import Failed, Stored
-from .dead_letters import DeadLetter, DeadLetterError, SQLiteDeadLetters
+from .letter import DeadLetter, DeadLetterStore, Id
 
 Outcome = bool | Stored | Failed | DeliveryError
 """What became of one letter: ``True`` or ``Stored`` is stored; ``False``, ``Failed`` or a receipt's error is not."""
-
-Numbered = tuple[int, DeadLetter]
 
 MAX_HOLDING_BACK = 100_000
 """How many keys may have a letter that was not stored, before the redrive ends: what is kept in mind is bounded."""
@@ -26,11 +23,36 @@ MAX_REFUSALS = 20
 """How many letters that were not stored a result names."""
 
 
+def one_by_one(handle: Callable[[DeadLetter], object]) -> Callable[[Sequence[DeadLetter]], Iterator[Outcome]]:
+    """Return a ``send`` for ``redrive`` that gives letters to a function: one is done with when it returns.
+
+    An exception is the letter's new reason: its type is the error code. Later letters of its key are not handled then.
+    """
+
+    def send(letters: Sequence[DeadLetter]) -> Iterator[Outcome]:
+        failed: set[tuple[str, str]] = set()
+        for letter in letters:
+            key = letter.partition_key
+            if key is not None and (letter.stream, key) in failed:
+                yield False
+                continue
+            try:
+                handle(letter)
+            except Exception as error:  # noqa: BLE001 - whatever a handler raises is told
+                if key is not None:
+                    failed.add((letter.stream, key))
+                yield Failed(type(error).__name__, str(error))
+            else:
+                yield True
+
+    return send
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A letter that was not stored, and why, where ``send`` said so."""
 
-    id: int
+    id: int | str
     partition_key: str | None
     error_code: str
     message: str
@@ -41,7 +63,7 @@ class Redriven:
     """What a redrive has done so far. Counts letters."""
 
     stored: int = 0
-    """Stored, and dropped from the file."""
+    """Stored, and dropped from where it was kept."""
     stored_maybe_again: int = 0
     """Of these, how many may have been in the stream before."""
     not_stored: int = 0
@@ -52,6 +74,8 @@ class Redriven:
     """Not sent, because they may be in the stream and ``skip_maybe_stored`` was asked for: left."""
     other_streams: int = 0
     """Not looked at, because they are another stream's: left."""
+    not_selected: int = 0
+    """Not looked at, because they are older than ``since``, or ``where`` does not want them: left."""
     out_of_order: int = 0
     """Stored although an earlier one of their key was not: ``send`` does not keep the order inside its batch."""
     ended_early: bool = False
@@ -61,10 +85,12 @@ class Redriven:
 
 
 def redrive(
-    letters: SQLiteDeadLetters,
+    letters: DeadLetterStore[Id],
     send: Callable[[Sequence[DeadLetter]], Iterable[Outcome]],
     *,
     stream: str | None = None,
+    since: float | datetime | None = None,
+    where: Callable[[DeadLetter], bool] | None = None,
     hold_back: Literal["key", "all"] = "key",
     skip_maybe_stored: bool = False,
     max_letters: int = 4000,
@@ -79,7 +105,9 @@ def redrive(
     of its batch: once it has not stored one, it stores no later one of that key. One that cannot do so is given one
     letter at a time, ``max_letters=1``.
 
-    ``stream``, a name or ARN, takes that stream's letters only. A letter that is not stored holds back the later ones
+    ``stream``, a name or ARN, takes that stream's letters only; ``since``, epoch seconds or an aware time, those given
+    up then or later; ``where`` those that it is true of. What is left out so holds nothing back: take all of a key, or
+    its order goes. A letter that is not stored holds back the later ones
     of its stream and key, or with ``hold_back="all"`` all later ones; letters without a key have no order. It stays
     with the reason that ``send`` gave, marked where it may be stored now. ``on_progress`` gets the counts after each
     batch, the same object every time. ``stopping`` ends the redrive before the next batch.
@@ -88,8 +116,9 @@ def redrive(
     with the rest. One that was stored and not yet dropped is then sent again. Memory is bounded, however many letters
     there are.
 
-    Raises ``DeadLetterError`` while another redrive of the file is under way, ``ValueError`` when ``send`` gives more
-    or fewer outcomes than letters, ``TypeError`` for what is no outcome, and what ``send`` raises.
+    Raises ``DeadLetterError`` while another redrive of the file is under way (of a bucket nothing tells),
+    ``ValueError`` when ``send`` gives more or fewer outcomes than letters, and for a time without a zone, ``TypeError``
+    for what is no outcome, and what ``send`` raises.
     """
     if hold_back not in ("key", "all"):
         raise ValueError(f"hold_back is 'key' or 'all', not {abridged(hold_back)}")
@@ -97,9 +126,10 @@ def redrive(
         if whole_number(name, most) < 1:
             raise ValueError(f"{name} of {most} is less than 1")
     run = _Run(letters, send, on_progress)
-    batch: list[Numbered] = []
+    wanted = selecting(stream=stream, since=since, where=where)
+    batch: list[tuple[Id, DeadLetter]] = []
     size = 0
-    with _alone(letters.path):
+    with letters.alone():
         for number, letter in letters:
             if batch and (len(batch) >= max_letters or size + len(letter.data) > max_bytes):
                 if stopping() or not run.settle(batch, hold_back):
@@ -107,7 +137,7 @@ def redrive(
                     return run.done
                 batch, size = [], 0
             # looked at now that all before the batch that it joins have their outcomes
-            if run.wants(letter, stream, skip_maybe_stored=skip_maybe_stored):
+            if run.wants(letter, wanted, skip_maybe_stored=skip_maybe_stored):
                 batch.append((number, letter))
                 size += len(letter.data)
         if batch:
@@ -118,6 +148,25 @@ def redrive(
     return run.done
 
 
+def selecting(
+    *, stream: str | None, since: float | datetime | None, where: Callable[[DeadLetter], bool] | None
+) -> Callable[[DeadLetter], Literal["other_streams", "not_selected"] | None]:
+    """Return what says as what a letter is left out, or ``None``."""
+    if isinstance(since, datetime):
+        if since.tzinfo is None:
+            raise ValueError(f"since is an aware time, with a zone, not {since}")
+        since = since.timestamp()
+
+    def left_out(letter: DeadLetter) -> Literal["other_streams", "not_selected"] | None:
+        if stream is not None and not is_stream(letter.stream, stream):
+            return "other_streams"
+        if (since is not None and letter.given_up_at < since) or (where is not None and not where(letter)):
+            return "not_selected"
+        return None
+
+    return left_out
+
+
 def is_stream(one: str, other: str) -> bool:
     """Whether two names or ARNs may be those of one stream: of a name and an ARN, whether the ARN ends in it."""
     if one.startswith("arn:") == other.startswith("arn:"):
@@ -126,19 +175,25 @@ def is_stream(one: str, other: str) -> bool:
 
 
 @dataclass(slots=True)
-class _Run:
+class _Run(Generic[Id]):
     """One redrive: what it has done, and the keys that wait for a letter that was not stored."""
 
-    letters: SQLiteDeadLetters
+    letters: DeadLetterStore[Id]
     send: Callable[[Sequence[DeadLetter]], Iterable[Outcome]]
     on_progress: Callable[[Redriven], None]
     done: Redriven = field(default_factory=Redriven)
     holding_back: set[int] = field(default_factory=set)
 
-    def wants(self, letter: DeadLetter, stream: str | None, *, skip_maybe_stored: bool) -> bool:
+    def wants(
+        self,
+        letter: DeadLetter,
+        left_out: Callable[[DeadLetter], Literal["other_streams", "not_selected"] | None],
+        *,
+        skip_maybe_stored: bool,
+    ) -> bool:
         """Whether to send a letter; counts those that are not."""
-        if stream is not None and not is_stream(letter.stream, stream):
-            self.done.other_streams += 1
+        if reason := left_out(letter):
+            setattr(self.done, reason, getattr(self.done, reason) + 1)
         elif self._waits(letter):
             self.done.held_back += 1
         elif skip_maybe_stored and letter.maybe_stored:
@@ -147,13 +202,13 @@ class _Run:
             return True
         return False
 
-    def settle(self, batch: list[Numbered], hold_back: str) -> bool:
+    def settle(self, batch: list[tuple[Id, DeadLetter]], hold_back: str) -> bool:
         """Send a batch, drop what is stored of it, and count; return whether to go on.
 
         What has an outcome is settled, whatever is raised then.
         """
-        stored: list[Numbered] = []
-        failed: list[Numbered] = []
+        stored: list[tuple[Id, DeadLetter]] = []
+        failed: list[tuple[Id, DeadLetter]] = []
         try:
             outcomes = iter(self.send([letter for _, letter in batch]))
             for given, (number, letter) in enumerate(batch):
@@ -178,7 +233,7 @@ class _Run:
             self.on_progress(self.done)
         return len(self.holding_back) <= MAX_HOLDING_BACK and not (self.done.not_stored and hold_back == "all")
 
-    def _refuse(self, number: int, letter: DeadLetter, outcome: Outcome) -> None:
+    def _refuse(self, number: Id, letter: DeadLetter, outcome: Outcome) -> None:
         if self._waits(letter):
             self.done.held_back += 1
             return
@@ -223,19 +278,3 @@ def _failed_again(letter: DeadLetter, outcome: Failed | DeliveryError) -> DeadLe
 def _key(letter: DeadLetter) -> int:
     """What stands for stream and key. Two that share it, which is rare, hold each other back in this process only."""
     return hash((letter.stream, letter.partition_key))
-
-
-@contextmanager
-def _alone(path: str) -> Iterator[None]:
-    """Keep other redrives of the file out: two would break the order. The lock goes with the process."""
-    lock = sqlite3.connect(f"{path}-redrive", timeout=0, isolation_level=None, check_same_thread=False)
-    try:
-        try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.Error as error:
-            if "database is locked" in str(error):
-                raise DeadLetterError(f"{path}: another redrive of it is under way") from None
-            raise DeadLetterError(f"{path}-redrive: {error}") from error
-        yield
-    finally:
-        lock.close()

@@ -1,12 +1,11 @@
-"""Dead letters: user records that a producer gave up, kept until somebody sends them again or drops them.
+"""Dead letters in a file.
 
-``SQLiteDeadLetters`` keeps them in one file. SQLite is what the standard library has that survives a kill at any
-moment, is written by several processes at once, and can be looked into with tools that everybody has.
+SQLite is what the standard library has that survives a kill at any moment, is written by several processes at once, and
+can be looked into with tools that everybody has.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import sqlite3
 import threading
@@ -14,11 +13,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from ..errors import ShardpackError, abridged
+from ..errors import abridged
 from ..limits import MIB, whole_number
+from .letter import DeadLetter, DeadLetterError, check
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x53504B44
 """What marks the file as one of dead letters, in SQLite's header: "SPKD"."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 READ_LETTERS = 1000
 READ_BYTES = 4 * MIB
@@ -44,101 +44,52 @@ CREATE TABLE letters (
     put_at REAL NOT NULL,
     given_up_at REAL NOT NULL,
     attempts INTEGER NOT NULL,
+    shard_id TEXT,
+    sequence_number TEXT,
+    sub_sequence_number INTEGER NOT NULL DEFAULT 0,
+    handler TEXT,
     data BLOB NOT NULL -- last: what precedes it is read without it
 )
 """
 
-COLUMNS = (
-    "stream, partition_key, explicit_hash_key, error_code, message, maybe_stored, put_at, given_up_at, attempts, data"
+SCHEMA_OF_DRAINED = (
+    """
+CREATE TABLE positions ( -- of streams of dead letters: what is in here up to and including these
+    stream TEXT NOT NULL,
+    shard_id TEXT NOT NULL,
+    sequence_number TEXT NOT NULL,
+    sub_sequence_number INTEGER NOT NULL,
+    PRIMARY KEY (stream, shard_id)
+)
+""",
+    """
+CREATE TABLE parts ( -- of letters that have several records there and did not all come yet
+    letter BLOB NOT NULL,
+    part INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (letter, part)
+)
+""",
 )
 
+FROM_VERSION_1 = (
+    "ALTER TABLE letters ADD COLUMN shard_id TEXT",
+    "ALTER TABLE letters ADD COLUMN sequence_number TEXT",
+    "ALTER TABLE letters ADD COLUMN sub_sequence_number INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE letters ADD COLUMN handler TEXT",
+    *SCHEMA_OF_DRAINED,
+)
+"""Adds only: a shardpack that knows version 1 alone and has the file open goes on with it."""
+
+COLUMNS = (
+    "stream, partition_key, explicit_hash_key, error_code, message, maybe_stored, put_at, given_up_at, attempts, data, "
+    "shard_id, sequence_number, sub_sequence_number, handler"
+)
+INSERT = f"INSERT INTO letters ({COLUMNS}) VALUES ({', '.join('?' * len(COLUMNS.split(',')))})"  # noqa: S608
+
+TEXTS = ("stream", "partition_key", "error_code", "message", "shard_id", "sequence_number", "handler")
+
 IDS = range(-(2**63), 2**63)
-
-
-class DeadLetterError(ShardpackError):
-    """Dead letters cannot be kept or read; the message names the file and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A user record that was given up, and why.
-
-    ``stream`` is the stream's name or ARN. ``partition_key`` is ``None`` where none was given; bytes become the text
-    that they are in UTF-8, what is no UTF-8 in it surrogates. ``data`` of other bytes-like types is copied.
-    ``maybe_stored``: the reply was lost, so the record may be in the stream. Times are epoch seconds, ``attempts``
-    counts how often it was sent.
-
-    Raises ``TypeError`` or ``ValueError`` for what is none of these.
-    """
-
-    stream: str
-    partition_key: str | None
-    data: bytes
-    explicit_hash_key: int | None
-    error_code: str
-    message: str
-    maybe_stored: bool
-    put_at: float
-    given_up_at: float
-    attempts: int
-
-    def __post_init__(self) -> None:
-        key: object = self.partition_key
-        if isinstance(key, bytes):
-            self._set("partition_key", key.decode(errors="surrogateescape"))
-        elif key is not None:
-            self._set("partition_key", _text("partition_key", key))
-        for name in ("stream", "error_code", "message"):
-            self._set(name, _text(name, getattr(self, name)))
-        if not isinstance(self.data, (bytes, bytearray, memoryview)):
-            raise TypeError(f"data is bytes, not {abridged(self.data)}")
-        self._set("data", bytes(self.data))  # bytes are not copied
-        if self.explicit_hash_key is not None:
-            self._set("explicit_hash_key", _within("explicit_hash_key", self.explicit_hash_key, 2**128))
-        self._set("attempts", _within("attempts", self.attempts, 2**63))
-        self._set("maybe_stored", bool(self.maybe_stored))
-        for name in ("put_at", "given_up_at"):
-            seconds = float(getattr(self, name))
-            if not math.isfinite(seconds):
-                raise ValueError(f"{name} is epoch seconds, not {seconds}")
-            self._set(name, seconds)
-
-    def _set(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
-
-    def __repr__(self) -> str:
-        return (
-            f"DeadLetter(stream={abridged(self.stream)}, partition_key={abridged(self.partition_key, 40)}, "
-            f"data={abridged(self.data, 40)}, explicit_hash_key={self.explicit_hash_key}, "
-            f"error_code={abridged(self.error_code)}, message={abridged(self.message)}, "
-            f"maybe_stored={self.maybe_stored}, put_at={self.put_at}, given_up_at={self.given_up_at}, "
-            f"attempts={self.attempts})"
-        )
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is str, not {abridged(value)}")
-    return str(value)
-
-
-def _within(name: str, value: object, end: int) -> int:
-    number = whole_number(name, value)
-    if not 0 <= number < end:
-        raise ValueError(f"{name} of {abridged(number)} is not in 0 … 2**{end.bit_length() - 1} - 1")
-    return number
-
-
-class DeadLetterSink(Protocol):
-    """Where a producer puts the user records that it gives up."""
-
-    def put(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep these, in this order, after all that were put before; they are durable when it returns.
-
-        A producer calls it from one thread at a time and holds no lock meanwhile. What it raises means that none of
-        the letters is known to be kept.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,33 +136,39 @@ class SQLiteDeadLetters:
     def put(self, letters: Sequence[DeadLetter]) -> None:
         """Keep these, all or none, after all that were put before; they are on the disk when it returns."""
         kept = tuple(letters)
-        _check(kept)
+        check(kept)
         if not kept:
             return
-        with self._using() as connection, _transaction(connection):
-            connection.executemany(
-                f"INSERT INTO letters ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
-                map(_row_of, kept),
-            )
+        with self._changing() as connection:
+            connection.executemany(INSERT, map(row_of, kept))
 
     def remove(self, ids: Iterable[int]) -> int:
         """Drop these letters, all at once, and return how many were still there."""
         doomed = [(number,) for number in (whole_number("id", one) for one in ids) if number in IDS]
         if not doomed:
             return 0
-        with self._using() as connection, _transaction(connection):
+        with self._changing() as connection:
             return connection.executemany("DELETE FROM letters WHERE id = ?", doomed).rowcount
 
     def replace(self, letters: Iterable[tuple[int, DeadLetter]]) -> int:
         """Keep these in the place of those with their ids, all or none, and return how many were still there."""
         kept = [(whole_number("id", number), letter) for number, letter in letters]
-        _check([letter for _, letter in kept])
-        rows = [(*_row_of(letter), number) for number, letter in kept if number in IDS]
+        check([letter for _, letter in kept])
+        rows = [(*row_of(letter), number) for number, letter in kept if number in IDS]
         if not rows:
             return 0
         assignments = ", ".join(f"{column} = ?" for column in COLUMNS.split(", "))
-        with self._using() as connection, _transaction(connection):
+        with self._changing() as connection:
             return connection.executemany(f"UPDATE letters SET {assignments} WHERE id = ?", rows).rowcount  # noqa: S608
+
+    def positions(self, stream: str) -> dict[str, tuple[int, int]]:
+        """Return, by shard id, up to which sequence and sub-sequence number the letters of a stream are in here."""
+        with self._using() as connection:
+            rows = connection.execute(
+                "SELECT shard_id, sequence_number, sub_sequence_number FROM positions WHERE stream = ?",
+                (encoded(stream),),
+            ).fetchall()
+            return {_decoded(shard_id): (int(number), sub) for shard_id, number, sub in rows}
 
     def __len__(self) -> int:
         with self._using() as connection:
@@ -232,6 +189,21 @@ class SQLiteDeadLetters:
                 return
             after = batch[-1][0]
             yield from batch
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other redrives of the file out meanwhile: two would break the order. The lock goes with the process."""
+        lock = sqlite3.connect(f"{self.path}-redrive", timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.Error as error:
+                if _is_busy(error):
+                    raise DeadLetterError(f"{self.path}: another redrive of it is under way") from None
+                raise DeadLetterError(f"{self.path}-redrive: {error}") from error
+            yield
+        finally:
+            lock.close()
 
     def tally(self) -> list[Tally]:
         """Count what is there: by stream and error code, the most first."""
@@ -278,20 +250,14 @@ class SQLiteDeadLetters:
 
     def _letter_of(self, number: int, row: Sequence[Any]) -> DeadLetter:
         """Make a letter of what the file has, which somebody may have changed by hand."""
-        stream, key, explicit_hash_key, error_code, message, maybe_stored, put_at, given_up_at, attempts, data = row
+        fields = dict(zip(COLUMNS.split(", "), row, strict=True))
         try:
-            return DeadLetter(
-                stream=_decoded(stream),
-                partition_key=None if key is None else _decoded(key),
-                data=data,
-                explicit_hash_key=None if explicit_hash_key is None else int(explicit_hash_key),
-                error_code=_decoded(error_code),
-                message=_decoded(message),
-                maybe_stored=maybe_stored,
-                put_at=put_at,
-                given_up_at=given_up_at,
-                attempts=attempts,
-            )
+            for name in TEXTS:
+                if (stored := fields[name]) is not None:
+                    fields[name] = _decoded(stored)
+            if fields["explicit_hash_key"] is not None:
+                fields["explicit_hash_key"] = int(fields["explicit_hash_key"])
+            return DeadLetter(**fields)
         except (TypeError, ValueError) as error:
             raise DeadLetterError(f"{self.path}: letter {number} cannot be read: {error}") from error
 
@@ -305,6 +271,12 @@ class SQLiteDeadLetters:
                 raise DeadLetterError(f"{self.path}: {self._reason(error)}") from error
             except ValueError as error:  # text that is no UTF-8, which SQLite's errors may quote
                 raise DeadLetterError(f"{self.path}: damaged: {error}") from error
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """Have the connection in a transaction: for ``drain``."""
+        with self._using() as connection, _transaction(connection):
+            yield connection
 
     def _connect(self) -> sqlite3.Connection:
         if self._closed:
@@ -336,29 +308,29 @@ class SQLiteDeadLetters:
         return str(error)
 
 
-def _check(letters: Sequence[object]) -> None:
-    for letter in letters:
-        if not isinstance(letter, DeadLetter):
-            raise TypeError(f"DeadLetters are kept here, not {abridged(letter)}")
-
-
-def _row_of(letter: DeadLetter) -> tuple[object, ...]:
+def row_of(letter: DeadLetter) -> tuple[object, ...]:
     return (
-        _encoded(letter.stream),
-        None if letter.partition_key is None else _encoded(letter.partition_key),
+        encoded(letter.stream),
+        encoded(letter.partition_key),
         None if letter.explicit_hash_key is None else str(letter.explicit_hash_key),
-        _encoded(letter.error_code),
-        _encoded(letter.message),
+        encoded(letter.error_code),
+        encoded(letter.message),
         letter.maybe_stored,
         letter.put_at,
         letter.given_up_at,
         letter.attempts,
         letter.data,
+        encoded(letter.shard_id),
+        encoded(letter.sequence_number),
+        letter.sub_sequence_number,
+        encoded(letter.handler),
     )
 
 
-def _encoded(text: str) -> str | bytes:
+def encoded(text: str | None) -> str | bytes | None:
     """Return what SQLite takes of a text: itself, or a blob where lone surrogates keep it from being UTF-8."""
+    if text is None:
+        return None
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -398,12 +370,16 @@ def _prepare(connection: sqlite3.Connection, path: str, deadline: float) -> None
     if _is_empty(connection):
         with _transaction(connection):
             if _is_empty(connection):  # still: somebody else may have opened it at the same time
-                connection.execute(SCHEMA)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                _write_schema(connection, (SCHEMA, *SCHEMA_OF_DRAINED))
     if _pragma(connection, "application_id") != APPLICATION_ID:
         raise DeadLetterError(f"{path}: a SQLite database of something else, not of dead letters")
     version = _pragma(connection, "user_version")
+    if version == 1:
+        with _transaction(connection):
+            if _pragma(connection, "user_version") == 1:
+                _write_schema(connection, FROM_VERSION_1)
+        version = _pragma(connection, "user_version")
     if version != SCHEMA_VERSION:
         raise DeadLetterError(
             f"{path}: written by a newer shardpack: version {version} of its schema, where this one knows "
@@ -412,6 +388,12 @@ def _prepare(connection: sqlite3.Connection, path: str, deadline: float) -> None
             else f"{path}: version {version} of its schema, which no shardpack wrote"
         )
     _enter_wal(connection, path, deadline)
+
+
+def _write_schema(connection: sqlite3.Connection, statements: Iterable[str]) -> None:
+    for statement in statements:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

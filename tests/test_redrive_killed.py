@@ -1,0 +1,96 @@
+"""Redrives that are killed, wherever they are: nothing is lost, no key out of order, a batch at most comes twice."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+
+import pytest
+from isolated import python
+from letters import letter
+
+from shardpack import SQLiteDeadLetters
+from shardpack.dead_letters import KinesisDeadLetters, S3DeadLetters
+from shardpack.testing import history
+
+LETTERS, KEYS, BATCH, KILLS = 900, 20, 50, 12
+
+REDRIVE = """
+import os, signal, sys
+import letters, shardpack.dead_letters.remote.draining, shardpack.dead_letters.remote.s3
+from shardpack import Boto3Transport, redrive
+from shardpack.cli.redrive import sending_through_producer
+from shardpack.cli.redrive_source import opened
+from shardpack.dead_letters import Drained
+from shardpack.testing.local_kinesis import LocalKinesis
+
+source, via, stream, endpoint, after, where = sys.argv[1:]
+kinesis = object.__new__(LocalKinesis)
+kinesis._clients, kinesis.endpoint_url = [], endpoint
+clients = {"kinesis": kinesis.client(), "s3": letters.s3_client(kinesis)}
+HERE = shardpack.dead_letters.__path__[0]
+CHANGING = {"_change", "_transaction", "_write", "_put", "_changing", "remove", "settle"}
+left = int(after)
+
+def is_here(frame):
+    code = frame.f_code
+    return code.co_filename.startswith(HERE) and (where == "anywhere" or code.co_name in CHANGING)
+
+def count(frame, event, what):  # of every call, C's too, that dead_letters makes or is made, and of every return
+    global left
+    if is_here(frame) or (frame.f_back is not None and is_here(frame.f_back)):
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+with sending_through_producer(Boto3Transport(clients["kinesis"], stream)) as send:
+    sys.setprofile(count)
+    with opened(source, via or None, clients.get, Drained(), lambda: False) as found:
+        redrive(found, send, max_letters=50)
+    sys.setprofile(None)
+"""
+
+
+def put(kind, letters, path, client, bucket, s3, local_kinesis):  # noqa: PLR0917
+    """Put letters where they are redriven from; return what is said of that, and the file they go through."""
+    if kind == "sqlite":
+        sink, source, via = SQLiteDeadLetters(path), str(path), ""
+    elif kind == "s3":
+        sink, source, via = S3DeadLetters(bucket, "dead", s3), f"s3://{bucket}/dead", ""
+    else:
+        local_kinesis.create_stream(bucket, 2)
+        sink, source, via = KinesisDeadLetters(bucket, client), f"kinesis://{bucket}", str(path)
+    for first in range(0, LETTERS, 90):
+        sink.put(letters[first : first + 90])
+    if kind == "sqlite":
+        sink.close()
+    return source, via
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 here")
+@pytest.mark.parametrize(("kind", "most"), [("sqlite", 25_000), ("s3", 40_000), ("kinesis", 55_000)])
+def test_nothing_is_lost_nor_out_of_order(  # noqa: PLR0917
+    kind, most, path, client, stream, bucket, s3, local_kinesis
+):
+    """``most`` is a sixth of what is counted of a redrive that nobody kills."""
+    chance = random.Random(kind)
+    letters = [letter(data=b"%d" % n, key=f"key-{n % KEYS}", stream=stream) for n in range(LETTERS)]
+    letters[300] = letter(data=bytes(2**20 - 100), key="key-0", stream=stream)  # which is two records of a stream
+    source, via = put(kind, letters, path, client, bucket, s3, local_kinesis)
+    kills = 0
+    while True:
+        where = chance.choice(["anywhere", "changing"])
+        after = 10**9 if kills == KILLS else chance.randrange(1, most if where == "anywhere" else 1000)
+        done = python("-c", REDRIVE, source, via, stream, local_kinesis.endpoint_url, str(after), where)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        kills += 1
+    assert kills > KILLS // 2
+    puts = [history.Put(each.partition_key, each.data) for each in letters]
+    shards = history.read_all(client, stream, kcl_rule=True)
+    report = history.check(puts, shards, killed=True)
+    assert set(report.defects) <= {"duplicated"}, str(report)
+    assert {record.data for shard in shards for record in shard.records} == {each.data for each in letters}
+    assert report.duplicates <= kills * BATCH
