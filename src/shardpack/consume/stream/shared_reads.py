@@ -8,7 +8,7 @@ what is still kept calls for itself, and goes on with the others once it has cau
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -107,6 +107,7 @@ class Turn(NamedTuple):
 @dataclass(slots=True)
 class _Shard:
     filled: list[Answer] = field(default_factory=list)
+    """Those with records, by their last."""
     tip: Answer | None = None
     """The last answer without records."""
     latest: tuple[str, float] | None = None
@@ -267,7 +268,7 @@ class SharedReads:
     def _keep(self, shard: _Shard, answer: Answer, *, alone: bool) -> None:
         if len(self._hurry) < 2 or (alone and self._size + answer.size > self._max_bytes):
             return  # nobody else's; or it would push out what is further ahead
-        shard.filled.insert(0 if alone else len(shard.filled), answer)
+        insort(shard.filled, answer, key=lambda one: int(one.last or 0))
         self._kept[answer.serial] = shard, answer
         self._size += answer.size
         if len(shard.filled) > MOST_ANSWERS:
