@@ -439,29 +439,6 @@ def test_a_bomb_takes_no_more_than_64_times_its_size(bomb):
     assert int(taken) < 64 * len(data) + (4 << 20)
 
 
-COST = """
-import sys
-from shardpack import deaggregate, deaggregate_columns
-sys.path.insert(0, {tests!r})
-from process_memory import memory
-from test_compressed_reading import MIB, compressed
-from costly_messages import KEY, RECORD, fill
-deaggregate(compressed(KEY + RECORD))
-data = compressed(fill(16 * MIB, RECORD, KEY))
-before = memory("VmHWM")
-found = {call}(data)
-assert len(found) > 2 * MIB
-print((memory("VmHWM") - before) / len(data))
-"""
-MIB = 2**20
-
-
-@pytest.mark.parametrize(("call", "most"), [("deaggregate", 64 * 19), ("deaggregate_columns", 64 * 13)])
-def test_what_is_let_through_costs_64_times_what_a_plain_one_of_its_size_does(call, most):
-    """The costliest message there is, which is small when compressed: as small as it may be."""
-    assert 64 * 5 < float(isolated.run(COST.format(tests=str(Path(__file__).parent), call=call))) < most
-
-
 def test_ten_thousand_small_ones_are_few_turns_without_the_gil():
     sizes = [300] * 10_000
     turns = list(_turns(sizes, UNPACKED_IN_A_TURN))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import isolated
 import pytest
 from costly_messages import CALLS, MESSAGES, measure
 from protobuf_agreement import agree
@@ -45,3 +46,23 @@ def test_the_costliest_message_is_measured(tmp_path):
     kept, in_between = (measure("empty keys", call, MIB, tmp_path).ratio for call in list(CALLS)[:2])
     assert kept > 4
     assert in_between > kept + 15
+
+
+COST = """
+from shardpack import deaggregate, deaggregate_columns
+from process_memory import memory
+from test_compressed_reading import compressed
+from costly_messages import KEY, RECORD, fill
+deaggregate(compressed(KEY + RECORD))
+data = compressed(fill(16 << 20, RECORD, KEY))
+before = memory("VmHWM")
+found = {call}(data)
+assert len(found) > 2 << 20
+print((memory("VmHWM") - before) / len(data))
+"""
+
+
+@pytest.mark.parametrize(("call", "most"), [("deaggregate", 64 * 19), ("deaggregate_columns", 64 * 13)])
+def test_what_is_let_through_costs_64_times_what_a_plain_one_of_its_size_does(call, most):
+    """The costliest message there is, which is small when compressed: as small as it may be."""
+    assert 64 * 5 < float(isolated.run(COST.format(call=call))) < most

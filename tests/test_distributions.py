@@ -58,7 +58,7 @@ def test_versions_are_one():
     needed = re.findall(
         r"shardpack(?:-tools)?==([^\"]*)", "".join(ROOT.joinpath(name).read_text() for name in PROJECTS)
     )
-    assert needed == [shardpack.__version__] * 2
+    assert needed == [shardpack.__version__] * 3
 
 
 PROJECTS = ("pyproject.toml", "tools/pyproject.toml")
