@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from shardpack.consume.reading import read_records
 from shardpack.consume.stream.checkpoints import SHARD_END, TRIM_HORIZON, Checkpoint
@@ -169,19 +174,20 @@ def test_one_that_is_behind_has_one_call_a_second_and_leaves_the_others_theirs(r
     readers.made(0, received[:5], 10.0)  # more than is kept
     alone = readers.find(1, 10.2)
     assert alone == Turn(alone=True, limit=MIB // 1000)
-    assert readers.find(0, 10.2) == FOR_ALL  # though that call is under way
-    readers.made(0, received[5:10], 10.3)
+    assert readers.find(0, 10.3) == pytest.approx(10.4)
+    assert readers.find(0, 10.4) == FOR_ALL  # though that call is under way
+    readers.made(0, received[5:10], 10.4)
     readers.hurried.clear()
-    readers.made(1, received[:1], 10.3, alone)
+    readers.made(1, received[:1], 10.4, alone)
     assert readers.hurried == []  # what was read alone is nothing new
-    assert readers.find(1, 10.5) == pytest.approx(11.3)
-    assert readers.find(0, 10.5) == FOR_ALL
-    readers.made(0, [], 10.6)
-    alone = readers.find(1, 11.3)
+    assert readers.find(1, 10.7) == pytest.approx(11.4)
+    assert readers.find(0, 10.7) == FOR_ALL
+    readers.made(0, [], 10.7)
+    alone = readers.find(1, 11.4)
     assert isinstance(alone, Turn)
-    readers.made(1, received[1:2], 11.3, alone)
-    readers.find(0, 11.4)
-    assert readers.find(1, 11.5) == pytest.approx(11.7)  # nothing new comes: one in 0.4 s
+    readers.made(1, received[1:2], 11.4, alone)
+    readers.find(0, 11.5)
+    assert readers.find(1, 11.6) == pytest.approx(11.8)  # nothing new comes: one in 0.4 s
 
 
 def test_one_that_stands_still_is_nobody_to_be_behind(received):
@@ -204,6 +210,46 @@ def test_nothing_is_kept_for_one_that_has_left(received):
     assert isinstance(readers.find(0, 11.0), Turn)
     readers.made(0, received[5:10], 11.0)
     assert readers.shared.size == 0  # nobody else is there
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), count=st.integers(2, 4), max_bytes=st.sampled_from([1000, 20_000, MIB]))
+def test_each_reads_all_once_and_in_order_at_the_pace_of_a_shard(received, seed, count, max_bytes):
+    """Readers of different speeds, calls that fail, answers that come late; and the service's five calls a second."""
+    rng = random.Random(seed)
+    readers = Readers(count, max_bytes)
+    read: list[list] = [[] for _ in range(count)]
+    under_way: dict[int, Turn] = {}
+    speeds = [rng.choice([0.02, 0.3, 1.0]) for _ in range(count)]
+    calls: list[float] = []
+    now = 0.0
+    while any(len(of) < len(received) for of in read):
+        now += 0.05
+        for number in rng.sample(range(count), count):
+            if rng.random() > speeds[number]:
+                continue
+            turn = under_way.pop(number, None)
+            if turn is not None:
+                if rng.random() < 0.1:
+                    readers.shared.failed(SHARD_ID, turn, now, soon=rng.random() < 0.5)
+                    continue
+                stop = len(read[number]) + min(rng.randrange(40), turn.limit or 40)
+                came = received[len(read[number]) : stop]
+                readers.made(number, came, now, turn)
+                read[number] += came
+                continue
+            found = readers.find(number, now)
+            if isinstance(found, Served):
+                readers.take(number, found.received)
+                read[number] += found.received
+            elif isinstance(found, Turn):
+                calls.append(now)
+                under_way[number] = found
+            else:
+                assert now < found <= now + 1.0
+            assert readers.shared.size <= max_bytes
+    assert read == [received] * count
+    assert all(later - earlier >= 0.2 - 1e-9 for earlier, later in itertools.pairwise(calls))
 
 
 def test_all_begin_at_the_latest_of_the_first():

@@ -443,7 +443,8 @@ class StreamReader:
             shared.failed(shard_id, turn, self._clock.monotonic(), soon=soon)
             raise
         shared.made(self._number, shard_id, turn, answer, self._clock.monotonic())
-        self._own_reads += turn.alone
+        with self._lock:
+            self._own_reads += turn.alone
         return answer
 
     def _call(self, schedule: Schedule, cursor: Cursor, limit: int | None = None) -> Answer:
@@ -537,6 +538,10 @@ class StreamReader:
             if self._schedule is not None:
                 self._schedule.hurry(shard_id, self._clock.monotonic())
                 self._work.notify()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
 
     def _divided(self, names: list[str]) -> tuple[SharedReads, list[StreamReader]]:
         """Return a reader for each of these consumers, and what they share, within this reader's bounds."""

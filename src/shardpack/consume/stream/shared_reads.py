@@ -211,6 +211,7 @@ class SharedReads:
             if at > now:
                 return at
             shard.busy[alone] = True
+            shard.any_at = now + BUSY_SECONDS
             limit = None
             if alone:
                 limit = int(OWN_READ_BYTES / shard.mean_size) if shard.mean_size else OWN_READ_RECORDS
