@@ -43,7 +43,7 @@ class Readers:
         self.cursors = [Cursor(SHARD, BEGINNING) for _ in range(count)]
         self.hurried: list[int] = []
         for number in range(count):
-            self.shared.join(number, lambda _shard_id, number=number: self.hurried.append(number))
+            self.shared.join(number, lambda _shard_id, number=number: self.hurried.append(number), {}, 0.0)
 
     def find(self, reader: int, now: float) -> Served | Turn | float:
         return self.shared.find(reader, self.cursors[reader], now)
@@ -188,6 +188,14 @@ def test_one_that_is_behind_has_one_call_a_second_and_leaves_the_others_theirs(r
     readers.made(1, received[1:2], 11.4, alone)
     readers.find(0, 11.5)
     assert readers.find(1, 11.6) == pytest.approx(11.8)  # nothing new comes: one in 0.4 s
+
+
+def test_one_that_begins_behind_others_is_behind_before_they_have_asked(received):
+    readers = Readers(0)
+    readers.cursors = [Cursor(SHARD, BEGINNING), Cursor(SHARD, BEGINNING)]
+    readers.shared.join(0, readers.hurried.append, {}, 10.0)
+    readers.shared.join(1, readers.hurried.append, {SHARD_ID: Checkpoint(received[9].origin.sequence_number)}, 10.0)
+    assert readers.find(0, 10.1) == Turn(alone=True, limit=100)
 
 
 def test_one_that_stands_still_is_nobody_to_be_behind(received):

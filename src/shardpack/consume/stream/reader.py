@@ -278,8 +278,12 @@ class StreamReader:
             if self._closed:
                 raise ShardpackError(f"the reader of {self.stream} is closed")
             return
-        if self._shared is None:
-            self._describe()
+        self._describe()
+        self._claim()
+        self._begin_to_read()
+
+    def _claim(self) -> dict[str, Checkpoint]:
+        """Take the checkpoints, and return them."""
         known = self._store.claim(self.stream, self.owner)
         self._schedule = Schedule(
             self.stream,
@@ -290,6 +294,9 @@ class StreamReader:
             give_up_after_s=self._give_up_after_s,
             **self._pace,
         )
+        return known
+
+    def _begin_to_read(self) -> None:
         targets = [self._read_on] * self._threads_wanted
         if self._store.renew_s is not None:
             targets.append(self._renew)

@@ -18,7 +18,7 @@ from .checkpoints import SHARD_END, Checkpoint
 from .schedule import BUSY_SECONDS, SENTINELS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ..._native.deaggregate import ReceivedRecord
     from .schedule import Cursor
@@ -154,10 +154,14 @@ class SharedReads:
         """Bytes of data that are kept."""
         return self._size
 
-    def join(self, reader: int, hurry: Callable[[str], None]) -> None:
-        """Count a reader among those that answers are kept for."""
+    def join(self, reader: int, hurry: Callable[[str], None], known: Mapping[str, Checkpoint], now: float) -> None:
+        """Count a reader among those that answers are kept for; ``known`` is where it begins, by shard."""
         with self._lock:
             self._hurry[reader] = hurry
+            for shard_id, position in known.items():
+                if position.sequence_number != SHARD_END:
+                    shard = self._shards.setdefault(shard_id, _Shard())
+                    shard.positions[reader], shard.asked_at[reader] = position, now
 
     def leave(self, reader: int) -> None:
         """Keep nothing for a reader any more."""
