@@ -234,6 +234,11 @@ def a_subscriber() -> Names:
     }
 
 
+def a_handler() -> Names:
+    """Return a function that handles every batch."""
+    return {"write": lambda _batch: None}
+
+
 def a_producer() -> Names:
     """Return a producer that has put something, and a program that serves for a minute that passes at once."""
     from shardpack import Producer  # noqa: PLC0415
@@ -259,6 +264,7 @@ OF_SECTION: dict[tuple[str, str], Callable[[], Names]] = {
     ("docs/consume/boto3.md", "An existing client of boto3 or aiobotocore"): installed,
     ("docs/consume/fan-out.md", "(top)"): a_subscriber,
     ("docs/consume/firehose.md", "(top)"): a_transformation,
+    ("docs/consume/handlers.md", "What follows an error"): a_handler,
     ("docs/consume/lambda.md", "(top)"): a_function,
     ("docs/consume/payloads.md", "(top)"): objects,
     ("docs/consume/payloads.md", "With a dictionary"): dictionaries,

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from itertools import count
@@ -19,9 +20,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shardpack import Aggregator, Boto3Transport
-from shardpack.consume.stream import DeadLetterPoison, HandlerError, MemoryCheckpoints, StreamReader
+from shardpack.consume.stream import (
+    CheckpointsLostError,
+    DeadLetterPoison,
+    HandlerError,
+    MemoryCheckpoints,
+    StreamReader,
+)
 from shardpack.dead_letters import CallbackDeadLetters, SQLiteDeadLetters
 from shardpack.errors import ShardpackError
+from shardpack.testing.local_kinesis import wait_until_active
 
 STREAM_NUMBERS = count(1)
 DATAS = [str(i).encode() for i in range(12)]
@@ -202,6 +210,37 @@ def test_stopping_ends_a_pause_and_keeps_nothing(client, stream):
 
     reader.run(handler, on_error=DeadLetterPoison(letters_in([]), backoff_s=3600, max_backoff_s=3600))
     assert unhandled(client, stream, checkpoints) == DATAS
+
+
+def test_checkpoints_that_are_lost_during_a_pause_end_it_with_that(client):
+    """Nothing that follows the batch is handled."""
+    failing = threading.Event()
+
+    class Lost(MemoryCheckpoints):
+        renew_s = 0.01
+
+        def renew(self) -> None:
+            if failing.is_set():
+                raise CheckpointsLostError("another has them")
+
+    handled = []
+
+    def handler(batch) -> None:
+        handled.append(len(batch))
+        put_aggregates(client, stream_of_two, [b"1"])
+        while reader.stats().kinesis_records < 2:
+            time.sleep(0.01)  # another batch is there
+        failing.set()
+        raise PoisonError
+
+    stream_of_two = f"handled-{next(STREAM_NUMBERS)}"
+    client.create_stream(StreamName=stream_of_two, ShardCount=1)
+    wait_until_active(client, stream_of_two)
+    put_aggregates(client, stream_of_two, [b"0"])
+    reader = StreamReader(stream_of_two, client=client, checkpoints=Lost(), poll_interval_s=0.2)
+    with pytest.raises(CheckpointsLostError, match="another has them"):
+        reader.run(handler, on_error=DeadLetterPoison(letters_in([]), backoff_s=3600, max_backoff_s=3600))
+    assert handled == [1]
 
 
 def test_a_signal_ends_it_after_the_batch_in_hand(client, stream):

@@ -136,7 +136,7 @@ class StreamBatch:
 
     @property
     def arrived(self) -> float | None:
-        """When its first Kinesis record arrived, in epoch seconds by the service's clock."""
+        """When the first Kinesis record of the read arrived, in epoch seconds by the service's clock."""
         moment: datetime | None = self._contents.received[0].origin.approximate_arrival_timestamp
         return None if moment is None else moment.timestamp()
 

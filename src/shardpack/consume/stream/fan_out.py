@@ -64,9 +64,9 @@ class FanOut:
             one._as_described(self._reader)  # noqa: SLF001
         try:
             for number, one in enumerate(self._readers.values()):
-                self._shared.join(number, one._hurry)  # noqa: SLF001
+                self._shared.join(number, one._hurry, one._claim(), time.monotonic())  # noqa: SLF001
             for one in self._readers.values():
-                one.__enter__()
+                one._begin_to_read()  # noqa: SLF001
             threads = [
                 threading.Thread(target=self._run, args=(name, number), name=f"shardpack-handle-{name}", daemon=True)
                 for number, name in enumerate(self._readers)

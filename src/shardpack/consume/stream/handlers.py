@@ -123,6 +123,7 @@ class Handling:
             try:
                 self._handle(batch)
             except _StoppedError:
+                self._reader._raise_error()  # noqa: SLF001 - that is what ended it, or else stop did
                 return
             self.in_hand = None
             del batch  # the next one is waited for without it

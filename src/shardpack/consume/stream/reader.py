@@ -278,8 +278,12 @@ class StreamReader:
             if self._closed:
                 raise ShardpackError(f"the reader of {self.stream} is closed")
             return
-        if self._shared is None:
-            self._describe()
+        self._describe()
+        self._claim()
+        self._begin_to_read()
+
+    def _claim(self) -> dict[str, Checkpoint]:
+        """Take the checkpoints, and return them."""
         known = self._store.claim(self.stream, self.owner)
         self._schedule = Schedule(
             self.stream,
@@ -290,6 +294,9 @@ class StreamReader:
             give_up_after_s=self._give_up_after_s,
             **self._pace,
         )
+        return known
+
+    def _begin_to_read(self) -> None:
         targets = [self._read_on] * self._threads_wanted
         if self._store.renew_s is not None:
             targets.append(self._renew)
@@ -443,7 +450,8 @@ class StreamReader:
             shared.failed(shard_id, turn, self._clock.monotonic(), soon=soon)
             raise
         shared.made(self._number, shard_id, turn, answer, self._clock.monotonic())
-        self._own_reads += turn.alone
+        with self._lock:
+            self._own_reads += turn.alone
         return answer
 
     def _call(self, schedule: Schedule, cursor: Cursor, limit: int | None = None) -> Answer:
@@ -537,6 +545,10 @@ class StreamReader:
             if self._schedule is not None:
                 self._schedule.hurry(shard_id, self._clock.monotonic())
                 self._work.notify()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
 
     def _divided(self, names: list[str]) -> tuple[SharedReads, list[StreamReader]]:
         """Return a reader for each of these consumers, and what they share, within this reader's bounds."""

@@ -8,7 +8,7 @@ what is still kept calls for itself, and goes on with the others once it has cau
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +18,7 @@ from .checkpoints import SHARD_END, Checkpoint
 from .schedule import BUSY_SECONDS, SENTINELS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ..._native.deaggregate import ReceivedRecord
     from .schedule import Cursor
@@ -107,6 +107,7 @@ class Turn(NamedTuple):
 @dataclass(slots=True)
 class _Shard:
     filled: list[Answer] = field(default_factory=list)
+    """Those with records, by their last."""
     tip: Answer | None = None
     """The last answer without records."""
     latest: tuple[str, float] | None = None
@@ -153,10 +154,14 @@ class SharedReads:
         """Bytes of data that are kept."""
         return self._size
 
-    def join(self, reader: int, hurry: Callable[[str], None]) -> None:
-        """Count a reader among those that answers are kept for."""
+    def join(self, reader: int, hurry: Callable[[str], None], known: Mapping[str, Checkpoint], now: float) -> None:
+        """Count a reader among those that answers are kept for; ``known`` is where it begins, by shard."""
         with self._lock:
             self._hurry[reader] = hurry
+            for shard_id, position in known.items():
+                if position.sequence_number != SHARD_END:
+                    shard = self._shards.setdefault(shard_id, _Shard())
+                    shard.positions[reader], shard.asked_at[reader] = position, now
 
     def leave(self, reader: int) -> None:
         """Keep nothing for a reader any more."""
@@ -210,6 +215,7 @@ class SharedReads:
             if at > now:
                 return at
             shard.busy[alone] = True
+            shard.any_at = now + BUSY_SECONDS
             limit = None
             if alone:
                 limit = int(OWN_READ_BYTES / shard.mean_size) if shard.mean_size else OWN_READ_RECORDS
@@ -267,7 +273,7 @@ class SharedReads:
     def _keep(self, shard: _Shard, answer: Answer, *, alone: bool) -> None:
         if len(self._hurry) < 2 or (alone and self._size + answer.size > self._max_bytes):
             return  # nobody else's; or it would push out what is further ahead
-        shard.filled.insert(0 if alone else len(shard.filled), answer)
+        insort(shard.filled, answer, key=lambda one: int(one.last or 0))
         self._kept[answer.serial] = shard, answer
         self._size += answer.size
         if len(shard.filled) > MOST_ANSWERS:
