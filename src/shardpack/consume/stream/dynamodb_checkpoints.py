@@ -1,6 +1,6 @@
-"""Checkpoints in a DynamoDB table, laid out as the lease table of the KCL (3.5): readers go on where it stopped, and back.
+"""Checkpoints in a DynamoDB table, laid out as the lease table of the KCL (3.5).
 
-The layout is that of its ``DynamoDBLeaseSerializer``. The KCL updates rows attribute by attribute, so those of our own,
+A reader goes on where the KCL stopped, and back. The layout is that of its ``DynamoDBLeaseSerializer``. The KCL updates rows attribute by attribute, so those of our own,
 which begin with ``shardpack``, survive it.
 """
 
@@ -233,7 +233,8 @@ class DynamoDBCheckpoints:
             shard_id,
             "SET leaseOwner = :owner, shardpackReader = :reader, shardpackStream = :stream REMOVE checkpointOwner "
             f"ADD leaseCounter :one{', ownerSwitchesSinceCheckpoint :one' if switched else ''}",
-            f"leaseCounter = :counter AND {'attribute_not_exists(leaseOwner)' if owner is None else 'leaseOwner = :was'}",
+            "leaseCounter = :counter AND "
+            + ("attribute_not_exists(leaseOwner)" if owner is None else "leaseOwner = :was"),
             {":counter": row["leaseCounter"], ":one": _n(1), ":stream": _s(claim.stream)}
             | ({} if owner is None else {":was": _s(owner)}),
         )
@@ -491,8 +492,8 @@ def _make_client() -> Any:
     import boto3  # noqa: PLC0415 - only where it is used
     from botocore.config import Config  # noqa: PLC0415
 
-    retries = {"total_max_attempts": 1}  # they are ours
-    return boto3.client("dynamodb", config=Config(retries=retries, max_pool_connections=CALLS_AT_A_TIME + 2))
+    config = Config(retries={"total_max_attempts": 1}, max_pool_connections=CALLS_AT_A_TIME + 2)  # retries are ours
+    return boto3.client("dynamodb", config=config)
 
 
 def _s(text: str) -> dict[str, Any]:
