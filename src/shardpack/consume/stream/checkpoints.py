@@ -38,9 +38,10 @@ class Checkpoint:
     """How far a shard is handled: every user record up to this one, which is included.
 
     ``sequence_number`` is decimal, or what the KCL writes in its place: ``TRIM_HORIZON``, ``LATEST`` and
-    ``AT_TIMESTAMP`` for a shard of which nothing is handled, ``SHARD_END`` for one of which all is. ``sub_sequence_number`` counts the
-    user records of an aggregated record from 0; -1 is before the first. ``read_up_to``, epoch seconds by the service's
-    clock: what had arrived by then lies before this position; of ``LATEST`` and ``AT_TIMESTAMP``, where to begin.
+    ``AT_TIMESTAMP`` for a shard of which nothing is handled, ``SHARD_END`` for one of which all is.
+    ``sub_sequence_number`` counts the user records of an aggregated record from 0; -1 is before the first.
+    ``read_up_to``, epoch seconds by the service's clock: what had arrived by then lies before this position; of
+    ``LATEST`` and ``AT_TIMESTAMP``, where to begin.
 
     Raises ``ValueError`` for what is no position.
     """

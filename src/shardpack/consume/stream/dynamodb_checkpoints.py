@@ -1,7 +1,7 @@
 """Checkpoints in a DynamoDB table, laid out as the lease table of the KCL (3.5).
 
-A reader goes on where the KCL stopped, and back. The layout is that of its ``DynamoDBLeaseSerializer``. The KCL updates rows attribute by attribute, so those of our own,
-which begin with ``shardpack``, survive it.
+A reader goes on where the KCL stopped, and back. The layout is that of its ``DynamoDBLeaseSerializer``. The KCL updates
+rows attribute by attribute, so those of our own, which begin with ``shardpack``, survive it.
 """
 
 from __future__ import annotations

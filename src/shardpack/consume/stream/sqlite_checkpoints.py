@@ -126,7 +126,8 @@ class SQLiteCheckpoints:
             connection.executemany(
                 "INSERT INTO checkpoints (reader, shard_id, sequence_number, sub_sequence_number, read_up_to) "
                 "VALUES (?, ?, ?, ?, ?) ON CONFLICT (reader, shard_id) DO UPDATE SET "
-                "sequence_number = excluded.sequence_number, sub_sequence_number = excluded.sub_sequence_number, read_up_to = excluded.read_up_to",
+                "sequence_number = excluded.sequence_number, "
+                "sub_sequence_number = excluded.sub_sequence_number, read_up_to = excluded.read_up_to",
                 [(self._reader, shard_id, *_columns(checkpoint)) for shard_id, checkpoint in further.items()],
             )
 
