@@ -1,7 +1,7 @@
 // Reads a stream with the KCL until so many user records came, and prints one a line:
 // shard, sequence number, sub-sequence number, data in hex. The last one is its checkpoint.
 //
-//     java -cp 'build/kcl/*' tests/kcl/ReadWithKcl.java ENDPOINT STREAM APPLICATION RECORDS
+//     java -Daws.cborEnabled=false -cp 'build/kcl/*' tests/kcl/ReadWithKcl.java ENDPOINT STREAM APPLICATION RECORDS
 
 import java.net.URI;
 import java.nio.ByteBuffer;
@@ -30,6 +30,7 @@ public class ReadWithKcl {
 
     static class Reader implements ShardRecordProcessor {
         String shard;
+        boolean leftSome;
 
         public void initialize(InitializationInput input) {
             shard = input.shardId();
@@ -38,6 +39,7 @@ public class ReadWithKcl {
         public void processRecords(ProcessRecordsInput input) {
             synchronized (ReadWithKcl.class) {
                 for (KinesisClientRecord record : input.records()) {
+                    leftSome |= left == 0;
                     if (left == 0) return;
                     ByteBuffer data = record.data().duplicate();
                     byte[] bytes = new byte[data.remaining()];
@@ -57,6 +59,7 @@ public class ReadWithKcl {
         public void leaseLost(LeaseLostInput input) {}
 
         public void shardEnded(ShardEndedInput input) {
+            if (leftSome) return; // the end is not reached
             try {
                 input.checkpointer().checkpoint();
             } catch (Exception error) {
