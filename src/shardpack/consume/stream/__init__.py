@@ -1,5 +1,6 @@
 """Reading whole streams: every shard, through splits and merges, from checkpoints on. ``shardpack[stream]`` has it."""
 
+from .aio import AsyncStreamBatch, AsyncStreamReader
 from .batch import Gap, StreamBatch
 from .checkpoints import (
     Checkpoint,
@@ -14,6 +15,8 @@ from .reader import ReaderStats, StreamReader
 from .shards import ListedShard
 
 __all__ = [
+    "AsyncStreamBatch",
+    "AsyncStreamReader",
     "Checkpoint",
     "CheckpointError",
     "CheckpointMovedBackError",
