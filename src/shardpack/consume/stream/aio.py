@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
@@ -58,7 +59,7 @@ class AsyncStreamReader(BaseReader):
         self._calls: set[asyncio.Task[None]] = set()
         self._coroutines = has_coroutines(self.client)
 
-    def _refuse(self, client: Any) -> None:
+    def _refuse(self, client: Any) -> None:  # noqa: ARG002 - it takes both kinds
         if self.consumer is not None:
             raise ValueError('mode="fan-out" is StreamReader\'s: AsyncStreamReader polls')
 
@@ -161,10 +162,8 @@ class AsyncStreamReader(BaseReader):
 
     async def _wait(self, seconds: float | None) -> None:
         assert self._changed is not None
-        try:
+        with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._changed.wait(), seconds)
-        except asyncio.TimeoutError:
-            pass
 
     async def _dispatch(self) -> None:
         """Begin calls as they are due."""

@@ -104,20 +104,11 @@ class BaseReader:
         _clock: Any = Clock,
     ) -> None:
         self.stream: str = name_or_arn(stream, None)
-        if max_buffer_bytes < 2 * MOST_OF_A_READ:
-            raise ValueError(f"max_buffer_bytes of {max_buffer_bytes:,} is less than two reads: {2 * MOST_OF_A_READ:,}")
-        if max_concurrent_calls < 1:
-            raise ValueError(f"max_concurrent_calls of {max_concurrent_calls} is less than 1")
-        if poll_interval_s < 0:
-            raise ValueError(f"poll_interval_s of {poll_interval_s} is less than 0")
-        if not shard_bytes_per_second > 0:
-            raise ValueError(f"shard_bytes_per_second of {shard_bytes_per_second} is not more than 0")
+        _check(max_buffer_bytes, max_concurrent_calls, poll_interval_s, shard_bytes_per_second, max_subscriptions)
         if mode not in ("polling", "fan-out"):
             raise ValueError(f'mode is "polling" or "fan-out", not {abridged(mode)}')
         if (mode == "fan-out") != (consumer is not None):
             raise ValueError('consumer= names the registered consumer of mode="fan-out": give both, or none')
-        if max_subscriptions < 1:
-            raise ValueError(f"max_subscriptions of {max_subscriptions} is less than 1")
         self.consumer: str | None = consumer
         self._max_subscriptions = max_subscriptions
         if client is None:
@@ -127,13 +118,7 @@ class BaseReader:
         self.client: Any = client
         self.owner: str = owner or f"{socket.gethostname()}:{os.getpid()}"
         self._start, self._starts = _position(start)
-        self._until: float | Literal["latest"] | None
-        if isinstance(until, datetime):
-            self._until = _seconds("until", until)
-        elif until in (None, "latest"):
-            self._until = until
-        else:
-            raise ValueError(f'until is a time or "latest", not {abridged(until)}')
+        self._until = _end(until)
         self._parameters = stream_parameters(self.stream)
         self._beside_iterator: dict[str, Any] = dict(beside_iterator(self._parameters))
         self._store = MemoryCheckpoints() if checkpoints is None else checkpoints
@@ -229,9 +214,9 @@ class BaseReader:
             return None
         item = self._ready.popleft()
         if isinstance(item, ListedShard) or isinstance(item[0], str):
-            return item  # type: ignore[return-value]  # by its first element it is Idle
+            return item
         batch, size = item
-        self._buffered -= int(size)  # type: ignore[arg-type]
+        self._buffered -= size
         self._notify_room()
         self._progress[batch.shard_id].hand_out(batch._contents.last_sequence_number)  # noqa: SLF001
         return batch
@@ -403,6 +388,25 @@ class BaseReader:
         return self._stopping or self._error is not None
 
 
+def _check(
+    max_buffer_bytes: int,
+    max_concurrent_calls: int,
+    poll_interval_s: float,
+    shard_bytes_per_second: float,
+    max_subscriptions: int,
+) -> None:
+    if max_buffer_bytes < 2 * MOST_OF_A_READ:
+        raise ValueError(f"max_buffer_bytes of {max_buffer_bytes:,} is less than two reads: {2 * MOST_OF_A_READ:,}")
+    if max_concurrent_calls < 1:
+        raise ValueError(f"max_concurrent_calls of {max_concurrent_calls} is less than 1")
+    if poll_interval_s < 0:
+        raise ValueError(f"poll_interval_s of {poll_interval_s} is less than 0")
+    if not shard_bytes_per_second > 0:
+        raise ValueError(f"shard_bytes_per_second of {shard_bytes_per_second} is not more than 0")
+    if max_subscriptions < 1:
+        raise ValueError(f"max_subscriptions of {max_subscriptions} is less than 1")
+
+
 def _position(start: object) -> tuple[Checkpoint, dict[str, Checkpoint]]:
     """Return where shards begin, and where those begin that are named."""
     if start in ("trim_horizon", "latest"):
@@ -425,6 +429,15 @@ def _seconds(name: str, moment: datetime) -> float:
     if moment.utcoffset() is None:
         raise ValueError(f"{name} has no time zone: {moment.isoformat()}")
     return moment.timestamp()
+
+
+def _end(until: object) -> float | Literal["latest"] | None:
+    """Return when reading ends."""
+    if isinstance(until, datetime):
+        return _seconds("until", until)
+    if until is None or until == "latest":
+        return "latest" if until else None
+    raise ValueError(f'until is a time or "latest", not {abridged(until)}')
 
 
 def is_latest(position: Checkpoint) -> bool:

@@ -92,6 +92,8 @@ class StreamReader(BaseReader):
     def close(self) -> None:
         """Stop, wait up to 5 s for calls that are under way, and give up the checkpoints. May be called again."""
         self.stop()
+        if self._subscriptions is not None:
+            self._subscriptions.end()
         deadline = time.monotonic() + CLOSE_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))

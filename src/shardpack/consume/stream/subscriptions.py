@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from botocore.eventstream import ParserError
@@ -30,7 +31,7 @@ SUBSCRIBE_AGAIN_SECONDS = 5.0
 IDLE_SECONDS = 60.0
 """Between two checkpoints of a shard of which nothing comes."""
 PASSES = frozenset({"ResourceInUseException", "InternalFailureException", "LimitExceededException"})
-"""Errors that pass: a consumer that becomes active, a subscription that was there within 5 s, faults in a stream of events."""
+"""Errors that pass: a consumer not active yet, a subscription of the last 5 s, faults told in a stream of events."""
 
 
 class Subscriptions:
@@ -40,6 +41,7 @@ class Subscriptions:
         self._reader = reader
         self._consumer = consumer
         self._arn = consumer if consumer.startswith("arn:") else ""
+        self._streams: set[Any] = set()
         self._noted: dict[str, float] = {}  # when a shard of which nothing came had a checkpoint, or was begun
 
     def register(self) -> None:
@@ -81,7 +83,8 @@ class Subscriptions:
         wanted = len(reader._schedule.cursors)
         if wanted > reader._max_subscriptions:
             raise ShardpackError(
-                f"{reader.stream} has {wanted:,} shards to be read, more than max_subscriptions={reader._max_subscriptions:,}"
+                f"{reader.stream} has {wanted:,} shards to be read, "
+                f"more than max_subscriptions={reader._max_subscriptions:,}"
             )
 
     def follow(self, cursor: Cursor) -> None:
@@ -91,6 +94,8 @@ class Subscriptions:
             try:
                 self._follow(cursor)
             except (ClientError, BotoCoreError, BrokenAnswerError) as error:
+                if reader._is_over():
+                    return
                 if error_code(error) == "ResourceInUseException":
                     logger.info("%s: the subscription to %s: %s", reader.stream, cursor.shard.shard_id, error)
                 reader._failed(cursor, error, passes=self._passes(error))
@@ -100,6 +105,16 @@ class Subscriptions:
             with reader._lock:
                 reader._came.notify()
                 reader._work.notify_all()
+
+    def end(self) -> None:
+        """Have the threads that wait for an event wait no longer, where urllib3 (2.3) can; else one comes within 5 s."""
+        with self._reader._lock:
+            streams = list(self._streams)
+        for stream in streams:
+            shutdown = getattr(getattr(stream, "_raw_stream", None), "shutdown", None)
+            if shutdown is not None:
+                with suppress(Exception):  # it has ended meanwhile
+                    shutdown()
 
     def _passes(self, error: Exception) -> bool:
         return error_code(error) in PASSES or is_transient(error)
@@ -117,6 +132,8 @@ class Subscriptions:
             raise BrokenAnswerError("SubscribeToShard", "EventStream")
         ahead = answered_time(response, clock) - time.time()  # of our clock is the service's
         stream = response["EventStream"]
+        with reader._lock:
+            self._streams.add(stream)
         try:
             if is_latest(cursor.position):
                 reader._begin_now(cursor, time.time() + ahead)
@@ -126,6 +143,8 @@ class Subscriptions:
                 if self._take(cursor, event, time.time() + ahead):
                     return
         finally:
+            with reader._lock:
+                self._streams.discard(stream)
             stream.close()
         if not any_came:
             raise BrokenAnswerError("SubscribeToShard", "SubscribeToShardEvent")
@@ -150,11 +169,11 @@ class Subscriptions:
         ended = reader._take_records(cursor, received, answered_at, millis_behind, goes_on, goes_on=True)
         with reader._lock:
             if not ended and continuation:
-                self._advance(cursor, Checkpoint(continuation, read_up_to=cursor.read_up_to))
+                self._advance(cursor, Checkpoint(continuation, read_up_to=cursor.read_up_to), came=bool(received))
             reader._came.notify()
         return ended
 
-    def _advance(self, cursor: Cursor, to: Checkpoint) -> None:
+    def _advance(self, cursor: Cursor, to: Checkpoint, *, came: bool) -> None:
         """Go on from here the next time, and let it be the checkpoint where nothing came for long."""
         reader, shard_id = self._reader, cursor.shard.shard_id
         if cursor.position.sequence_number in SENTINELS or to.is_after(
@@ -162,7 +181,7 @@ class Subscriptions:
         ):
             cursor.position, cursor.whole = to, True
         now = reader._clock.monotonic()
-        if not cursor.whole or now - self._noted[shard_id] < IDLE_SECONDS:
+        if came or not cursor.whole or now - self._noted[shard_id] < IDLE_SECONDS:
             return
         self._noted[shard_id] = now
         if not any(
