@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import random
@@ -25,6 +24,7 @@ from shardpack.consume.stream import (
     DeadLetterPoison,
     HandlerError,
     MemoryCheckpoints,
+    SQLiteCheckpoints,
     StreamReader,
 )
 from shardpack.dead_letters import CallbackDeadLetters, SQLiteDeadLetters
@@ -52,12 +52,15 @@ def stream_of(local_kinesis, *aggregates: list[bytes]) -> str:
     return name
 
 
-def put_aggregates(client, stream, *aggregates: list[bytes]) -> None:
+def put_aggregates(client, stream, *aggregates: list[bytes]) -> list[str]:
+    """Put each as one aggregated record; return their sequence numbers."""
     transport = Boto3Transport(client, stream)
+    numbers = []
     for datas in aggregates:
         aggregator = Aggregator(transport.list_shards())
         aggregator.add_many(["k"] * len(datas), datas)
-        transport.put_records(aggregator.flush())
+        numbers += [stored.sequence_number for stored in transport.put_records(aggregator.flush())]
+    return numbers
 
 
 @pytest.fixture
@@ -300,11 +303,17 @@ KILLED = Path(__file__).with_name("handle_until_killed.py")
 def test_a_process_that_is_killed_in_the_middle_of_batches_loses_nothing(local_kinesis, client, tmp_path):
     """Whatever was handled twice came after the last checkpoint: it begins where that ended."""
     aggregates = [[f"{i}-{j}".encode() for j in range(10)] for i in range(40)]
+    expected = [data.decode() for datas in aggregates for data in datas]
     name = stream_of(local_kinesis)
-    handled, kept = tmp_path / "handled", tmp_path / "kept.json"
-    rng = random.Random(5)
+    handled, kept = tmp_path / "handled", tmp_path / "kept.db"
+    rng, numbers, seen, noted = random.Random(5), [], [], 0
     for process_number in range(8):
-        put_aggregates(client, name, *aggregates[process_number * 5 : process_number * 5 + 5])
+        numbers += put_aggregates(client, name, *aggregates[process_number * 5 : process_number * 5 + 5])
+        with SQLiteCheckpoints(kept) as checkpoints:
+            place = [one.checkpoint for one in checkpoints.kept()]
+        first = 0
+        if place and place[0].sequence_number in numbers:
+            first = 10 * numbers.index(place[0].sequence_number) + place[0].sub_sequence_number + 1
         process = subprocess.Popen(
             [sys.executable, KILLED, local_kinesis.endpoint_url, name, handled, kept], stdout=subprocess.PIPE
         )
@@ -314,20 +323,9 @@ def test_a_process_that_is_killed_in_the_middle_of_batches_loses_nothing(local_k
                 process.stdout.readline()
             process.kill()
         process.communicate(timeout=60)
+        lines = handled.read_text().splitlines()
+        came, noted = lines[noted:], len(lines)
+        assert came == expected[first : first + len(came)], "it began elsewhere than behind the checkpoint"
+        seen = seen[:first] + came
     assert process.returncode == 0
-    assert json.loads(kept.read_text())["handled"] == 400
-    expected = [data.decode() for datas in aggregates for data in datas]
-    runs = [json.loads(line) for line in handled.read_text().splitlines()]
-    seen: list[str] = []
-    first: int | None = None
-    for entry in runs:
-        if "began_after" in entry:  # a process: where the checkpoint was
-            first = entry["began_after"]
-            continue
-        place = expected.index(entry["data"])
-        if first is not None:
-            assert place == first, "it began elsewhere than behind the checkpoint"
-            seen = seen[:first]
-            first = None
-        seen.append(entry["data"])
     assert seen == expected
