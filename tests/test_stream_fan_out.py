@@ -86,6 +86,63 @@ def test_options_that_are_refused(client, options, why):
         reading(client, "s", **options)
 
 
+class Clock:
+    """Time that also passes, without waiting, where a reader looks again at its consumer."""
+
+    def __init__(self):
+        self.skipped = 0.0
+
+    def monotonic(self):
+        return time.monotonic() + self.skipped
+
+    time = staticmethod(time.time)
+
+    def wait(self, condition, seconds):
+        if seconds is None:
+            condition.wait()
+        else:
+            self.skipped += seconds
+
+
+class Registering:
+    """A client that tells another status of the consumer at first."""
+
+    def __init__(self, client, *statuses):
+        self._client, self.statuses = client, list(statuses)
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def describe_stream_consumer(self, **named):
+        answer = self._client.describe_stream_consumer(**named)
+        if self.statuses:
+            status = self.statuses.pop(0)
+            if isinstance(status, Exception):
+                raise status
+            answer["ConsumerDescription"]["ConsumerStatus"] = status
+        return answer
+
+
+def test_a_consumer_is_waited_for_until_it_is_active(client):
+    stream = stream_of(client, 1, DATAS)
+    client.register_stream_consumer(StreamARN=arn_of(client, stream), ConsumerName="reader")
+    slow = Registering(client, "CREATING", error(client, "LimitExceededException"), "CREATING")
+    clock = Clock()
+    with reading(slow, stream, _clock=clock) as reader:
+        assert [record.data for record in next(reader).records] == DATAS
+    assert slow.statuses == []
+    assert clock.skipped >= 3
+
+
+def test_a_consumer_that_never_becomes_active_is_given_up(client):
+    stream = stream_of(client)
+    client.register_stream_consumer(StreamARN=arn_of(client, stream), ConsumerName="reader")
+    clock = Clock()
+    with pytest.raises(ShardpackError, match=f"the consumer reader of {stream} is CREATING after 60 s"):
+        next(reading(Registering(client, *["CREATING"] * 100), stream, _clock=clock, give_up_after_s=60))
+    assert 59 <= clock.skipped <= 61
+
+
 def test_more_shards_than_subscriptions_are_refused(client):
     stream = stream_of(client, 3)
     with pytest.raises(ShardpackError, match="has 3 shards to be read, more than max_subscriptions=2"):
