@@ -397,3 +397,28 @@ def test_close_while_nothing_comes_and_while_there_is_no_room(client):
         threading.Timer(1.0, reader.stop).start()
         assert list(reader) == []
     assert not any(thread.is_alive() for thread in reader._threads)
+
+
+def test_a_subscription_that_another_takes_over_is_made_again(client):
+    stream = stream_of(client, 1, DATAS)
+    watched = Subscribing(client, [])
+    with reading(watched, stream) as reader:
+        found = [record.data for record in next(reader).records]
+        [consumer] = client.list_stream_consumers(StreamARN=arn_of(client, stream))["Consumers"]
+        request = {"ConsumerARN": consumer["ConsumerARN"], "ShardId": "shardId-000000000000"}
+        while True:  # refused within 5 s of the reader's
+            try:
+                answer = client.subscribe_to_shard(**request, StartingPosition={"Type": "LATEST"})
+            except client.exceptions.ResourceInUseException:
+                time.sleep(0.5)
+            else:
+                break
+        put(client, stream, [b"later"])
+        found += [record.data for record in next(reader).records]
+        put(client, stream, [b"latest"])
+        while len(found) < len(DATAS) + 2:
+            found += [record.data for record in next(reader).records]
+        while len(watched.asked) < 2:
+            time.sleep(0.1)
+        answer["EventStream"].close()
+    assert found == [*DATAS, b"later", b"latest"]
