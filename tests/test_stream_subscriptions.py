@@ -57,12 +57,6 @@ def arn_of(client, stream):
     return client.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]["StreamARN"]
 
 
-@pytest.fixture
-def at_once(monkeypatch):
-    """Subscriptions may follow each other at once: to shards of their own."""
-    monkeypatch.setattr(fan_out_module, "SUBSCRIBE_AGAIN_SECONDS", 0.0)
-
-
 # --- the consumer ---
 
 
@@ -90,6 +84,63 @@ def test_a_name_is_registered_once_and_stays(client):
 def test_options_that_are_refused(client, options, why):
     with pytest.raises(ValueError, match=why):
         reading(client, "s", **options)
+
+
+class Clock:
+    """Time that also passes, without waiting, where a reader looks again at its consumer."""
+
+    def __init__(self):
+        self.skipped = 0.0
+
+    def monotonic(self):
+        return time.monotonic() + self.skipped
+
+    time = staticmethod(time.time)
+
+    def wait(self, condition, seconds):
+        if seconds is None:
+            condition.wait()
+        else:
+            self.skipped += seconds
+
+
+class Registering:
+    """A client that tells another status of the consumer at first."""
+
+    def __init__(self, client, *statuses):
+        self._client, self.statuses = client, list(statuses)
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def describe_stream_consumer(self, **named):
+        answer = self._client.describe_stream_consumer(**named)
+        if self.statuses:
+            status = self.statuses.pop(0)
+            if isinstance(status, Exception):
+                raise status
+            answer["ConsumerDescription"]["ConsumerStatus"] = status
+        return answer
+
+
+def test_a_consumer_is_waited_for_until_it_is_active(client):
+    stream = stream_of(client, 1, DATAS)
+    client.register_stream_consumer(StreamARN=arn_of(client, stream), ConsumerName="reader")
+    slow = Registering(client, "CREATING", error(client, "LimitExceededException"), "CREATING")
+    clock = Clock()
+    with reading(slow, stream, _clock=clock) as reader:
+        assert [record.data for record in next(reader).records] == DATAS
+    assert slow.statuses == []
+    assert clock.skipped >= 3
+
+
+def test_a_consumer_that_never_becomes_active_is_given_up(client):
+    stream = stream_of(client)
+    client.register_stream_consumer(StreamARN=arn_of(client, stream), ConsumerName="reader")
+    clock = Clock()
+    with pytest.raises(ShardpackError, match=f"the consumer reader of {stream} is CREATING after 60 s"):
+        next(reading(Registering(client, *["CREATING"] * 100), stream, _clock=clock, give_up_after_s=60))
+    assert 59 <= clock.skipped <= 61
 
 
 def test_more_shards_than_subscriptions_are_refused(client):
@@ -184,9 +235,12 @@ class Cut:
                 raise ProtocolError("Connection broken")
 
 
-class Given(list):
+class Given:
+    def __init__(self, events):
+        self.events = events
+
     def __iter__(self):
-        for event in list(super().__iter__()):
+        for event in self.events:
             if isinstance(event, Exception):
                 raise event
             if callable(event):
@@ -243,8 +297,8 @@ def test_a_stream_of_events_that_is_none_is_given_up(client):
         read(Subscribing(client, [[]] * 50), stream, give_up_after_s=2)
 
 
-@pytest.mark.usefixtures("at_once")
-def test_a_subscription_that_ends_is_renewed_from_its_continuation(client):
+def test_a_subscription_that_ends_is_renewed_from_its_continuation(client, monkeypatch):
+    monkeypatch.setattr(fan_out_module, "SUBSCRIBE_AGAIN_SECONDS", 0.0)  # the first is none of the server's
     stream = stream_of(client)
     [shard] = client.list_shards(StreamName=stream)["Shards"]
     first = int(shard["SequenceNumberRange"]["StartingSequenceNumber"])
@@ -324,7 +378,7 @@ def test_events_are_not_taken_while_there_is_no_room(client):
                 yield {"SubscribeToShardEvent": event(record["SequenceNumber"], record, millis_behind=9)}
 
     client = Subscribing(client, [])
-    client.subscribe_to_shard = lambda **_: {"EventStream": Pushing()}
+    client.subscribe_to_shard = lambda **_: {"EventStream": Pushing([])}
     with reading(client, stream, max_buffer_bytes=20 << 20) as reader:
         batches = iter(reader)
         next(batches)
@@ -343,3 +397,28 @@ def test_close_while_nothing_comes_and_while_there_is_no_room(client):
         threading.Timer(1.0, reader.stop).start()
         assert list(reader) == []
     assert not any(thread.is_alive() for thread in reader._threads)
+
+
+def test_a_subscription_that_another_takes_over_is_made_again(client):
+    stream = stream_of(client, 1, DATAS)
+    watched = Subscribing(client, [])
+    with reading(watched, stream) as reader:
+        found = [record.data for record in next(reader).records]
+        [consumer] = client.list_stream_consumers(StreamARN=arn_of(client, stream))["Consumers"]
+        request = {"ConsumerARN": consumer["ConsumerARN"], "ShardId": "shardId-000000000000"}
+        while True:  # refused within 5 s of the reader's
+            try:
+                answer = client.subscribe_to_shard(**request, StartingPosition={"Type": "LATEST"})
+            except client.exceptions.ResourceInUseException:
+                time.sleep(0.5)
+            else:
+                break
+        put(client, stream, [b"later"])
+        found += [record.data for record in next(reader).records]
+        put(client, stream, [b"latest"])
+        while len(found) < len(DATAS) + 2:
+            found += [record.data for record in next(reader).records]
+        while len(watched.asked) < 2:
+            time.sleep(0.1)
+        answer["EventStream"].close()
+    assert found == [*DATAS, b"later", b"latest"]

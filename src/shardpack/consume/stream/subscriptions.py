@@ -107,7 +107,7 @@ class Subscriptions:
                 reader._work.notify_all()
 
     def end(self) -> None:
-        """Have the threads that wait for an event wait no longer, where urllib3 (2.3) can; one comes within 5 s."""
+        """Have the threads that wait for an event wait no longer, where urllib3 (2.3) can; else for 5 s at most."""
         with self._reader._lock:
             streams = list(self._streams)
         for stream in streams:
