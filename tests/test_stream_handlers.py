@@ -149,6 +149,18 @@ def test_a_dead_letter_says_where_its_record_is_and_why(client, stream, tmp_path
     assert before <= letter.given_up_at <= time.time()
 
 
+def test_a_dead_letter_has_the_hash_key_that_its_producer_gave(local_kinesis, client):
+    name = stream_of(local_kinesis)
+    transport = Boto3Transport(client, name)
+    aggregator = Aggregator(transport.list_shards())
+    for data, hash_key in ((b"0", 2**127 + 5), (b"1", None)):
+        aggregator.add("k", data, explicit_hash_key=hash_key)
+    transport.put_records(aggregator.flush())
+    letters: list = []
+    run(client, name, Handler({b"0", b"1"}), DeadLetterPoison(letters_in(letters), attempts=1))
+    assert [(letter.data, letter.explicit_hash_key) for letter in letters] == [(b"0", 2**127 + 5), (b"1", None)]
+
+
 def test_what_precedes_the_poison_is_kept_as_handled_before_what_follows_is_tried(client, stream):
     checkpoints = MemoryCheckpoints()
 
