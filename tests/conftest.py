@@ -35,6 +35,21 @@ def client(local_kinesis: LocalKinesis) -> Any:
     return local_kinesis.client()
 
 
+@pytest.fixture(scope="session")
+def dynamodb(local_kinesis: LocalKinesis) -> Iterator[Any]:
+    """A boto3 client of the DynamoDB that the local Kinesis's server has too."""
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+
+    from shardpack.testing.local_kinesis import REGION, session_of_defaults  # noqa: PLC0415
+
+    client = boto3.session.Session(botocore_session=session_of_defaults()).client(
+        "dynamodb", region_name=REGION, endpoint_url=local_kinesis.endpoint_url, config=Config(proxies={})
+    )
+    yield client
+    client.close()
+
+
 @pytest.fixture(scope="module")
 def small_heap() -> Iterator[None]:
     """The cycle collector looks only at what is made from here on: of all that other tests have loaded it need not."""

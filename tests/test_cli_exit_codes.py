@@ -16,6 +16,9 @@ from letters import letter
 from shardpack import Aggregator, ShardMap, SQLiteDeadLetters
 from shardpack.cli import app, bench, client, demo, inspect, plan, train
 from shardpack.cli.outcome import ExitCode
+from shardpack.consume.stream.checkpoints import Checkpoint
+from shardpack.consume.stream.shards import ListedShard
+from shardpack.consume.stream.sqlite_checkpoints import SQLiteCheckpoints
 from shardpack.testing.local_kinesis import LocalKinesis
 
 STREAM = "exit-codes"
@@ -28,6 +31,7 @@ USES = {
     "tail": [STREAM, "--no-follow", "--json"],
     "inspect": ["{blob}"],
     "redrive": ["{letters}", STREAM, "--json"],
+    "checkpoints": ["show", "{checkpoints}", "--json"],
     "plan": ["{samples}", "--key", "id", "--rate", "10", "--json"],
     "reshard": [STREAM, "--to", "1", "--json"],
     "train": ["{samples}", "--out", "{dictionary}", "--json"],
@@ -42,6 +46,7 @@ FAILING = {
     "tail": ["absent"],
     "inspect": ["{text}"],
     "redrive": ["{letters}", "absent", "--from", STREAM],
+    "checkpoints": ["reset", "{checkpoints}", "--stream", "absent", "--to", "latest"],
     "reshard": ["absent", "--to", "2"],
 }
 WRONG = [
@@ -73,6 +78,17 @@ WRONG = [
     ("redrive", "{letters}", STREAM, "--via", "dead.db"),
     ("redrive", "{letters}", STREAM, "--where", "colour=green"),
     ("redrive", "{letters}", STREAM, "--since", "yesterday"),
+    ("checkpoints", "show"),
+    ("checkpoints", "show", "/no/such/file"),
+    ("checkpoints", "show", "{checkpoints}", "--to", "latest"),
+    ("checkpoints", "show", "dynamodb:a"),
+    ("checkpoints", "import", "{checkpoints}"),
+    ("checkpoints", "import", "{checkpoints}", "/no/such/file"),
+    ("checkpoints", "import", "{checkpoints}", "{text}"),
+    ("checkpoints", "reset", "{checkpoints}", "--to", "latest"),
+    ("checkpoints", "reset", "{checkpoints}", "--stream", STREAM),
+    ("checkpoints", "reset", "{checkpoints}", "--stream", STREAM, "--to", "soon"),
+    ("checkpoints", "move", "{checkpoints}"),
     ("plan",),
     ("plan", "{samples}"),
     ("plan", "{samples}", "--rate", "0"),
@@ -107,6 +123,7 @@ WITH_ENDING = {  # where to interrupt them: what they do first
     "tail": (client, "make_client"),
     "inspect": (inspect, "dissect_blob"),
     "redrive": (client, "make_client"),
+    "checkpoints": (SQLiteCheckpoints, "kept"),
     "plan": (plan, "make_plan"),
     "reshard": (client, "make_client"),
     "train": (train, "Source"),
@@ -132,6 +149,9 @@ def run(monkeypatch, stream, tmp_path, command_environment, local_kinesis):
     (tmp_path / "text").write_text("no aggregated record")
     with SQLiteDeadLetters(tmp_path / "letters") as letters:
         letters.put([letter(stream=stream)])
+    with SQLiteCheckpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.claim(stream, "host:1")
+        checkpoints.begin({ListedShard("shardId-000000000000", 0, 2**128 - 1): Checkpoint("TRIM_HORIZON")})
     for name, value in command_environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", local_kinesis.endpoint_url)

@@ -9,6 +9,7 @@ import time
 from datetime import datetime, timedelta, timezone
 from itertools import count
 
+import pyarrow
 import pytest
 
 from shardpack import Aggregator, Boto3Transport, ShardMap
@@ -79,6 +80,12 @@ def test_a_part_of_a_batch(client, stream):
         assert len(batch) == 5
         assert [record.data for record in batch[1:4].records] == [b"1", b"2", b"3"]
         assert [record.data for record in batch[1:4][1:].records] == [b"2", b"3"]
+        assert [bytes(batch[1:4].columns().data[i : i + 1]) for i in batch[1:4].columns().offsets[:-1]] == [
+            b"1",
+            b"2",
+            b"3",
+        ]
+        assert pyarrow.record_batch(batch[1:4].arrow()).column("data").to_pylist() == [b"1", b"2", b"3"]
         assert batch[:] is batch
         assert len(batch[3:2]) == 0
         with pytest.raises(TypeError, match=r"batch\[a:b\]"):
@@ -97,7 +104,7 @@ def test_a_shard_that_ended_is_kept_as_ended_once_all_of_it_is_handled(client, s
     checkpoints = MemoryCheckpoints()
 
     def kept():
-        return checkpoints.claim(stream, "test")["shardId-000000000000"].sequence_number
+        return {one.shard_id: one.checkpoint.sequence_number for one in checkpoints.kept()}["shardId-000000000000"]
 
     with StreamReader(stream, client=client, until="latest", checkpoints=checkpoints) as reader:
         batches = list(reader)
@@ -119,7 +126,7 @@ def test_a_shard_that_ended_later_is_kept_as_ended_without_another_checkpoint(cl
         split(client, stream)
         put_aggregates(client, stream, [b"2"])
         batch = next(reader)
-        assert checkpoints.claim(stream, "test")["shardId-000000000000"].sequence_number == SHARD_END
+        assert {one.shard_id: one.checkpoint.sequence_number for one in checkpoints.kept()}["shardId-000000000000"] == SHARD_END
         assert batch.records[0].data == b"2"
 
 

@@ -10,6 +10,8 @@ cdef class Columns:
     cdef object _views  # of 16 bytes a row, where payloads stay in their Kinesis records; or the next two
     cdef object _data
     cdef object _offsets
+    cdef bint _is_part
+    cdef Columns _whole  # which has the contents, where this is a part of it
     cdef tuple _received  # the parents
     cdef sp_contents *_contents  # of each
     cdef list _partition_keys

@@ -1,5 +1,5 @@
 from datetime import datetime
-from typing import Any, final
+from typing import Any, SupportsIndex, final
 
 from ..errors import MalformedRecordError
 from .deaggregate import ReceivedRecord
@@ -16,7 +16,8 @@ class Columns:
     each.
 
     The key lists hold the tables of the Kinesis records behind one another: a key that several have is there several
-    times. ``left_out`` counts the user records that ``hash_range`` kept back.
+    times. ``left_out`` counts the user records that ``hash_range`` kept back. ``columns[a:b]`` are those of some rows:
+    ``offsets`` may begin anywhere in ``data`` then.
     """
 
     @property
@@ -67,6 +68,8 @@ class Columns:
     def errors(self) -> list[MalformedRecordError | None]:
         """Why each Kinesis record came back whole; ``None`` for those that did not."""
     def __len__(self) -> int: ...
+    def __getitem__(self, rows: slice[SupportsIndex | None, SupportsIndex | None, SupportsIndex | None], /) -> Columns:
+        """Return the columns of these rows; they share the buffers, and what there is of each Kinesis record."""
 
 def columns_of_received(
     received: list[ReceivedRecord], hash_range: tuple[int, int] | None, strict: bool, viewed: bool = False

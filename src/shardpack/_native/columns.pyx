@@ -32,10 +32,13 @@ cdef class Columns:
     each.
 
     The key lists hold the tables of the Kinesis records behind one another: a key that several have is there several
-    times. ``left_out`` counts the user records that ``hash_range`` kept back.
+    times. ``left_out`` counts the user records that ``hash_range`` kept back. ``columns[a:b]`` are those of some rows:
+    ``offsets`` may begin anywhere in ``data`` then.
     """
 
     def __dealloc__(self):
+        if self._is_part:
+            return
         free_contents(self._contents, 0 if self._received is None else <size_t>len(self._received))
 
     def __reduce_ex__(self, protocol):
@@ -43,6 +46,30 @@ cdef class Columns:
 
     def __len__(self):
         return len(self.parents)
+
+    def __getitem__(self, rows):
+        """Return the columns of these rows; they share the buffers, and what there is of each Kinesis record."""
+        cdef Columns part
+        cdef Py_ssize_t first, stop, step
+        if not isinstance(rows, slice):
+            raise TypeError("columns[a:b] are the columns of some rows; row i has a place in each column")
+        first, stop, step = rows.indices(len(self))
+        if step != 1:
+            raise ValueError(f"columns[a:b] are rows behind one another, without a step of {step}")
+        stop = max(first, stop)
+        part = Columns.__new__(Columns)
+        part._is_part, part._whole = True, self._whole if self._is_part else self
+        part._received, part._contents, part.left_out = self._received, self._contents, self.left_out
+        part.partition_key_indices = self.partition_key_indices[first:stop]
+        part.explicit_hash_key_indices = self.explicit_hash_key_indices[first:stop]
+        part.sub_sequence_numbers = self.sub_sequence_numbers[first:stop]
+        part.parents = self.parents[first:stop]
+        part._data = self._data
+        if self._views is not None:
+            part._views = self._views[16 * first:16 * stop]
+        else:
+            part._offsets = self._offsets[first:stop + 1]
+        return part
 
     def __repr__(self):
         return f"<Columns of {len(self)} user records from {len(self._received)} Kinesis records>"
@@ -70,6 +97,8 @@ cdef class Columns:
         cdef const sp_contents *contents
         cdef list keys
         cdef uint32_t i
+        if self._is_part:
+            return self._whole.partition_keys
         with cython.critical_section(self):
             keys = self._partition_keys
         if keys is not None:
@@ -95,6 +124,8 @@ cdef class Columns:
         cdef ReceivedRecord received
         cdef list keys
         cdef uint32_t i
+        if self._is_part:
+            return self._whole.explicit_hash_keys
         with cython.critical_section(self):
             keys = self._explicit_hash_keys
         if keys is not None:

@@ -84,6 +84,10 @@ cdef class ReceivedRecord:
         return data
 
     @property
+    def size(self):
+        return <Py_ssize_t>self.content.size
+
+    @property
     def source(self):
         with cython.critical_section(self):
             source = self._source

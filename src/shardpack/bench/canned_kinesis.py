@@ -77,7 +77,11 @@ class CannedKinesis:
             f'{{"SequenceNumber":"{SEQUENCE_NUMBER}","ShardId":"{shard.shard_id}"}}'.encode()
             for shard in self.shard_map
         ]
-        self.answers = {"ListShards": self.list_shards(), "DescribeStreamSummary": self.describe_stream_summary()}
+        self.answers = {
+            "ListShards": self.list_shards(),
+            "DescribeStreamSummary": self.describe_stream_summary(),
+            "GetShardIterator": json.dumps({"ShardIterator": SHARD_ITERATOR}).encode(),
+        }
 
     def answer(self, operation: str, body: memoryview) -> bytes:
         if operation == "PutRecords":

@@ -91,6 +91,29 @@ def read_arrow(client: Any) -> Callable[[str], Any]:
     return lambda shard_iterator: record_batch(read_records(client, ShardIterator=shard_iterator).arrow())
 
 
+def read_whole_stream(stream: str, read: Callable[[Any], Any]) -> Callable[[Any], Callable[[int], list[Any]]]:
+    """Take a batch of each of so many shards from a reader that is made for it."""
+
+    def through(client: Any) -> Callable[[int], list[Any]]:
+        from ..consume.stream import StreamReader  # noqa: PLC0415 (older versions lack it)
+
+        def run(shards: int) -> list[Any]:
+            with StreamReader(stream, client=client, range_rule=False, max_concurrent_calls=1) as reader:
+                return [read(next(reader)) for _ in range(shards)]
+
+        return run
+
+    return through
+
+
+def fields_of(records: Any) -> Any:
+    """Ask every user record for its data and partition key."""
+    for record in records:
+        record.data  # noqa: B018 (made when asked for)
+        record.partition_key  # noqa: B018
+    return records
+
+
 def body() -> Callable[[Sequence[KinesisRecord]], bytes]:
     """Write the body of a PutRecords request."""
     from .._native.body import BodyWriter  # noqa: PLC0415 (older versions lack it)

@@ -24,6 +24,7 @@ from .peers import AIOKPL, AWS
 from .producer_rows import PRODUCER_ROWS
 from .received import MIB
 from .row import ALONE, BESIDE, FLOOR, OURS, CannotMeasureError, Contender, Row, Scale, prove
+from .stream_rows import STREAM_ROWS
 from .wire_rows import WIRE_ROWS
 
 # --- MD5 ---
@@ -429,5 +430,6 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "cold-start": cold_start_row,
     **PRODUCER_ROWS,
     **WIRE_ROWS,
+    **STREAM_ROWS,
     **PAYLOAD_ROWS,
 }

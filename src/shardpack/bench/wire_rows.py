@@ -27,12 +27,12 @@ BOTO3_PARSER = "boto3's parser"
 """``get_records`` of a client as it is, then ours."""
 
 
-def _needs(module: str, how: str) -> None:
+def needs(module: str, how: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise CannotMeasureError(f"needs {module}: {how}")
 
 
-def _by_processor_time(make: Callable[[], Callable[[], Any]], is_right: Callable[[Any], bool]) -> Contender:
+def by_processor_time(make: Callable[[], Callable[[], Any]], is_right: Callable[[Any], bool]) -> Contender:
     """Whoever does something in this process, measured by what that takes of the processor."""
 
     def clocked() -> Callable[[], tuple[Any, float]]:
@@ -63,7 +63,7 @@ def entries(count: int, size: int) -> list[KinesisRecord]:
 
 
 def _requests_row(title: str, detail: str, records: list[KinesisRecord], times: int) -> Row:
-    _needs("boto3", "pip install boto3")
+    needs("boto3", "pip install boto3")
 
     def contender(make: Callable[[Sequence[KinesisRecord], str, int], Callable[[], Delivered]]) -> Contender:
         return Contender(
@@ -96,8 +96,8 @@ def body_contenders(records: list[KinesisRecord]) -> tuple[int, dict[str, Conten
     body = write(records)
     expected = [(record.partition_key, record.data) for record in records]
     return len(body), {
-        OURS: _by_processor_time(lambda: partial(write, records), lambda found: pairs.in_body(found) == expected),
-        SHA_256: _by_processor_time(lambda: partial(hashlib.sha256, body), lambda _: True),
+        OURS: by_processor_time(lambda: partial(write, records), lambda found: pairs.in_body(found) == expected),
+        SHA_256: by_processor_time(lambda: partial(hashlib.sha256, body), lambda _: True),
     }
 
 
@@ -162,11 +162,11 @@ def _reader(
             producing.answer_itself(client, SHARD_ITERATOR)
         return partial(make(client), SHARD_ITERATOR)
 
-    return _by_processor_time(make_run, lambda found: pairs_of(found) == corpus.pairs())
+    return by_processor_time(make_run, lambda found: pairs_of(found) == corpus.pairs())
 
 
 def _received_row(scale: Scale, title: str, detail: str, ways: Ways, *, answered: bool = False) -> Row:
-    _needs("boto3", "pip install boto3")
+    needs("boto3", "pip install boto3")
     corpus = synthetic(scale(RECEIVED), 100)
     contenders = {name: _reader(*way, corpus, answered=answered) for name, way in ways.items()}
     return Row(title, detail, "user records", len(corpus), contenders)
@@ -178,13 +178,13 @@ def get_records_row(scale: Scale) -> Row:
 
 
 def get_records_arrow_row(scale: Scale) -> Row:
-    _needs("pyarrow", "pip install pyarrow")
+    needs("pyarrow", "pip install pyarrow")
     detail = "the peer: `get_records`, dictionaries, pyarrow"
     return _received_row(scale, "… to a pyarrow record batch", detail, TO_ARROW)
 
 
 def answered_arrow_row(scale: Scale) -> Row:
-    _needs("pyarrow", "pip install pyarrow")
+    needs("pyarrow", "pip install pyarrow")
     detail = "neither side uses the network"
     return _received_row(scale, "… from a response in memory", detail, TO_ARROW, answered=True)
 

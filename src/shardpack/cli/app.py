@@ -23,6 +23,7 @@ COMMANDS = {
     "tail": "Print the user records of a stream: partition key, a space, data.",
     "inspect": "Take Kinesis records apart: magic, checksum, keys, user records.",
     "redrive": "Send dead letters again, in order; each is dropped only when it is stored.",
+    "checkpoints": "Show how far readers have come, take it elsewhere, or set it anew.",
     "plan": "Tell how many shards a stream needs, and what would need fewer.",
     "reshard": "Give a stream another number of shards, or shards of even load.",
     "train": "Make a dictionary for the payload codec from samples of your records.",

@@ -142,7 +142,7 @@ class StreamBatch:
 
     @property
     def records(self) -> UserRecords:
-        """The user records, as ``deaggregate`` returns them; its ``left_out`` counts those outside the shard's range."""
+        """The user records, as of ``deaggregate``; its ``left_out`` counts those outside the shard's range."""
         found = self._contents.user_records()
         if not self._first and self._stop is None:
             return found

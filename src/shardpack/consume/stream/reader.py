@@ -460,7 +460,7 @@ class StreamReader:
         place = place_of(cursor)
         arguments = self._beside_iterator if limit is None else {**self._beside_iterator, "Limit": limit}
         reply = read_records(self.client, shard_id=cursor.shard.shard_id, ShardIterator=cursor.iterator, **arguments)
-        size = sum(len(record.data) for record in reply.received)
+        size = sum(record.size for record in reply.received)
         with self._lock:
             for count, more in enumerate((1, 0, len(reply), size)):
                 self._counts[count] += more
@@ -485,7 +485,7 @@ class StreamReader:
         received, first = self._unhandled(cursor, came)
         received, reached = self._before_until(received, read_up_to, any_read=bool(came))
         last = answer.last
-        size = sum(len(record.data) for record in came)
+        size = sum(record.size for record in came)
         with self._lock:
             if gap is not None:
                 self._counts[4] += 1
