@@ -1,65 +1,46 @@
-"""Handle a stream with checkpoints in a file, slowly, until killed: note and print what was handled."""
+"""Handle a stream with checkpoints in SQLite, slowly, until killed; note what each handler was given and handled."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
-import boto3
-
-from shardpack.consume.stream import Checkpoint, MemoryCheckpoints, StreamReader
-
-endpoint_url, stream, handled_path, kept_path = sys.argv[1:]
-kept = Path(kept_path)
+from shardpack.consume.stream import StreamBatch, StreamReader
+from shardpack.consume.stream.sqlite_checkpoints import SQLiteCheckpoints
+from shardpack.testing import LocalKinesis
 
 
-class FileCheckpoints(MemoryCheckpoints):
-    """Checkpoints in a file that is replaced whole, and beside them how many user records were handled."""
+class Noted:
+    """A handler that notes in a file; what was written there is there after a kill."""
 
-    handled = 0
+    def __init__(self, path: Path, pause_s: float) -> None:
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._pause_s = pause_s
 
-    def claim(self, stream, owner):
-        if kept.exists():
-            entries = json.loads(kept.read_text())
-            self.handled = entries.pop("handled")
-            self._kept = {shard_id: Checkpoint(*entry) for shard_id, entry in entries.items()}
-        return super().claim(stream, owner)
-
-    def write(self, checkpoints):
-        super().write(checkpoints)
-        entries = {
-            shard_id: (one.sequence_number, one.sub_sequence_number, one.read_up_to)
-            for shard_id, one in self._kept.items()
-        }
-        new = kept.with_suffix(".new")
-        new.write_text(json.dumps({**entries, "handled": len_handled}))
-        new.replace(kept)
-
-
-checkpoints = FileCheckpoints()
-client = boto3.client(
-    "kinesis",
-    region_name="us-east-1",
-    endpoint_url=endpoint_url,
-    aws_access_key_id="test",
-    aws_secret_access_key="test",  # noqa: S106
-)
-checkpoints.claim(stream, "")
-len_handled = checkpoints.handled
-with Path(handled_path).open("a", encoding="utf-8") as out:
-    print(json.dumps({"began_after": len_handled}), file=out, flush=True)
-
-    def handle(batch) -> None:
-        global len_handled  # noqa: PLW0603 - what the next checkpoint is of
+    def __call__(self, batch: StreamBatch) -> None:
+        self._note({"batch": len(batch)})
         for record in batch.records:
-            print(json.dumps({"data": record.data.decode()}), file=out, flush=True)
-            os.fsync(out.fileno())
+            self._note(record.data.decode())
             sys.stdout.write("\n")
             sys.stdout.flush()
-            time.sleep(0.001)
-        len_handled += len(batch)
+            time.sleep(self._pause_s)
 
-    StreamReader(stream, client=client, until="latest", checkpoints=checkpoints).run(handle)
+    def _note(self, what: object) -> None:
+        self._file.write(json.dumps(what) + "\n")
+        self._file.flush()
+
+
+endpoint_url, stream, folder, *names = sys.argv[1:]
+kinesis = LocalKinesis()
+kinesis.endpoint_url = endpoint_url
+handlers = {name: Noted(Path(folder, name), 0.001 + 0.003 * place) for place, name in enumerate(names)}
+reader = StreamReader(
+    stream, client=kinesis.client(), until="latest", checkpoints=SQLiteCheckpoints(Path(folder, "checkpoints.db"))
+)
+if len(handlers) == 1:
+    reader.run(handlers[names[0]])
+else:
+    reader.fan_out(handlers)

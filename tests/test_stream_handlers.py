@@ -309,16 +309,17 @@ def test_on_error_that_is_none(client, stream):
 KILLED = Path(__file__).with_name("handle_until_killed.py")
 
 
-def test_a_process_that_is_killed_in_the_middle_of_batches_loses_nothing(local_kinesis, client, tmp_path):
-    """Whatever was handled twice came after the last checkpoint: it begins where that ended."""
+@pytest.mark.parametrize("names", [["one"], ["fast", "slow"]])
+def test_a_process_that_is_killed_in_the_middle_of_batches_loses_nothing(local_kinesis, client, tmp_path, names):
+    """Only what came since the last checkpoint is handled again: the next process begins with the batch in hand."""
     aggregates = [[f"{i}-{j}".encode() for j in range(10)] for i in range(40)]
     name = stream_of(local_kinesis)
-    handled, kept = tmp_path / "handled", tmp_path / "kept.json"
     rng = random.Random(5)
+    runs: dict[str, list[list[tuple[int, list[str]]]]] = {one: [] for one in names}  # batches of each process
     for process_number in range(8):
         put_aggregates(client, name, *aggregates[process_number * 5 : process_number * 5 + 5])
         process = subprocess.Popen(
-            [sys.executable, KILLED, local_kinesis.endpoint_url, name, handled, kept], stdout=subprocess.PIPE
+            [sys.executable, KILLED, local_kinesis.endpoint_url, name, tmp_path, *names], stdout=subprocess.PIPE
         )
         assert process.stdout is not None
         if process_number < 7:
@@ -326,20 +327,38 @@ def test_a_process_that_is_killed_in_the_middle_of_batches_loses_nothing(local_k
                 process.stdout.readline()
             process.kill()
         process.communicate(timeout=60)
+        for one in names:
+            runs[one].append(batches_noted(tmp_path / one))
     assert process.returncode == 0
-    assert json.loads(kept.read_text())["handled"] == 400
     expected = [data.decode() for datas in aggregates for data in datas]
-    runs = [json.loads(line) for line in handled.read_text().splitlines()]
-    seen: list[str] = []
-    first: int | None = None
-    for entry in runs:
-        if "began_after" in entry:  # a process: where the checkpoint was
-            first = entry["began_after"]
-            continue
-        place = expected.index(entry["data"])
-        if first is not None:
-            assert place == first, "it began elsewhere than behind the checkpoint"
-            seen = seen[:first]
-            first = None
-        seen.append(entry["data"])
-    assert seen == expected
+    for one in names:
+        judge(runs[one], expected)
+
+
+def batches_noted(path: Path) -> list[tuple[int, list[str]]]:
+    """Return what a process noted, and forget it: of each batch its size, and what was handled of it."""
+    batches: list[tuple[int, list[str]]] = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        what = json.loads(line)
+        if isinstance(what, str):
+            batches[-1][1].append(what)
+        else:
+            batches.append((what["batch"], []))
+    path.unlink(missing_ok=True)
+    return batches
+
+
+def judge(runs: list[list[tuple[int, list[str]]]], expected: list[str]) -> None:
+    """Every process goes on with the batch that the one before it had in hand, or behind it where it was handled."""
+    begins = {0}
+    for batches in runs:
+        begun = False
+        for size, batch in batches:
+            if not batch:
+                continue  # it was killed before the first of it
+            first = expected.index(batch[0])
+            assert first in begins if not begun else first == max(begins), "it began elsewhere than behind a checkpoint"
+            begun = True
+            assert batch == expected[first : first + len(batch)]
+            begins = {first, first + size} if len(batch) == size else {first}
+    assert max(begins) == len(expected)
