@@ -30,7 +30,9 @@ def why_not() -> str:
     if shutil.which("java") is None:
         return "no Java"
     if not [*JARS.glob("amazon-kinesis-client-3*.jar")]:
-        return f"no jars of the KCL: mvn -f {PROGRAM.parent}/pom.xml dependency:copy-dependencies -DoutputDirectory={JARS}"
+        return (
+            f"no jars of the KCL: mvn -f {PROGRAM.parent}/pom.xml dependency:copy-dependencies -DoutputDirectory={JARS}"
+        )
     return ""
 
 

@@ -10,8 +10,10 @@ from .checkpoints import (
     CheckpointStore,
     MemoryCheckpoints,
 )
+from .dynamodb_checkpoints import DynamoDBCheckpoints
 from .reader import ReaderStats, StreamReader
 from .shards import ListedShard
+from .sqlite_checkpoints import SQLiteCheckpoints
 
 __all__ = [
     "Checkpoint",
@@ -20,10 +22,12 @@ __all__ = [
     "CheckpointStore",
     "CheckpointsInUseError",
     "CheckpointsLostError",
+    "DynamoDBCheckpoints",
     "Gap",
     "ListedShard",
     "MemoryCheckpoints",
     "ReaderStats",
+    "SQLiteCheckpoints",
     "StreamBatch",
     "StreamReader",
 ]

@@ -356,8 +356,8 @@ class DynamoDBCheckpoints:
         """Return the rows as they are once nobody has counted on one of another's for ``lease_s``."""
         began = self._clock.monotonic()
         seen = _owned(rows)
-        while seen and (passed := self._clock.monotonic() - began) < self._lease_s:
-            self._clock.sleep(min(self._lease_s / LOOKS, self._lease_s - passed))
+        for _ in range(LOOKS if seen else 0):
+            self._clock.sleep(self._lease_s / LOOKS)
             rows = self._scan(None)
             owned = _owned(rows)
             if not owned:  # given up meanwhile
