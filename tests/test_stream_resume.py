@@ -119,7 +119,9 @@ def test_a_shard_that_ended_later_is_kept_as_ended_without_another_checkpoint(cl
         split(client, stream)
         put_aggregates(client, stream, [b"2"])
         batch = next(reader)
-        assert {one.shard_id: one.checkpoint.sequence_number for one in checkpoints.kept()}["shardId-000000000000"] == SHARD_END
+        assert {one.shard_id: one.checkpoint.sequence_number for one in checkpoints.kept()}[
+            "shardId-000000000000"
+        ] == SHARD_END
         assert batch.records[0].data == b"2"
 
 
