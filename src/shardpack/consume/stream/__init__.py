@@ -12,12 +12,18 @@ from .checkpoints import (
     MemoryCheckpoints,
 )
 from .dynamodb_checkpoints import DynamoDBCheckpoints
+<<<<<<< HEAD
 from .fan_out import FanOutError
 from .handlers import DeadLetterPoison, HandlerError
 from .reader import StreamReader
 from .shards import ListedShard
 from .sqlite_checkpoints import SQLiteCheckpoints
 from .stats import HandlerStats, ReaderStats
+=======
+from .reader import ReaderStats, StreamReader
+from .shards import ListedShard
+from .sqlite_checkpoints import SQLiteCheckpoints
+>>>>>>> ckpt
 
 __all__ = [
     "AsyncStreamBatch",
@@ -28,9 +34,13 @@ __all__ = [
     "CheckpointStore",
     "CheckpointsInUseError",
     "CheckpointsLostError",
+<<<<<<< HEAD
     "DeadLetterPoison",
     "DynamoDBCheckpoints",
     "FanOutError",
+=======
+    "DynamoDBCheckpoints",
+>>>>>>> ckpt
     "Gap",
     "HandlerError",
     "HandlerStats",
