@@ -86,6 +86,8 @@ class StreamReader:
     broken connection are made again, ever more slowly, until one has failed for ``give_up_after_s`` seconds in a row
     (a service that never answered is given up after 5 s). That error, and every other of the client, is raised.
 
+    ``run`` and ``fan_out`` iterate for you and call functions with the batches.
+
     ``stop`` may be called by any thread and by signal handlers. One thread iterates. Raises ``CheckpointsInUseError``
     when another reader has the checkpoints.
     """
