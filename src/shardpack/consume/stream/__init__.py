@@ -12,18 +12,12 @@ from .checkpoints import (
     MemoryCheckpoints,
 )
 from .dynamodb_checkpoints import DynamoDBCheckpoints
-<<<<<<< HEAD
 from .fan_out import FanOutError
 from .handlers import DeadLetterPoison, HandlerError
 from .reader import StreamReader
 from .shards import ListedShard
 from .sqlite_checkpoints import SQLiteCheckpoints
 from .stats import HandlerStats, ReaderStats
-=======
-from .reader import ReaderStats, StreamReader
-from .shards import ListedShard
-from .sqlite_checkpoints import SQLiteCheckpoints
->>>>>>> ckpt
 
 __all__ = [
     "AsyncStreamBatch",
@@ -34,13 +28,9 @@ __all__ = [
     "CheckpointStore",
     "CheckpointsInUseError",
     "CheckpointsLostError",
-<<<<<<< HEAD
     "DeadLetterPoison",
     "DynamoDBCheckpoints",
     "FanOutError",
-=======
-    "DynamoDBCheckpoints",
->>>>>>> ckpt
     "Gap",
     "HandlerError",
     "HandlerStats",

@@ -65,6 +65,8 @@ class StreamReader(BaseReader):
     ``max_subscriptions``, and an event of each in memory besides ``max_buffer_bytes``. Where nothing comes of a shard
     all of which is handled, its checkpoint moves on, once per minute.
 
+    ``run`` and ``fan_out`` iterate for you and call functions with the batches.
+
     ``stop`` may be called by any thread and by signal handlers. One thread iterates. Raises ``CheckpointsInUseError``
     when another reader has the checkpoints.
     """
