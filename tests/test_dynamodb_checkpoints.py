@@ -212,7 +212,7 @@ def test_what_cannot_be_read_is_named(reader, dynamodb, table):
 def test_the_time_of_at_timestamp_is_given(reader, dynamodb, table):
     item = {"leaseKey": {"S": "one"}, "leaseCounter": {"N": "1"}, "checkpoint": {"S": "AT_TIMESTAMP"}}
     dynamodb.put_item(TableName=table, Item=item)
-    with pytest.raises(CheckpointError, match="one is to begin AT_TIMESTAMP.* at_timestamp="):
+    with pytest.raises(CheckpointError, match=r"one is to begin AT_TIMESTAMP.* at_timestamp="):
         reader().claim("s", "a")
     moment = datetime(2026, 1, 31, tzinfo=timezone.utc)
     [one] = reader(at_timestamp=moment).claim("s", "a").values()
@@ -221,7 +221,7 @@ def test_the_time_of_at_timestamp_is_given(reader, dynamodb, table):
 
 def test_options_that_are_none(dynamodb):
     for wrong in ({"lease_s": 0}, {"at_timestamp": datetime(2026, 1, 31)}, {"consumer": "a b"}):  # noqa: DTZ001
-        with pytest.raises(ValueError, match="lease_s of 0|no time zone|no name of a DynamoDB table"):
+        with pytest.raises(ValueError, match=r"lease_s of 0|no time zone|no name of a DynamoDB table"):
             DynamoDBCheckpoints("table", client=dynamodb, **wrong)
     for name in ("ab", "a" * 256):
         with pytest.raises(ValueError, match="3 to 255"):
