@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""The real KCL, where Java and its jars are, and what it writes: `python tests/kcl_reader.py` records a lease table."""
-=======
 """The real KCL, where Java and its jars are, and what it writes; ``python tests/kcl_reader.py`` records it."""
->>>>>>> ckpt
 
 from __future__ import annotations
 
@@ -49,17 +45,7 @@ def read_with_kcl(endpoint_url: str, stream: str, application: str, records: int
             java,
             "-Daws.cborEnabled=false",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-<<<<<<< HEAD
-            "-cp",
-            f"{JARS}/*",
-            str(PROGRAM),
-            endpoint_url,
-            stream,
-            application,
-            str(records),
-=======
             *("-cp", f"{JARS}/*", PROGRAM, endpoint_url, stream, application, str(records)),
->>>>>>> ckpt
         ],
         capture_output=True,
         text=True,

@@ -130,13 +130,8 @@ class DynamoDBCheckpoints:
         for shard_id, checkpoint in kept.items():
             if checkpoint.sequence_number == AT_TIMESTAMP and checkpoint.read_up_to is None:
                 raise CheckpointError(
-<<<<<<< HEAD
-                    f"{self.table}: {shard_id} is to begin AT_TIMESTAMP, a time that the KCL has in its configuration: "
-                    "give it as at_timestamp="
-=======
                     f"{self.table}: {shard_id} is to begin AT_TIMESTAMP, at a time that the KCL has in its "
                     "configuration: give it as at_timestamp="
->>>>>>> ckpt
                 )
         taken: list[str] = []
         try:
