@@ -1,4 +1,4 @@
-"""The real KCL, where Java and its jars are, and what it writes: ``python tests/kcl_reader.py`` records a lease table."""
+"""The real KCL, where Java and its jars are, and what it writes: `python tests/kcl_reader.py` records a lease table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def why_not() -> str:
     if shutil.which("java") is None:
         return "no Java"
     if not [*JARS.glob("amazon-kinesis-client-3*.jar")]:
-        return f"no jars of the KCL: mvn -f {PROGRAM.parent}/pom.xml dependency:copy-dependencies -DoutputDirectory={JARS}"
+        return (
+            f"no jars of the KCL: mvn -f {PROGRAM.parent}/pom.xml dependency:copy-dependencies -DoutputDirectory={JARS}"
+        )
     return ""
 
 
@@ -39,8 +41,18 @@ def read_with_kcl(endpoint_url: str, stream: str, application: str, records: int
     java = shutil.which("java")
     assert java is not None
     done = subprocess.run(
-        [java, "-Daws.cborEnabled=false", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{JARS}/*"]
-        + [str(PROGRAM), endpoint_url, stream, application, str(records)],
+        [
+            java,
+            "-Daws.cborEnabled=false",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-cp",
+            f"{JARS}/*",
+            str(PROGRAM),
+            endpoint_url,
+            stream,
+            application,
+            str(records),
+        ],
         capture_output=True,
         text=True,
         check=False,

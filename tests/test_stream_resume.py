@@ -9,7 +9,7 @@ import time
 from datetime import datetime, timedelta, timezone
 from itertools import count
 
-import pyarrow
+import pyarrow as pa
 import pytest
 
 from shardpack import Aggregator, Boto3Transport, ShardMap
@@ -85,7 +85,7 @@ def test_a_part_of_a_batch(client, stream):
             b"2",
             b"3",
         ]
-        assert pyarrow.record_batch(batch[1:4].arrow()).column("data").to_pylist() == [b"1", b"2", b"3"]
+        assert pa.record_batch(batch[1:4].arrow()).column("data").to_pylist() == [b"1", b"2", b"3"]
         assert batch[:] is batch
         assert len(batch[3:2]) == 0
         with pytest.raises(TypeError, match=r"batch\[a:b\]"):
@@ -126,7 +126,9 @@ def test_a_shard_that_ended_later_is_kept_as_ended_without_another_checkpoint(cl
         split(client, stream)
         put_aggregates(client, stream, [b"2"])
         batch = next(reader)
-        assert {one.shard_id: one.checkpoint.sequence_number for one in checkpoints.kept()}["shardId-000000000000"] == SHARD_END
+        assert {one.shard_id: one.checkpoint.sequence_number for one in checkpoints.kept()}[
+            "shardId-000000000000"
+        ] == SHARD_END
         assert batch.records[0].data == b"2"
 
 

@@ -26,6 +26,7 @@ from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, HT
 from faulty_kinesis import CUT, RESET, FaultyKinesis
 
 from shardpack import AsyncProducer, DeliveryError, KinesisRecord, Producer, RecordExpiredError, deaggregate, install
+from shardpack.consume.stream import AsyncStreamReader, StreamReader
 from shardpack.producer.entries import Fault
 from shardpack.producer.faults import call_error
 from shardpack.testing import FaultProxy, history
@@ -342,3 +343,39 @@ def test_an_installed_client_gives_user_records(local_kinesis, stream):
     assert [each["Data"] for each in installed["Records"]] == [b"%d" % i for i in range(101)]
     assert [each.data for each in deaggregate(plain)] == [b"%d" % i for i in range(101)]
     assert len(plain["Records"]) < 101
+
+
+@pytest.mark.parametrize("faults", [[], ["ProvisionedThroughputExceededException", RESET, CUT, RESET]])
+def test_a_stream_reader_reads_all_in_order(local_kinesis, stream, faults):
+    async def main(endpoint_url):
+        async with aio_client(endpoint_url) as client:
+            async with AsyncProducer(stream, client=client, linger_ms=5) as producer:
+                for i in range(100):
+                    await producer.put(f"key-{i % 10}", b"%d" % i)
+            with FaultyKinesis(endpoint_url) as faulty:
+                faulty.fail("GetRecords", *faults)
+                async with aio_client(faulty.endpoint_url) as reading:
+                    found: dict[str, list[bytes]] = {}
+                    async with AsyncStreamReader(stream, client=reading, until="latest") as reader:
+                        async for batch in reader:
+                            for record in batch.records:
+                                found.setdefault(record.partition_key, []).append(record.data)
+                            await batch.checkpoint()
+                assert faulty.left == 0
+            return found
+
+    found = run(main(local_kinesis.endpoint_url))
+    assert found == {f"key-{key}": [b"%d" % i for i in range(key, 100, 10)] for key in range(10)}
+
+
+def test_a_stream_reader_that_is_left_gives_its_calls_up(local_kinesis, stream):
+    async def main():
+        async with aio_client(local_kinesis.endpoint_url) as client:
+            with pytest.raises(TypeError, match="AsyncStreamReader takes it"):
+                StreamReader(stream, client=client)
+            async with AsyncStreamReader(stream, client=client) as reader:
+                with pytest.raises(asyncio.TimeoutError):
+                    await asyncio.wait_for(reader.__anext__(), 0.2)
+            assert len(asyncio.all_tasks()) <= 2  # this one, and what waits for it
+
+    run(main())

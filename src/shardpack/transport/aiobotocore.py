@@ -12,7 +12,7 @@ from ..shards import ShardMap
 from . import Failed, Stored, StreamDescription, has_coroutines
 from .answers import description_of
 from .body import Bodies, forget_call, outcomes_of
-from .list_shards import shard_pages
+from .list_shards import list_all_shards_async
 from .naming import name_or_arn, stream_parameters
 
 __all__ = ["AiobotocoreTransport"]
@@ -61,18 +61,7 @@ class AiobotocoreTransport:
 
     async def list_shards(self) -> ShardMap:
         """Return the open shards as they are now; follows every page."""
-        pages = shard_pages(self._stream, {"Type": "AT_LATEST"})
-        request = next(pages)
-        while True:
-            try:
-                try:
-                    page = await self.client.list_shards(**request)
-                except Exception as error:  # noqa: BLE001 - it comes out again, or the list is begun again
-                    request = pages.throw(error)
-                else:
-                    request = pages.send(page)
-            except StopIteration as end:
-                return ShardMap.from_shards(end.value)
+        return ShardMap.from_shards(await list_all_shards_async(self.client, self._stream, {"Type": "AT_LATEST"}))
 
     async def describe(self) -> StreamDescription:
         """Return the stream's limits and state, from DescribeStreamSummary."""

@@ -42,6 +42,25 @@ def list_all_shards(
             return shards
 
 
+async def list_all_shards_async(
+    client: Any, stream: Mapping[str, str], shard_filter: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Do as ``list_all_shards`` with a client of aiobotocore."""
+    pages = shard_pages(stream, shard_filter)
+    request = next(pages)
+    while True:
+        try:
+            try:
+                page = await client.list_shards(**request)
+            except Exception as error:  # noqa: BLE001 - it comes out again, or the list is begun again
+                request = pages.throw(error)
+            else:
+                request = pages.send(page)
+        except StopIteration as end:
+            shards: list[dict[str, Any]] = end.value
+            return shards
+
+
 Pages = Generator[dict[str, Any], Mapping[str, Any], list[dict[str, Any]]]
 
 

@@ -12,6 +12,8 @@ from ..deaggregation import UserRecords, columns_of, log_left_out
 from .checkpoints import Checkpoint
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from ..._native.arrow import UserRecordBatch
     from ..._native.columns import Columns
     from ..._native.deaggregate import ReceivedRecord, UserRecord
@@ -203,7 +205,7 @@ class StreamBatch:
     def __len__(self) -> int:
         return (len(self._contents) if self._stop is None else self._stop) - self._first
 
-    def __getitem__(self, rows: slice[SupportsIndex | None, SupportsIndex | None, None]) -> StreamBatch:
+    def __getitem__(self, rows: slice[SupportsIndex | None, SupportsIndex | None, None]) -> Self:
         if not isinstance(rows, slice):
             raise TypeError(f"batch[a:b] is a part of a batch; of {abridged(rows)} there is .records[…]")
         first, stop, step = rows.indices(len(self))
@@ -212,7 +214,7 @@ class StreamBatch:
         if (first, stop) == (0, len(self)):
             return self
         whole = self._stop is None and stop == len(self)
-        return StreamBatch(
+        return type(self)(
             self.shard,
             self._contents,
             self._checkpoint,

@@ -80,7 +80,8 @@ class FanOut:
             for one in self._readers.values():
                 one.close()
         if self._errors:
-            raise FanOutError(self._errors) from next(iter(self._errors.values()))
+            errors = {name: self._errors[name] for name in self._handlings if name in self._errors}
+            raise FanOutError(errors) from next(iter(errors.values()))
 
     def _run(self, name: str, number: int) -> None:
         try:

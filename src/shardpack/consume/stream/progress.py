@@ -44,6 +44,13 @@ class Progress:
                 self._store.write({self._shard_id: checkpoint})
                 self._kept = checkpoint
 
+    def advance(self, checkpoint: Checkpoint) -> None:
+        """Keep that nothing came up to here, where all that was handed out is kept as handled."""
+        with self._lock:
+            if self._all_kept and not self._ended and checkpoint.is_after(self._kept):
+                self._store.write({self._shard_id: checkpoint})
+                self._kept = checkpoint
+
     def end(self) -> None:
         """Note that there is no more of the shard than was handed out."""
         with self._lock:

@@ -2,65 +2,39 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ..._native.deaggregate import deaggregate_received
-from ...errors import ShardpackError, abridged
-from ...limits import MIB
-from ...transport import BrokenAnswerError, check_client, has_coroutines
-from ...transport.answers import description_of
-from ...transport.boto3 import ClientSettings
+from ...errors import ShardpackError
+from ...transport import BrokenAnswerError, has_coroutines
 from ...transport.list_shards import list_all_shards
-from ...transport.naming import beside_iterator, name_or_arn, stream_parameters
 from ...transport.transient import error_code
 from ..reading import read_records
-from .batch import Contents, Gap, StreamBatch
-from .checkpoints import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON, Checkpoint, CheckpointStore, MemoryCheckpoints
-from .progress import Progress
-from .schedule import Cursor, ListCall, Schedule, logger
+from .base import MOST_OF_A_READ, BaseReader, Idle, answered_time, is_latest
+from .batch import StreamBatch
+from .checkpoints import SHARD_END, Checkpoint
+from .schedule import Cursor, ListCall
 from .shards import ListedShard
 from .shared_reads import Answer, Served, SharedReads, Turn, place_of
 from .stats import ReaderStats
+from .subscriptions import Subscriptions
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ..._native.deaggregate import ReceivedRecord, UserRecord
     from .fan_out import FanOut
     from .handlers import DeadLetterPoison, Handler
 
-GIVE_UP_SECONDS = 300.0
+__all__ = ["ReaderStats", "StreamReader"]
+
 CLOSE_SECONDS = 5.0
-MOST_OF_A_READ = 10 * MIB
-"""What one GetRecords may bring: so much room is kept for each that is under way."""
-
-Start = Literal["trim_horizon", "latest"] | datetime | Mapping[str, str]
 
 
-class Clock:
-    """Time as it passes; tests have another."""
-
-    monotonic = staticmethod(time.monotonic)
-    time = staticmethod(time.time)
-
-    @staticmethod
-    def wait(condition: threading.Condition, seconds: float | None) -> None:
-        """Wait for a notice, or for so long."""
-        condition.wait(seconds)
-
-
-class StreamReader:
+class StreamReader(BaseReader):
     """Read a stream: iterating gives a `StreamBatch` for what each read brought of a shard.
 
         with StreamReader("telemetry", checkpoints=SQLiteCheckpoints("ckpt.db")) as reader:
@@ -86,6 +60,11 @@ class StreamReader:
     broken connection are made again, ever more slowly, until one has failed for ``give_up_after_s`` seconds in a row
     (a service that never answered is given up after 5 s). That error, and every other of the client, is raised.
 
+    ``mode="fan-out"`` has records pushed to the registered ``consumer``, a name (registered if it is not; it stays, and
+    costs money) or an ARN: a connection and a thread for each shard being read, of which there may be up to
+    ``max_subscriptions``, and an event of each in memory besides ``max_buffer_bytes``. Where nothing comes of a shard all
+    of which is handled, its checkpoint moves on, once per minute.
+
     ``run`` and ``fan_out`` iterate for you and call functions with the batches.
 
     ``stop`` may be called by any thread and by signal handlers. One thread iterates. Raises ``CheckpointsInUseError``
@@ -97,79 +76,17 @@ class StreamReader:
     _own_reads = 0
     _fan_out: FanOut | None = None
 
-    def __init__(
-        self,
-        stream: str,
-        *,
-        client: Any = None,
-        start: Start = "trim_horizon",
-        until: datetime | Literal["latest"] | None = None,
-        checkpoints: CheckpointStore | None = None,
-        owner: str | None = None,
-        max_buffer_bytes: int = 128 * MIB,
-        max_concurrent_calls: int = 8,
-        poll_interval_s: float = 1.0,
-        shard_bytes_per_second: float = 2 * MIB,
-        range_rule: bool = True,
-        give_up_after_s: float = GIVE_UP_SECONDS,
-        _clock: Any = Clock,
-    ) -> None:
-        self.stream: str = name_or_arn(stream, None)
-        if max_buffer_bytes < 2 * MOST_OF_A_READ:
-            raise ValueError(f"max_buffer_bytes of {max_buffer_bytes:,} is less than two reads: {2 * MOST_OF_A_READ:,}")
-        if max_concurrent_calls < 1:
-            raise ValueError(f"max_concurrent_calls of {max_concurrent_calls} is less than 1")
-        if poll_interval_s < 0:
-            raise ValueError(f"poll_interval_s of {poll_interval_s} is less than 0")
-        if not shard_bytes_per_second > 0:
-            raise ValueError(f"shard_bytes_per_second of {shard_bytes_per_second} is not more than 0")
-        if client is None:
-            client = ClientSettings().client(max_concurrent_calls)
-        elif has_coroutines(client):
-            raise TypeError("the calls of aiobotocore's client are coroutines: AsyncStreamReader takes it")
-        check_client(client)
-        self.client: Any = client
-        self.owner: str = owner or f"{socket.gethostname()}:{os.getpid()}"
-        self._start, self._starts = _position(start)
-        self._until: float | Literal["latest"] | None
-        if isinstance(until, datetime):
-            self._until = _seconds("until", until)
-        elif until in (None, "latest"):
-            self._until = until
-        else:
-            raise ValueError(f'until is a time or "latest", not {abridged(until)}')
-        self._parameters = stream_parameters(self.stream)
-        self._beside_iterator: dict[str, Any] = dict(beside_iterator(self._parameters))
-        self._store = MemoryCheckpoints() if checkpoints is None else checkpoints
-        self._max_buffer_bytes = max_buffer_bytes
-        self._threads_wanted = max_concurrent_calls
-        self._pace = {"poll_interval_s": poll_interval_s, "shard_bytes_per_second": shard_bytes_per_second}
-        self._range_rule = range_rule
-        self._give_up_after_s = give_up_after_s
-        self._retention_s: float | None = None
-        self._clock = _clock
-        self._lock = threading.RLock()  # a signal handler may call stop while its thread has it
+    def _prepare(self) -> None:
         self._came = threading.Condition(self._lock)  # what the thread that iterates waits for
         self._work = threading.Condition(self._lock)  # what those that read wait for
         self._ending = threading.Condition(self._lock)  # what the one that renews waits for
         self._wakes_at = float("inf")  # when the first of them looks again
-        self._schedule: Schedule | None = None
-        self._progress: dict[str, Progress] = {}
-        self._ready: deque[tuple[StreamBatch, int] | ListedShard] = deque()
-        self._buffered = 0
-        self._under_way = 0
         self._threads: list[threading.Thread] = []
-        self._gap_before: dict[str, Gap] = {}
-        self._options: dict[str, Any] = {
-            "start": start,
-            "until": until,
-            "give_up_after_s": give_up_after_s,
-            "_clock": _clock,
-            **self._pace,
-        }
-        self._counts = [0, 0, 0, 0, 0]  # calls, failed calls, Kinesis records, bytes, gaps
-        self._error: BaseException | None = None
-        self._stopping = self._closed = False
+        self._subscriptions = Subscriptions(self, self.consumer) if self.consumer is not None else None
+
+    def _refuse(self, client: Any) -> None:
+        if has_coroutines(client):
+            raise TypeError("the calls of aiobotocore's client are coroutines: AsyncStreamReader takes it")
 
     # --- as its user sees it ---
 
@@ -185,14 +102,11 @@ class StreamReader:
 
     def __next__(self) -> StreamBatch:
         self._open()
-        while True:
-            item = self._take()
-            if isinstance(item, ListedShard):
-                self._progress[item.shard_id].end()
-                continue
-            if item is None:
-                raise StopIteration
-            return item
+        while (item := self._take()) is not None:
+            if isinstance(item, StreamBatch):
+                return item
+            self._settle(item)
+        raise StopIteration
 
     def run(
         self,
@@ -232,6 +146,8 @@ class StreamReader:
 
         if self._schedule is not None or self._fan_out is not None or self._closed:
             raise ShardpackError(f"the reader of {self.stream} reads already: fan_out begins without with or iteration")
+        if self._subscriptions is not None:
+            raise ShardpackError('fan_out shares GetRecords calls, which mode="fan-out" makes none of')
         fan_out = FanOut(self, handlers, on_error)
         with self._lock:
             self._fan_out = fan_out
@@ -244,15 +160,15 @@ class StreamReader:
 
     def stop(self) -> None:
         """End the iteration after the batch in hand. Returns at once; nothing that was read ahead is handled."""
-        with self._lock:
-            self._stopping = True
-            self._notify_all()
+        super().stop()
         if self._fan_out is not None:
             self._fan_out.stop()
 
     def close(self) -> None:
         """Stop, wait up to 5 s for calls that are under way, and give up the checkpoints. May be called again."""
         self.stop()
+        if self._subscriptions is not None:
+            self._subscriptions.end()
         deadline = time.monotonic() + CLOSE_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -265,13 +181,7 @@ class StreamReader:
 
     def stats(self) -> ReaderStats:
         """Return what was done so far. Any thread may ask."""
-        if self._fan_out is not None:
-            return self._fan_out.stats()
-        with self._lock:
-            calls, failed, kinesis_records, size, gaps = self._counts
-            cursors = list(self._schedule.cursors.values()) if self._schedule is not None else []
-            behind = max((cursor.millis_behind or 0 for cursor in cursors), default=0)
-            return ReaderStats(calls, failed, kinesis_records, size, self._buffered, len(cursors), behind, gaps)
+        return super().stats() if self._fan_out is None else self._fan_out.stats()
 
     # --- the thread that iterates ---
 
@@ -281,60 +191,29 @@ class StreamReader:
                 raise ShardpackError(f"the reader of {self.stream} is closed")
             return
         self._describe()
+        if self._subscriptions is not None:
+            self._subscriptions.register()
         self._claim()
         self._begin_to_read()
 
-    def _claim(self) -> dict[str, Checkpoint]:
-        """Take the checkpoints, and return them."""
-        known = self._store.claim(self.stream, self.owner)
-        self._schedule = Schedule(
-            self.stream,
-            self._start,
-            {**self._starts, **known},
-            until=self._until if self._until == "latest" else None,
-            began_at=self._clock.time(),
-            give_up_after_s=self._give_up_after_s,
-            **self._pace,
-        )
-        return known
-
     def _begin_to_read(self) -> None:
-        targets = [self._read_on] * self._threads_wanted
+        targets = [self._read_on] * (self._calls_wanted if self._subscriptions is None else 1)
         if self._store.renew_s is not None:
             targets.append(self._renew)
-        self._threads = [
-            threading.Thread(target=target, name=f"shardpack-read-{number}", daemon=True)
-            for number, target in enumerate(targets)
-        ]
-        for thread in self._threads:
-            thread.start()
+        for target in targets:
+            self._start_thread(target)
 
-    def _describe(self) -> None:
-        """Learn how long records are kept, and whether the stream distributes them itself, where that may be asked."""
-        try:
-            description = description_of(self.client.describe_stream_summary(**self._parameters))
-        except (ClientError, BotoCoreError, BrokenAnswerError) as error:
-            if error_code(error) == "ResourceNotFoundException":
-                raise
-            logger.info("%s: whether records expire unread is not known: %s", self.stream, error)
-            return
-        self._retention_s = description.retention_s
-        if description.auto_distribution:
-            self._range_rule = False
+    def _start_thread(self, target: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=target, args=arguments, name="shardpack-read", daemon=True)
+        self._threads = [other for other in self._threads if other.is_alive()] + [thread]
+        thread.start()
 
-    def _take(self) -> StreamBatch | ListedShard | None:
+    def _take(self) -> StreamBatch | ListedShard | Idle | None:
         """Wait for what comes next; ``None`` is the end."""
         with self._lock:
             while not self._stopping:
-                if self._ready:
-                    item = self._ready.popleft()
-                    if isinstance(item, ListedShard):
-                        return item
-                    batch, size = item
-                    self._buffered -= size
-                    self._work.notify()  # there is room
-                    self._progress[batch.shard_id].hand_out(batch._contents.last_sequence_number)  # noqa: SLF001
-                    return batch
+                if (item := self._pop()) is not None:
+                    return item
                 if self._error is not None:
                     raise self._error
                 assert self._schedule is not None
@@ -363,90 +242,66 @@ class StreamReader:
         for condition in (self._came, self._work, self._ending):
             condition.notify_all()
 
+    def _notify_room(self) -> None:
+        if self._subscriptions is None:
+            self._work.notify()
+        else:
+            self._work.notify_all()
+
     def _make_a_call(self) -> bool:
         """Make one call when it is due; return whether there may be more."""
-        schedule = self._schedule
-        assert schedule is not None
         with self._lock:
             while True:
-                if self._stopping or self._error is not None or schedule.done:
+                assert self._schedule is not None
+                if self._is_over() or self._schedule.done:
                     self._notify_all()
                     return False
-                room = self._max_buffer_bytes - self._buffered - self._under_way
-                now = self._clock.monotonic()
-                call = schedule.next(now, may_read=room >= MOST_OF_A_READ)
-                if call is None or isinstance(call, float):
-                    self._wait_for_work(call, now)
-                    continue
-                break
+                call = self._next_call()
+                if call is not None and not isinstance(call, float):
+                    break
+                self._wait_for_work(call, self._clock.monotonic())
             self._work.notify()  # one that looks when the next is due
-            if isinstance(call, Cursor):
-                self._under_way += MOST_OF_A_READ
+        if isinstance(call, Cursor) and self._subscriptions is not None:
+            self._called(call)
+            self._start_thread(self._subscriptions.follow, call)
+            return True
         try:
             if isinstance(call, ListCall):
-                self._list(schedule)
+                self._listed(list_all_shards(self.client, self._parameters))
+                if self._subscriptions is not None:
+                    self._subscriptions.check()
             else:
-                self._read(schedule, call)
+                self._read(call)
         except (ClientError, BotoCoreError, BrokenAnswerError) as error:
-            with self._lock:
-                self._counts[1] += 1
-                schedule.failed(call, error, self._clock.monotonic())
+            self._failed(call, error)
         finally:
+            self._called(call)
             with self._lock:
-                if isinstance(call, Cursor):
-                    self._under_way -= MOST_OF_A_READ
                 self._came.notify()
         return True
 
-    def _wait_for_work(self, due: float | None, now: float) -> None:
-        """Wait until the next call is due, or for a notice; of those that wait, only the first looks at the clock."""
-        if due is None or due >= self._wakes_at:
-            self._clock.wait(self._work, None)
-            return
-        self._wakes_at = due
-        self._clock.wait(self._work, due - now)
-        if self._wakes_at == due:
-            self._wakes_at = float("inf")
-
-    def _list(self, schedule: Schedule) -> None:
-        shards = [ListedShard.of(shard) for shard in list_all_shards(self.client, self._parameters)]
-        with self._lock:
-            listed = schedule.listed(shards, self._clock.monotonic())
-            for shard in shards:
-                kept = listed.begun.get(shard) or schedule.position_of(shard.shard_id)
-                if kept is not None and shard.shard_id not in self._progress:
-                    self._progress[shard.shard_id] = Progress(shard.shard_id, kept, self._store)
-        begun = {shard: position for shard, position in listed.begun.items() if not _is_latest(position)}
-        if begun:
-            self._store.begin(begun)
-        for shard_id, kept in listed.gone.items():
-            if kept.sequence_number != SHARD_END:
-                logger.warning("%s: %s is gone, and was not read to its end", self.stream, shard_id)
-        if listed.gone:
-            self._store.forget(listed.gone)
-        with self._lock:  # the children of these are entered now
-            self._ready.extend(listed.ended)
-
-    def _read(self, schedule: Schedule, cursor: Cursor) -> None:
+    def _read(self, cursor: Cursor) -> None:
         shared = self._shared
         if shared is None:
-            self._take_in(schedule, cursor, self._call(schedule, cursor))
+            self._take_answer(cursor, self._call(cursor))
             return
-        if _is_latest(cursor.position) and (latest := shared.latest(cursor.shard.shard_id)):
-            self._began(schedule, cursor, *latest)
+        if is_latest(cursor.position) and (latest := shared.latest(cursor.shard.shard_id)):
+            cursor.iterator = latest[0]
+            self._begin_now(cursor, latest[1])
         found = shared.find(self._number, cursor, self._clock.monotonic())
         if isinstance(found, float):
+            assert self._schedule is not None
             with self._lock:
-                schedule.put_off(cursor, found)
+                self._schedule.put_off(cursor, found)
         elif isinstance(found, Served):
-            self._take_in(schedule, cursor, found.answer, found)
+            self._take_answer(cursor, found.answer, found)
         else:
-            self._take_in(schedule, cursor, self._call_for_all(schedule, cursor, shared, found))
+            self._take_answer(cursor, self._call_for_all(cursor, shared, found))
 
-    def _call_for_all(self, schedule: Schedule, cursor: Cursor, shared: SharedReads, turn: Turn) -> Answer:
+    def _call_for_all(self, cursor: Cursor, shared: SharedReads, turn: Turn) -> Answer:
         shard_id = cursor.shard.shard_id
         try:
-            answer = self._call(schedule, cursor, turn.limit)
+            answer = self._call(cursor, turn.limit)
         except BaseException as error:
             soon = error_code(error) == "ExpiredIteratorException"
             shared.failed(shard_id, turn, self._clock.monotonic(), soon=soon)
@@ -456,88 +311,45 @@ class StreamReader:
             self._own_reads += turn.alone
         return answer
 
-    def _call(self, schedule: Schedule, cursor: Cursor, limit: int | None = None) -> Answer:
+    def _call(self, cursor: Cursor, limit: int | None = None) -> Answer:
+        shard_id = cursor.shard.shard_id
         if cursor.iterator is None:
-            self._begin(schedule, cursor)
+            response = self.client.get_shard_iterator(
+                ShardId=shard_id, **self._parameters, **cursor.iterator_parameters()
+            )
+            if self._shared is not None and is_latest(cursor.position) and "ShardIterator" in response:
+                self._shared.keep_latest(shard_id, response["ShardIterator"], answered_time(response, self._clock))
+            self._began(cursor, response)
         place = place_of(cursor)
         arguments = self._beside_iterator if limit is None else {**self._beside_iterator, "Limit": limit}
-        reply = read_records(self.client, shard_id=cursor.shard.shard_id, ShardIterator=cursor.iterator, **arguments)
-        size = sum(record.size for record in reply.received)
-        with self._lock:
-            for count, more in enumerate((1, 0, len(reply), size)):
-                self._counts[count] += more
+        reply = read_records(self.client, shard_id=shard_id, ShardIterator=cursor.iterator, **arguments)
         return Answer(
             place,
             reply.received,
-            size,
+            sum(record.size for record in reply.received),
             reply.millis_behind_latest,
             reply.next_shard_iterator,
-            _answered_at(reply.response, self._clock),
+            answered_time(reply.response, self._clock),
         )
 
-    def _take_in(self, schedule: Schedule, cursor: Cursor, answer: Answer, served: Served | None = None) -> None:
-        """Note what came of a shard, by a call or ``served`` without one, and make a batch of it."""
-        shard = cursor.shard
-        came = answer.received if served is None else served.received
-        millis_behind = answer.millis_behind
-        read_up_to = None if millis_behind is None else answer.answered_at - millis_behind / 1000
-        if served is not None and not served.newest and millis_behind is not None:
-            millis_behind += max(1, int((self._clock.monotonic() - answer.came_at) * 1000))
-        gap = self._gap(cursor, answer.answered_at)
-        received, first = self._unhandled(cursor, came)
-        received, reached = self._before_until(received, read_up_to, any_read=bool(came))
-        last = answer.last
-        size = sum(record.size for record in came)
-        with self._lock:
-            if gap is not None:
-                self._counts[4] += 1
-                self._gap_before[shard.shard_id] = gap
-            is_over = schedule.read(
+    def _take_answer(self, cursor: Cursor, answer: Answer, served: Served | None = None) -> None:
+        """Take what a call brought, or another's call."""
+        late_ms = 0
+        if served is not None and not served.newest:
+            late_ms = max(1, int((self._clock.monotonic() - answer.came_at) * 1000))
+        with self._lock:  # no other call for this shard begins before its position is known
+            is_over = self._take_records(
                 cursor,
-                None if last is None else Checkpoint(last, read_up_to=read_up_to),
-                read_up_to,
-                size=size,
-                last_arrived=_arrival(came[-1]) if came else None,
-                millis_behind=millis_behind,
-                next_iterator=answer.next_iterator,
-                reached=reached,
-                now=self._clock.monotonic(),
+                answer.received if served is None else served.received,
+                answer.answered_at,
+                answer.millis_behind,
+                answer.next_iterator,
                 free=served is not None,
+                late_ms=late_ms,
             )
             position = Checkpoint(SHARD_END) if is_over else cursor.position
-            if received:
-                batch = StreamBatch(
-                    shard,
-                    Contents(received, self._range_of(shard), read_up_to),
-                    self._progress[shard.shard_id].keep,
-                    first=first,
-                    millis_behind=millis_behind,
-                    gap=self._gap_before.pop(shard.shard_id, None),
-                )
-                self._ready.append((batch, size))
-                self._buffered += size
         if self._shared is not None:
-            self._shared.took(self._number, shard.shard_id, position)
-
-    def _begin(self, schedule: Schedule, cursor: Cursor) -> None:
-        response = self.client.get_shard_iterator(
-            ShardId=cursor.shard.shard_id, **self._parameters, **cursor.iterator_parameters()
-        )
-        if "ShardIterator" not in response:
-            raise BrokenAnswerError("GetShardIterator", "ShardIterator")
-        if not _is_latest(cursor.position):
-            cursor.iterator = response["ShardIterator"]
-            return
-        latest = response["ShardIterator"], _answered_at(response, self._clock)
-        if self._shared is not None:
-            self._shared.keep_latest(cursor.shard.shard_id, *latest)
-        self._began(schedule, cursor, *latest)
-
-    def _began(self, schedule: Schedule, cursor: Cursor, iterator: str, answered_at: float) -> None:
-        cursor.iterator = iterator
-        with self._lock:
-            schedule.began(cursor, answered_at)
-        self._store.begin({cursor.shard: cursor.position})
+            self._shared.took(self._number, cursor.shard.shard_id, position)
 
     # --- one of several ---
 
@@ -569,7 +381,7 @@ class StreamReader:
                 checkpoints=self._store.for_consumer(name),
                 owner=self.owner,
                 max_buffer_bytes=share,
-                max_concurrent_calls=-(-self._threads_wanted // len(names)),
+                max_concurrent_calls=-(-self._calls_wanted // len(names)),
                 range_rule=self._range_rule,
                 **self._options,
             )
@@ -583,7 +395,8 @@ class StreamReader:
     def _arrivals_waiting(self) -> list[float | None]:
         """Return when the first of each batch arrived that is read and not handed out."""
         with self._lock:
-            return [item[0].arrived for item in self._ready if isinstance(item, tuple)]
+            items = [item[0] for item in self._ready if isinstance(item, tuple)]
+            return [item.arrived for item in items if isinstance(item, StreamBatch)]
 
     def _pause(self, seconds: float) -> bool:
         """Wait, in the thread that iterates; return whether the reading goes on."""
@@ -593,44 +406,15 @@ class StreamReader:
                 self._clock.wait(self._ending, left)
             return not self._is_over()
 
-    def _range_of(self, shard: ListedShard) -> tuple[int, int] | None:
-        return (shard.starting_hash_key, shard.ending_hash_key) if self._range_rule else None
-
-    def _unhandled(self, cursor: Cursor, received: list[ReceivedRecord]) -> tuple[list[ReceivedRecord], int]:
-        """Leave out what was handled before this reader began; return how many user records of the first one, too."""
-        position = cursor.position
-        if cursor.whole or not received or received[0].origin.sequence_number != position.sequence_number:
-            return received, 0
-        found: list[UserRecord] = []
-        deaggregate_received(received[:1], self._range_of(cursor.shard), False, found)
-        handled = position.sub_sequence_number + 1
-        return (received[1:], 0) if len(found) <= handled else (received, handled)
-
-    def _before_until(
-        self, received: list[ReceivedRecord], read_up_to: float | None, *, any_read: bool
-    ) -> tuple[list[ReceivedRecord], bool]:
-        """Return the Kinesis records that came before the time until which to read, and whether it was reached."""
-        until = self._until
-        if not isinstance(until, float):
-            return received, False
-        if not any_read:
-            return received, read_up_to is not None and read_up_to >= until
-        kept = list(itertools.takewhile(lambda record: (_arrival(record) or 0.0) < until, received))
-        return kept, len(kept) < len(received)
-
-    def _gap(self, cursor: Cursor, answered_at: float) -> Gap | None:
-        since = cursor.read_up_to
-        if self._retention_s is None or since is None or answered_at - since <= self._retention_s:
-            return None
-        gap = Gap(cursor.shard.shard_id, *(_utc(moment) for moment in (since, answered_at - self._retention_s)))
-        logger.warning(
-            "%s: records of %s that came from %s to %s may have expired before they were read",
-            self.stream,
-            gap.shard_id,
-            gap.since.isoformat(timespec="seconds"),
-            gap.until.isoformat(timespec="seconds"),
-        )
-        return gap
+    def _wait_for_work(self, due: float | None, now: float) -> None:
+        """Wait until the next call is due, or for a notice; of those that wait, only the first looks at the clock."""
+        if due is None or due >= self._wakes_at:
+            self._clock.wait(self._work, None)
+            return
+        self._wakes_at = due
+        self._clock.wait(self._work, due - now)
+        if self._wakes_at == due:
+            self._wakes_at = float("inf")
 
     # --- the thread that says that the reader lives ---
 
@@ -648,50 +432,3 @@ class StreamReader:
                 self._store.renew()
         except BaseException as error:  # noqa: BLE001 - raised where somebody iterates
             self._fail(error)
-
-    def _is_over(self) -> bool:
-        return self._stopping or self._error is not None
-
-
-def _position(start: object) -> tuple[Checkpoint, dict[str, Checkpoint]]:
-    """Return where shards begin, and where those begin that are named."""
-    if start in ("trim_horizon", "latest"):
-        return Checkpoint(TRIM_HORIZON if start == "trim_horizon" else LATEST), {}
-    if isinstance(start, datetime):
-        return Checkpoint(AT_TIMESTAMP, read_up_to=_seconds("start", start)), {}
-    if isinstance(start, Mapping):
-        for shard_id, number in start.items():
-            if not (isinstance(shard_id, str) and isinstance(number, str) and number.isdecimal()):
-                raise ValueError(
-                    f"start has sequence numbers by shard id, not {abridged(number)} by {abridged(shard_id)}"
-                )
-        return Checkpoint(TRIM_HORIZON), {shard_id: Checkpoint(number, -1) for shard_id, number in start.items()}
-    raise ValueError(
-        f'start is "trim_horizon", "latest", a time, or sequence numbers by shard id, not {abridged(start)}'
-    )
-
-
-def _seconds(name: str, moment: datetime) -> float:
-    if moment.utcoffset() is None:
-        raise ValueError(f"{name} has no time zone: {moment.isoformat()}")
-    return moment.timestamp()
-
-
-def _is_latest(position: Checkpoint) -> bool:
-    return position.sequence_number == LATEST and position.read_up_to is None
-
-
-def _arrival(record: ReceivedRecord) -> float | None:
-    arrived: datetime | None = record.origin.approximate_arrival_timestamp
-    return None if arrived is None else arrived.timestamp()
-
-
-def _utc(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, timezone.utc)
-
-
-def _answered_at(response: Mapping[str, Any], clock: Any) -> float:
-    """Return the time of an answer by the service's clock, in whole seconds; by ours where it does not tell."""
-    date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-    seconds: float = parsedate_to_datetime(date).timestamp() if date else clock.time()
-    return seconds

@@ -273,12 +273,13 @@ class Schedule:
         next_iterator: str | None,
         reached: bool,
         now: float,
+        goes_on: bool = False,
         free: bool = False,
     ) -> bool:
         """Take what a read brought, up to ``last``; return whether the shard is read as far as it is to be.
 
-        ``size`` is how many bytes of data, ``reached`` whether it came to the time until which to read, ``free``
-        whether it was there without a call.
+        ``size`` is how many bytes of data, ``reached`` whether it came to the time until which to read, ``goes_on``
+        whether more comes without another call, ``free`` whether it was there without a call.
         """
         self._note_answer()
         if last is not None:
@@ -299,7 +300,8 @@ class Schedule:
             self._caught_up.add(cursor.shard.shard_id)
             del self._cursors[cursor.shard.shard_id]
             return True
-        self._wait(cursor)
+        if not goes_on:
+            self._wait(cursor)
         return False
 
     def put_off(self, cursor: Cursor, at: float) -> None:
@@ -316,6 +318,11 @@ class Schedule:
             cursor.hurried = True
         elif cursor.due.at > now:
             self.put_off(cursor, now)
+
+    def again(self, cursor: Cursor, at: float) -> None:
+        """Have a shard of which nothing more comes by itself called for again, at this time."""
+        cursor.due.after_success(at)
+        self._wait(cursor)
 
     def _wait(self, cursor: Cursor) -> None:
         if cursor.hurried:
@@ -339,11 +346,14 @@ class Schedule:
             self._unreachable = False
             logger.warning("%s can be reached again", self._stream)
 
-    def failed(self, call: ListCall | Cursor, error: Exception, now: float) -> None:
-        """Make the call again later, or raise its error again when it cannot succeed, or has failed for too long."""
+    def failed(self, call: ListCall | Cursor, error: Exception, now: float, *, passes: bool = False) -> None:
+        """Make the call again later, or raise its error again when it cannot succeed, or has failed for too long.
+
+        ``passes`` is whether it may succeed later, whatever its error tells.
+        """
         due = self._list_due if isinstance(call, ListCall) else call.due
         expired = error_code(error) == "ExpiredIteratorException"
-        if not expired and not is_transient(error):
+        if not (expired or passes or is_transient(error)):
             raise error
         unreachable = is_unreachable(error)
         if not unreachable:
