@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-from shardpack.consume.stream import StreamBatch, StreamReader
-from shardpack.consume.stream.sqlite_checkpoints import SQLiteCheckpoints
+from shardpack.consume.stream import SQLiteCheckpoints, StreamBatch, StreamReader
 from shardpack.testing import LocalKinesis
 
 
