@@ -8,7 +8,7 @@ import signal
 import sys
 from collections import Counter
 
-from shardpack.consume.stream import DeadLetterPoison, MemoryCheckpoints, StreamBatch, StreamReader
+from shardpack.consume.stream import DeadLetterPoison, SQLiteCheckpoints, StreamBatch, StreamReader
 from shardpack.dead_letters import SQLiteDeadLetters
 
 readings: Counter[str] = Counter()
@@ -28,10 +28,14 @@ def add_sizes(batch: StreamBatch) -> None:
 
 
 def main(stream_name: str) -> None:
-    # MemoryCheckpoints are gone with the process: a service has those that stay
-    reader = StreamReader(stream_name, checkpoints=MemoryCheckpoints(), poll_interval_s=0.2)
+    checkpoints = SQLiteCheckpoints("checkpoints.db")  # each handler has its own in it; the next start goes on there
+    reader = StreamReader(stream_name, checkpoints=checkpoints, poll_interval_s=0.2)
+
+    def stop(_number: int, _frame: object) -> None:
+        reader.stop()  # both end after the batch that they have in hand
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: reader.stop())  # both end after the batch that they have in hand
+        signal.signal(number, stop)
     with SQLiteDeadLetters("unhandled.db") as sink:
         reader.fan_out(
             {"readings": count_readings, "sizes": add_sizes},

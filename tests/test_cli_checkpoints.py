@@ -117,9 +117,7 @@ def stream(local_kinesis) -> str:
 
 
 @pytest.mark.parametrize("kind", ["file", "table"])
-def test_reset(  # noqa: PLR0917 - fixtures
-    run, tmp_path, dynamodb, local_kinesis, stream, kind
-):
+def test_reset(run, tmp_path, dynamodb, local_kinesis, stream, kind):  # noqa: PLR0917 (fixtures)
     place = str(tmp_path / "c.db") if kind == "file" else f"dynamodb:{stream}"
     store = (
         SQLiteCheckpoints(place)

@@ -58,6 +58,7 @@ def test_everything_in_order_children_after_parents(local_kinesis):
 
     assert asyncio.run(main()) == [*DATAS, b"child"]
     assert store.claim(stream, "me")[first.shard_id].sequence_number == SHARD_END
+    store.release()
     assert asyncio.run(read(client, stream, checkpoints=store)) == []
 
 

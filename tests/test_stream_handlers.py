@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import random
@@ -24,7 +25,6 @@ from shardpack.consume.stream import (
     DeadLetterPoison,
     HandlerError,
     MemoryCheckpoints,
-    SQLiteCheckpoints,
     StreamReader,
 )
 from shardpack.dead_letters import CallbackDeadLetters, SQLiteDeadLetters
@@ -52,15 +52,12 @@ def stream_of(local_kinesis, *aggregates: list[bytes]) -> str:
     return name
 
 
-def put_aggregates(client, stream, *aggregates: list[bytes]) -> list[str]:
-    """Put each as one aggregated record; return their sequence numbers."""
+def put_aggregates(client, stream, *aggregates: list[bytes]) -> None:
     transport = Boto3Transport(client, stream)
-    numbers = []
     for datas in aggregates:
         aggregator = Aggregator(transport.list_shards())
         aggregator.add_many(["k"] * len(datas), datas)
-        numbers += [stored.sequence_number for stored in transport.put_records(aggregator.flush())]
-    return numbers
+        transport.put_records(aggregator.flush())
 
 
 @pytest.fixture
@@ -150,6 +147,18 @@ def test_a_dead_letter_says_where_its_record_is_and_why(client, stream, tmp_path
     assert (letter.sub_sequence_number, letter.handler) == (1, None)
     assert letter.put_at == source.approximate_arrival_timestamp.timestamp()
     assert before <= letter.given_up_at <= time.time()
+
+
+def test_a_dead_letter_has_the_hash_key_that_its_producer_gave(local_kinesis, client):
+    name = stream_of(local_kinesis)
+    transport = Boto3Transport(client, name)
+    aggregator = Aggregator(transport.list_shards())
+    for data, hash_key in ((b"0", 2**127 + 5), (b"1", None)):
+        aggregator.add("k", data, explicit_hash_key=hash_key)
+    transport.put_records(aggregator.flush())
+    letters: list = []
+    run(client, name, Handler({b"0", b"1"}), DeadLetterPoison(letters_in(letters), attempts=1))
+    assert [(letter.data, letter.explicit_hash_key) for letter in letters] == [(b"0", 2**127 + 5), (b"1", None)]
 
 
 def test_what_precedes_the_poison_is_kept_as_handled_before_what_follows_is_tried(client, stream):
@@ -300,22 +309,17 @@ def test_on_error_that_is_none(client, stream):
 KILLED = Path(__file__).with_name("handle_until_killed.py")
 
 
-def test_a_process_that_is_killed_in_the_middle_of_batches_loses_nothing(local_kinesis, client, tmp_path):
-    """Whatever was handled twice came after the last checkpoint: it begins where that ended."""
+@pytest.mark.parametrize("names", [["one"], ["fast", "slow"]])
+def test_a_process_that_is_killed_in_the_middle_of_batches_loses_nothing(local_kinesis, client, tmp_path, names):
+    """Only what came since the last checkpoint is handled again: the next process begins with the batch in hand."""
     aggregates = [[f"{i}-{j}".encode() for j in range(10)] for i in range(40)]
-    expected = [data.decode() for datas in aggregates for data in datas]
     name = stream_of(local_kinesis)
-    handled, kept = tmp_path / "handled", tmp_path / "kept.db"
-    rng, numbers, seen, noted = random.Random(5), [], [], 0
+    rng = random.Random(5)
+    runs: dict[str, list[list[tuple[int, list[str]]]]] = {one: [] for one in names}  # batches of each process
     for process_number in range(8):
-        numbers += put_aggregates(client, name, *aggregates[process_number * 5 : process_number * 5 + 5])
-        with SQLiteCheckpoints(kept) as checkpoints:
-            place = [one.checkpoint for one in checkpoints.kept()]
-        first = 0
-        if place and place[0].sequence_number in numbers:
-            first = 10 * numbers.index(place[0].sequence_number) + place[0].sub_sequence_number + 1
+        put_aggregates(client, name, *aggregates[process_number * 5 : process_number * 5 + 5])
         process = subprocess.Popen(
-            [sys.executable, KILLED, local_kinesis.endpoint_url, name, handled, kept], stdout=subprocess.PIPE
+            [sys.executable, KILLED, local_kinesis.endpoint_url, name, tmp_path, *names], stdout=subprocess.PIPE
         )
         assert process.stdout is not None
         if process_number < 7:
@@ -323,9 +327,38 @@ def test_a_process_that_is_killed_in_the_middle_of_batches_loses_nothing(local_k
                 process.stdout.readline()
             process.kill()
         process.communicate(timeout=60)
-        lines = handled.read_text().splitlines()
-        came, noted = lines[noted:], len(lines)
-        assert came == expected[first : first + len(came)], "it began elsewhere than behind the checkpoint"
-        seen = seen[:first] + came
+        for one in names:
+            runs[one].append(batches_noted(tmp_path / one))
     assert process.returncode == 0
-    assert seen == expected
+    expected = [data.decode() for datas in aggregates for data in datas]
+    for one in names:
+        judge(runs[one], expected)
+
+
+def batches_noted(path: Path) -> list[tuple[int, list[str]]]:
+    """Return what a process noted, and forget it: of each batch its size, and what was handled of it."""
+    batches: list[tuple[int, list[str]]] = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        what = json.loads(line)
+        if isinstance(what, str):
+            batches[-1][1].append(what)
+        else:
+            batches.append((what["batch"], []))
+    path.unlink(missing_ok=True)
+    return batches
+
+
+def judge(runs: list[list[tuple[int, list[str]]]], expected: list[str]) -> None:
+    """Every process goes on with the batch that the one before it had in hand, or behind it where it was handled."""
+    begins = {0}
+    for batches in runs:
+        begun = False
+        for size, batch in batches:
+            if not batch:
+                continue  # it was killed before the first of it
+            first = expected.index(batch[0])
+            assert first in begins if not begun else first == max(begins), "it began elsewhere than behind a checkpoint"
+            begun = True
+            assert batch == expected[first : first + len(batch)]
+            begins = {first, first + size} if len(batch) == size else {first}
+    assert max(begins) == len(expected)

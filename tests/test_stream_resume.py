@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from shardpack import Aggregator, Boto3Transport, ShardMap
-from shardpack.consume.stream.checkpoints import SHARD_END, CheckpointMovedBackError, MemoryCheckpoints
+from shardpack.consume.stream.checkpoints import SHARD_END, Checkpoint, CheckpointMovedBackError, MemoryCheckpoints
 from shardpack.consume.stream.reader import StreamReader
 from shardpack.errors import ShardpackError
 from shardpack.limits import MIB
@@ -155,7 +155,10 @@ def test_from_a_sequence_number_which_is_included(client, stream):
     _, second, _ = put_aggregates(client, stream, [b"0"], [b"1", b"2"], [b"3"])
     split(client, stream)
     put_aggregates(client, stream, [b"4"])
-    assert read(client, stream, start={"shardId-000000000000": second}) == [b"1", b"2", b"3", b"4"]
+    checkpoints = MemoryCheckpoints()
+    start = {"shardId-000000000000": second}
+    assert read(client, stream, start=start, checkpoints=checkpoints) == [b"1", b"2", b"3", b"4"]
+    assert checkpoints.kept()[0].checkpoint == Checkpoint(second, -1)  # it is entered as it was given
 
 
 def test_from_a_time_until_a_time(client, stream):

@@ -185,6 +185,7 @@ class BaseReader:
             self.stream,
             self._start,
             {**self._starts, **known},
+            self._starts.keys() - known.keys(),
             until=self._until if self._until == "latest" else None,
             began_at=self._clock.time(),
             give_up_after_s=self._give_up_after_s,

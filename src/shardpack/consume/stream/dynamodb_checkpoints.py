@@ -127,6 +127,12 @@ class DynamoDBCheckpoints:
         claim = Claim(stream, owner, uuid.uuid4().hex)
         rows = self._watch(self._scan(stream))
         kept = {shard_id: self._checkpoint(row) for shard_id, row in sorted(rows.items())}
+        for shard_id, checkpoint in kept.items():
+            if checkpoint.sequence_number == AT_TIMESTAMP and checkpoint.read_up_to is None:
+                raise CheckpointError(
+                    f"{self.table}: {shard_id} is to begin AT_TIMESTAMP, at a time that the KCL has in its "
+                    "configuration: give it as at_timestamp="
+                )
         taken: list[str] = []
         try:
             for shard_id, checkpoint in kept.items():  # in order: of two that claim, one fails at its first
@@ -350,8 +356,8 @@ class DynamoDBCheckpoints:
         """Return the rows as they are once nobody has counted on one of another's for ``lease_s``."""
         began = self._clock.monotonic()
         seen = _owned(rows)
-        while seen and (passed := self._clock.monotonic() - began) < self._lease_s:
-            self._clock.sleep(min(self._lease_s / LOOKS, self._lease_s - passed))
+        for _ in range(LOOKS if seen else 0):
+            self._clock.sleep(self._lease_s / LOOKS)
             rows = self._scan(None)
             owned = _owned(rows)
             if not owned:  # given up meanwhile

@@ -62,8 +62,10 @@ class StreamReader(BaseReader):
 
     ``mode="fan-out"`` has records pushed to the registered ``consumer``, a name (registered if it is not; it stays, and
     costs money) or an ARN: a connection and a thread for each shard being read, of which there may be up to
-    ``max_subscriptions``, and an event of each in memory besides ``max_buffer_bytes``. Where nothing comes of a shard all
-    of which is handled, its checkpoint moves on, once per minute.
+    ``max_subscriptions``, and an event of each in memory besides ``max_buffer_bytes``. Where nothing comes of a shard
+    all of which is handled, its checkpoint moves on, once per minute.
+
+    ``run`` and ``fan_out`` iterate for you and call functions with the batches.
 
     ``stop`` may be called by any thread and by signal handlers. One thread iterates. Raises ``CheckpointsInUseError``
     when another reader has the checkpoints.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import count
@@ -113,8 +113,9 @@ class Listed:
 class Schedule:
     """The reading of one stream.
 
-    ``start`` is where a shard begins that has no checkpoint, ``starts`` the same of named shards, ``known`` the
-    checkpoints. ``until`` is when reading ends: never, when each shard has been caught up with, or at a time.
+    ``start`` is where a shard begins that has no checkpoint, ``known`` the checkpoints, of which those of the ``named``
+    shards are not kept yet. ``until`` is when reading ends: never, when each shard has been caught up with, or at a
+    time.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Schedule:
         stream: str,
         start: Checkpoint,
         known: Mapping[str, Checkpoint],
+        named: Collection[str] = (),
         *,
         until: float | Literal["latest"] | None,
         began_at: float,
@@ -144,7 +146,7 @@ class Schedule:
         self._numbers = count()
         self._ended: set[str] = set()
         self._caught_up: set[str] = set()
-        self._entered: set[str] = set()
+        self._entered: set[str] = {*known} - {*named}
         self._childless: dict[str, tuple[ListedShard, int]] = {}  # ended, children not listed yet: tries left
         self._first_list = True
         self._listing = False
@@ -247,7 +249,7 @@ class Schedule:
             cursor.due.at = now
             self._cursors[shard_id] = cursor
             self._wait(cursor)
-        if shard_id in self._known or shard_id in self._entered:
+        if shard_id in self._entered:
             return None
         self._entered.add(shard_id)
         return position

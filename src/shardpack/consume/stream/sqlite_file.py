@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from weakref import WeakSet
 
-from .errors import ShardpackError
+from ...errors import ShardpackError
 
 
 @dataclass(frozen=True, slots=True)
