@@ -44,9 +44,9 @@ class Idle:
 
     def __str__(self) -> str:
         return (
-            f"{self.shards:,} idle shards, polled every {self.poll_interval_s:g} s: {self.calls_per_second:,.0f} calls/s, "
-            f"{self.processor_share:.0%} of a core; {self.per_shard * 1e6:,.0f} µs per shard and second, "
-            f"{self.per_call * 1e6:,.0f} µs per call"
+            f"{self.shards:,} idle shards, polled every {self.poll_interval_s:g} s: "
+            f"{self.calls_per_second:,.0f} calls/s, {self.processor_share:.0%} of a core; "
+            f"{self.per_shard * 1e6:,.0f} µs per shard and second, {self.per_call * 1e6:,.0f} µs per call"
         )
 
 
