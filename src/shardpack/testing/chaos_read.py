@@ -95,7 +95,7 @@ def run(
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, FaultProxy(kinesis.endpoint_url, seed=seed, faults=faults) as proxy:
         notes = Path(folder, "notes")
-        command = [sys.executable, "-m", __name__, "--read", proxy.endpoint_url, stream, folder]
+        command = [sys.executable, "-m", "shardpack.testing.chaos_read", "--read", proxy.endpoint_url, stream, folder]
         putting = _Putting(kinesis, stream, done, put_s)
         putting.start()
         while putting.is_alive():
