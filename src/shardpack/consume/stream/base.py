@@ -250,9 +250,8 @@ class BaseReader:
                 kept = listed.begun.get(shard) or schedule.position_of(shard.shard_id)
                 if kept is not None and shard.shard_id not in self._progress:
                     self._progress[shard.shard_id] = Progress(shard.shard_id, kept, self._store)
-        begun = {shard: position for shard, position in listed.begun.items() if not is_latest(position)}
-        if begun:
-            self._store.begin(begun)
+        if listed.begun:  # all of them before one is read: a later reader takes one that is not there for a new one
+            self._store.begin(listed.begun)
         for shard_id, kept in listed.gone.items():
             if kept.sequence_number != SHARD_END:
                 logger.warning("%s: %s is gone, and was not read to its end", self.stream, shard_id)
@@ -274,7 +273,7 @@ class BaseReader:
         assert self._schedule is not None
         with self._lock:
             self._schedule.began(cursor, answered_at)
-        self._store.begin({cursor.shard: cursor.position})
+        self._store.write({cursor.shard.shard_id: cursor.position})
 
     def _take_reply(self, cursor: Cursor, reply: RecordsReply) -> None:
         """Take what GetRecords brought."""
