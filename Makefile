@@ -10,7 +10,7 @@ OLDEST_TESTS := cbor client connections diagnosis faults large_records producer 
 AIOBOTOCORE := build/aiobotocore/3.10.0 build/aiobotocore/2.11.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest lint format sanitize emulate cross fuzz dist dist-check docs simulate chaos bench \
+.PHONY: help demo test oldest lint format sanitize emulate cross fuzz dist dist-check docs simulate chaos chaos-read bench \
 	bench-smoke bench-compare build clean
 
 help: ## list the targets
@@ -96,6 +96,9 @@ simulate: .venv/built ## simulated delivery, a seed a run: SECONDS=60 of them, o
 chaos: .venv/built ## a million records through faults and reshardings, checked: RECORDS=1000000, SEED=n
 	$(BIN)/python -m shardpack.testing.chaos --records $(or $(RECORDS),1000000) $(if $(SEED),--seed $(SEED)) \
 		--aggregate $(or $(AGGREGATE),250) $(if $(AUTO),--auto) $(if $(COMPRESSION),--compression $(COMPRESSION))
+
+chaos-read: .venv/built ## a reader killed every few seconds, through faults and reshardings: RECORDS=1000000, SEED=n
+	$(BIN)/python -m shardpack.testing.chaos_read --records $(or $(RECORDS),1000000) $(if $(SEED),--seed $(SEED))
 
 bench: build build/bench/aiokpl ## measure everything beside the peers and write figures, tables and plots
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0 # as a whole it would hold boto3 back

@@ -292,3 +292,35 @@ def test_uniform_shards_are_all_read(local_kinesis, client):
     for key in keys:
         put_aggregates(client, name, [key.encode()], key=key)
     assert sorted(read(client, name)) == sorted(key.encode() for key in keys)
+
+
+class SlowToEnter(MemoryCheckpoints):
+    """Enters shards slowly, and tells what was kept before they were there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.early: list[str] = []
+        self._entered = threading.Event()
+        self._written = threading.Event()
+
+    def begin(self, shards):
+        self._written.wait(0.5)  # so long there is time for what is wrong
+        super().begin(shards)
+        self._entered.set()
+
+    def write(self, checkpoints):
+        if not self._entered.is_set():
+            self.early += checkpoints
+        self._written.set()
+        super().write(checkpoints)
+
+
+@pytest.mark.parametrize("start", ["latest", "trim_horizon"])
+def test_no_shard_is_read_before_all_are_in_the_store(client, stream, start):
+    put_aggregates(client, stream, [b"a"])
+    split(client, stream)
+    store = SlowToEnter()
+    with StreamReader(stream, client=client, until="latest", checkpoints=store, start=start) as reader:
+        for batch in reader:
+            batch.checkpoint()
+    assert store.early == []

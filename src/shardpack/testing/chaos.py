@@ -271,10 +271,11 @@ def _reshard(client: Any, shard_counts: Sequence[int], putting: _Putting, chaos:
             client.update_shard_count(StreamName=stream, TargetShardCount=count, ScalingType="UNIFORM_SCALING")
             chaos.reshardings.append(f"to {count}")
         else:
-            chaos.reshardings.append(_split_or_merge(client, stream, rng))
+            chaos.reshardings.append(split_or_merge(client, stream, rng))
 
 
-def _split_or_merge(client: Any, stream: str, rng: Random) -> str:
+def split_or_merge(client: Any, stream: str, rng: Random) -> str:
+    """Split a shard, or merge two; return which."""
     shards = sorted(
         client.list_shards(StreamName=stream, ShardFilter={"Type": "AT_LATEST"})["Shards"],
         key=lambda shard: int(shard["HashKeyRange"]["StartingHashKey"]),

@@ -114,6 +114,7 @@ class BaseReader:
         self._ready: deque[tuple[StreamBatch, int] | ListedShard | Idle] = deque()
         self._buffered = 0
         self._under_way = 0
+        self._entering = False  # shards in the store: none is read before they are there
         self._gap_before: dict[str, Gap] = {}
         self._options: dict[str, Any] = {
             "start": start,
@@ -221,7 +222,8 @@ class BaseReader:
         """Return what ``Schedule.next`` does, with the lock held; room is kept for what the call brings."""
         assert self._schedule is not None
         room = self._max_buffer_bytes - self._buffered - self._under_way
-        call = self._schedule.next(self._clock.monotonic(), may_read=room >= MOST_OF_A_READ)
+        may_read = room >= MOST_OF_A_READ and not self._entering
+        call = self._schedule.next(self._clock.monotonic(), may_read=may_read)
         if isinstance(call, Cursor):
             self._under_way += MOST_OF_A_READ
         return call
@@ -245,6 +247,7 @@ class BaseReader:
         assert schedule is not None
         shards = [ListedShard.of(shard) for shard in listed_shards]
         with self._lock:
+            self._entering = True
             listed = schedule.listed(shards, self._clock.monotonic())
             for shard in shards:
                 kept = listed.begun.get(shard) or schedule.position_of(shard.shard_id)
@@ -257,8 +260,10 @@ class BaseReader:
                 logger.warning("%s: %s is gone, and was not read to its end", self.stream, shard_id)
         if listed.gone:
             self._store.forget(listed.gone)
-        with self._lock:  # the children of these are entered now
-            self._ready.extend(listed.ended)
+        with self._lock:
+            self._ready.extend(listed.ended)  # their children are entered now
+            self._entering = False
+            self._notify_room()
 
     def _began(self, cursor: Cursor, response: Mapping[str, Any]) -> None:
         """Take the answer of GetShardIterator. Blocks where ``is_latest`` of the cursor's position."""
