@@ -44,6 +44,7 @@ format: .venv/built ## rewrite the sources in house style
 	$(BIN)/clang-format -i csrc/*.c csrc/*.h tests/*.c fuzz/*.c fuzz/*.cc fuzz/*.h
 
 sanitize: .venv/built ## build under ASan + UBSan and run the tests of the native code
+	@rm -rf build/sanitize/lib # what has left the wheel is not to hide what is in the checkout
 	SHARDPACK_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-base build/sanitize --build-lib build/sanitize/lib
 	PYTHONPATH=build/sanitize/lib PYTHONMALLOC=malloc \
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
