@@ -11,9 +11,16 @@ from itertools import count
 
 import pyarrow as pa
 import pytest
+from botocore.exceptions import ClientError
 
 from shardpack import Aggregator, Boto3Transport, ShardMap
-from shardpack.consume.stream.checkpoints import SHARD_END, Checkpoint, CheckpointMovedBackError, MemoryCheckpoints
+from shardpack.consume.stream.checkpoints import (
+    SHARD_END,
+    Checkpoint,
+    CheckpointError,
+    CheckpointMovedBackError,
+    MemoryCheckpoints,
+)
 from shardpack.consume.stream.reader import StreamReader
 from shardpack.errors import ShardpackError
 from shardpack.limits import MIB
@@ -324,3 +331,64 @@ def test_no_shard_is_read_before_all_are_in_the_store(client, stream, start):
         for batch in reader:
             batch.checkpoint()
     assert store.early == []
+
+
+class FailingOnce(MemoryCheckpoints):
+    """Checkpoints whose client meets a fault, the first time that ``method`` is called."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        self.method: str | None = method
+
+    def fail(self, method: str) -> None:
+        if self.method == method:
+            self.method = None
+            answer = {"Error": {"Code": "ThrottlingException", "Message": "of the table"}}
+            raise ClientError(answer, "UpdateItem")  # which passes by itself, where it is of Kinesis
+
+    def begin(self, shards) -> None:
+        self.fail("begin")
+        super().begin(shards)
+
+    def write(self, checkpoints) -> None:
+        self.fail("write")
+        super().write(checkpoints)
+
+
+@pytest.mark.parametrize("method", ["begin", "write"])
+def test_a_store_that_fails_ends_the_reading(client, stream, method):
+    put_aggregates(client, stream, [b"0", b"1"])
+    checkpoints = FailingOnce(method)
+    options = {"client": client, "checkpoints": checkpoints, "start": "latest" if method == "write" else "trim_horizon"}
+    with (
+        StreamReader(stream, **options) as reader,
+        pytest.raises(CheckpointError, match=f"{stream}: checkpoints cannot be kept: .*ThrottlingException"),
+    ):
+        next(reader)
+    options |= {"until": "latest"}
+    with StreamReader(stream, **options) as reader:
+        found = [record.data for batch in reader for record in batch.records]
+    assert found == ([] if method == "write" else [b"0", b"1"])
+    assert [one.shard_id for one in checkpoints.kept()] == ["shardId-000000000000"]
+
+
+def test_what_may_have_expired_unread_is_told(client, stream, caplog):
+    [number, _] = put_aggregates(client, stream, [b"0", b"1"], [b"2"])
+    checkpoints = MemoryCheckpoints()
+    with StreamReader(stream, client=client, until="latest", checkpoints=checkpoints) as reader:
+        next(reader)
+        assert reader.stats().gaps == 0
+    began = time.time()
+    checkpoints.claim(stream, "test")
+    checkpoints.write({"shardId-000000000000": Checkpoint(number, 1, read_up_to=began - 25 * 3600)})
+    checkpoints.release()
+    with StreamReader(stream, client=client, until="latest", checkpoints=checkpoints) as reader:
+        [batch] = reader
+        assert reader.stats().gaps == 1
+    assert [record.data for record in batch.records] == [b"2"]
+    assert batch.gap is not None
+    assert batch.gap.shard_id == "shardId-000000000000"
+    assert batch.gap.since.timestamp() == pytest.approx(began - 25 * 3600, abs=0.001)
+    assert batch.gap.until.timestamp() == pytest.approx(began - 24 * 3600, abs=60)  # the stream keeps a day
+    [warning] = [entry.getMessage() for entry in caplog.records if "may have expired" in entry.getMessage()]
+    assert "shardId-000000000000" in warning

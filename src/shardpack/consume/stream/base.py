@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +24,16 @@ from ...transport.boto3 import ClientSettings
 from ...transport.naming import beside_iterator, name_or_arn, stream_parameters
 from ...transport.transient import error_code
 from .batch import Contents, Gap, StreamBatch
-from .checkpoints import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON, Checkpoint, CheckpointStore, MemoryCheckpoints
+from .checkpoints import (
+    AT_TIMESTAMP,
+    LATEST,
+    SHARD_END,
+    TRIM_HORIZON,
+    Checkpoint,
+    CheckpointError,
+    CheckpointStore,
+    MemoryCheckpoints,
+)
 from .progress import Progress
 from .schedule import Cursor, ListCall, Schedule, logger
 from .shards import ListedShard
@@ -254,12 +263,12 @@ class BaseReader:
                 if kept is not None and shard.shard_id not in self._progress:
                     self._progress[shard.shard_id] = Progress(shard.shard_id, kept, self._store)
         if listed.begun:  # all of them before one is read: a later reader takes one that is not there for a new one
-            self._store.begin(listed.begun)
+            self._in_store(self._store.begin, listed.begun)
         for shard_id, kept in listed.gone.items():
             if kept.sequence_number != SHARD_END:
                 logger.warning("%s: %s is gone, and was not read to its end", self.stream, shard_id)
         if listed.gone:
-            self._store.forget(listed.gone)
+            self._in_store(self._store.forget, listed.gone)
         with self._lock:
             self._ready.extend(listed.ended)  # their children are entered now
             self._entering = False
@@ -278,7 +287,14 @@ class BaseReader:
         assert self._schedule is not None
         with self._lock:
             self._schedule.began(cursor, answered_at)
-        self._store.write({cursor.shard.shard_id: cursor.position})
+        self._in_store(self._store.write, {cursor.shard.shard_id: cursor.position})
+
+    def _in_store(self, change: Callable[[Any], None], what: Any) -> None:
+        """Change the checkpoints. What their client raises is no call for records that failed, to be made again."""
+        try:
+            change(what)
+        except (ClientError, BotoCoreError) as error:
+            raise CheckpointError(f"{self.stream}: checkpoints cannot be kept: {error}") from error
 
     def _take_reply(self, cursor: Cursor, reply: RecordsReply) -> None:
         """Take what GetRecords brought."""
