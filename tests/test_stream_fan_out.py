@@ -148,9 +148,9 @@ def test_one_that_stands_still_delays_nobody_and_catches_up_by_reads_of_its_own(
     )
     most = 0
     with Running(reader, {"slow": slow, "fast": fast, "other": other}) as running:
-        for i in range(total):
-            put(client, stream, i, i + 1, size)
-            wait_for(lambda stop=i + 1: len(fast.numbers) == len(other.numbers) == stop)
+        for i in range(0, total, 4):
+            put(client, stream, i, i + 4, size)
+            wait_for(lambda stop=i + 4: len(fast.numbers) == len(other.numbers) == stop)
             most = max(most, reader.stats().buffered_bytes)
         stats = reader.stats()
         assert slow.numbers == []

@@ -120,7 +120,7 @@ def test_an_error_stops_and_names_where(client, stream):
     assert (str(again), again.sequence_number) == (str(error), error.sequence_number)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(poison=st.sets(st.sampled_from(DATAS)))
 def test_exactly_the_poison_becomes_dead_letters_in_order(client, stream, poison):
     letters: list = []
