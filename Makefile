@@ -129,12 +129,12 @@ build/aiobotocore/%: | .venv/bin/python # which asks for an older botocore than 
 # what the demo needs; the rest, Spark and peers among it, is many times as large
 .venv/demo: .venv/bin/python pyproject.toml setup.py $(NATIVE)
 	$(BIN)/python -m pip install --quiet 'setuptools>=80' 'cython>=3.1'
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ./tools --editable '.[demo]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-build-isolation --editable ./tools --editable '.[demo]'
 	@touch $@
 
 .venv/built: .venv/bin/python pyproject.toml setup.py $(NATIVE)
 	$(BIN)/python -m pip install --quiet 'setuptools>=80' 'cython>=3.1'
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ./tools --editable '.[dev]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-build-isolation --editable ./tools --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps ministack==1.5.33 # it would hold boto3 back
 	@touch $@
 
