@@ -16,6 +16,7 @@ class Shards:
     def __init__(self, count=4, fail=None, auto=False):
         self.shard_map, self.fail, self.auto = ShardMap.uniform(count), fail, auto
         self.stored = defaultdict(list)
+        self.hash_ranges = {}
         self.limits = Limits()
         self.generation = 0
         self.requests = []
@@ -37,6 +38,7 @@ class Shards:
     def store(self, entry):
         shard = self.shard_of(entry)
         self.stored[shard.shard_id].append(entry)
+        self.hash_ranges[shard.shard_id] = shard.starting_hash_key, shard.ending_hash_key
         return Stored(shard.shard_id, str(len(self.stored[shard.shard_id])))
 
     def list_shards(self):
@@ -65,6 +67,17 @@ class Shards:
             for entries in self.stored.values()
             for entry in entries
             for record in deaggregate({"Data": entry.data, "PartitionKey": entry.partition_key})
+        ]
+
+    def read_as_the_kcl_does(self):
+        """The user records that a consumer with the range rule gets: one that was sent again, once."""
+        return [
+            record
+            for shard_id, entries in self.stored.items()
+            for entry in entries
+            for record in deaggregate(
+                {"Data": entry.data, "PartitionKey": entry.partition_key}, hash_range=self.hash_ranges[shard_id]
+            )
         ]
 
 
