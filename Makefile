@@ -69,7 +69,7 @@ dist: build/dist/installed ## build what is published into dist: sdist, wheel of
 	rm -rf dist tools/build build/lib* build/temp* build/bdist* build/wheels
 	build/dist/bin/python -m build --no-isolation --sdist --outdir dist .
 	SHARDPACK_RELEASE=1 build/dist/bin/python -m build --no-isolation --wheel --outdir build/wheels dist/shardpack-*.tar.gz
-	PATH="$(CURDIR)/build/dist/bin:$$PATH" build/dist/bin/python -m auditwheel repair --wheel-dir dist build/wheels/*.whl
+	PATH="$(CURDIR)/build/dist/bin:$$PATH" build/dist/bin/python -m auditwheel repair -z 9 --wheel-dir dist build/wheels/*.whl
 	build/dist/bin/python -m build --no-isolation --wheel --outdir dist tools
 	build/dist/bin/python -m twine check --strict dist/*
 

@@ -15,10 +15,15 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-# The macro: else Cython writes the making of each object twice, which is 7 KB of a wheel, for faster calls.
-compile_args = ["-std=c11", "-g0", "-fvisibility=hidden", "-DCYTHON_VECTORCALL_TPNEW=0", "-Wno-maybe-uninitialized"]
+compile_args = ["-std=c11", "-g0", "-fvisibility=hidden", "-Wno-maybe-uninitialized"]
 if sys.platform != "linux":  # there the compiler is Clang, which does not know that warning
     compile_args.remove("-Wno-maybe-uninitialized")
+# Less of Cython's own code, which each module has a copy of: KB of a wheel, and what becomes slower.
+compile_args += [
+    "-DCYTHON_VECTORCALL_TPNEW=0",  # 7: the making of an object is written twice, for faster calls
+    "-DCYTHON_FAST_THREAD_STATE=0",  # 6: exceptions set and fetched without calls of CPython's
+    "-DCYTHON_UNPACK_METHODS=0",  # 3: bound methods called without the object between; hot paths have none
+]
 link_args = []
 # One extension file with all the modules, not one file each, because of the size of a wheel. Compressed, GCC 12,
 # CPython 3.11: 22 files 977 KB as they were, all at -O3; 585 KB with -s, -Os beside the hot modules, and functions that
