@@ -64,6 +64,25 @@ void sp_rows_map(const int32_t *indices, size_t n, const int32_t *places, int32_
     for (size_t i = 0; i < n; i++) out[i] = places[indices[i]];
 }
 
+size_t sp_rows_group(const int32_t *indices, const int32_t *places, size_t n, uint32_t *known, int32_t *groups,
+                     int32_t *place_of, int32_t *last, int32_t *sizes) {
+    uint32_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        int32_t place = indices[i] < 0 ? -1 : places[i];
+        uint32_t *number = &known[(ptrdiff_t)place + 1];
+        if (!*number) {
+            place_of[count] = place;
+            sizes[count] = 0;
+            *number = ++count;
+        }
+        uint32_t group = *number - 1;
+        groups[i] = (int32_t)group;
+        last[group] = (int32_t)i;
+        sizes[group]++;
+    }
+    return count;
+}
+
 size_t sp_rows_validity(const int32_t *indices, size_t n, uint8_t *out) {
     size_t valid = 0;
     for (size_t i = 0; i < n; i += 8) {

@@ -19,6 +19,13 @@ void sp_rows_fill_bits(const int64_t *starts, const uint8_t *values, size_t pare
 /* out[i] = places[indices[i]]; an index of -1 reads the place before the first. */
 void sp_rows_map(const int32_t *indices, size_t n, const int32_t *places, int32_t *out);
 
+/* Groups of rows with the same place, or without one, which an index of -1 says; numbered in the order of their first
+ * rows. `groups` gets that of each row, and for each group `place_of` its place, or -1, `last` its last row and `sizes`
+ * how many it has; all have room for n. `known` has a 0 for each place, and one before them. Returns how many groups
+ * there are. */
+size_t sp_rows_group(const int32_t *indices, const int32_t *places, size_t n, uint32_t *known, int32_t *groups,
+                     int32_t *place_of, int32_t *last, int32_t *sizes);
+
 /* A bit for every index that is not negative. Returns how many are. */
 size_t sp_rows_validity(const int32_t *indices, size_t n, uint8_t *out);
 

@@ -47,7 +47,7 @@ static inline int add(sp_dictionary *dictionary, sp_slice bytes, int32_t *index)
     *index = (int32_t)found;
     if (found < dictionary->count) return 1;
     int ascii = bytes.size <= SP_TEXT_SHORT && !((text.first | text.last) & 0x8080808080808080);
-    if (!ascii && !sp_is_utf8(bytes)) return append_escaped(dictionary, bytes, index);
+    if (!ascii && !dictionary->exact && !sp_is_utf8(bytes)) return append_escaped(dictionary, bytes, index);
     return append(dictionary, bytes, &text);
 }
 

@@ -1,6 +1,6 @@
 /* Distinct texts in first-seen order, as an Arrow dictionary wants them: offsets and bytes, all valid UTF-8.
  *
- * What is not UTF-8 is put in escaped (utf8.h), and is the same entry as that text. A dictionary belongs to one thread
+ * What is not UTF-8 is put in escaped (utf8.h), and is the same entry as that text, unless `exact` is set. A dictionary belongs to one thread
  * at a time.
  */
 #ifndef SP_DICTIONARY_H
@@ -14,6 +14,7 @@ typedef struct {
     int64_t *offsets;
     uint8_t *bytes;
     uint32_t count;
+    int exact; /* bytes that are not UTF-8 stay as they are: two texts are never one entry */
     /* to find them by */
     sp_seed seed;
     sp_text_table table;

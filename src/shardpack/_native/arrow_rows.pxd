@@ -28,6 +28,9 @@ cdef extern from "arrow_rows.h" nogil:
     void sp_rows_fill_int64(const int64_t *starts, const int64_t *values, size_t parents, int64_t *out)
     void sp_rows_fill_bits(const int64_t *starts, const uint8_t *values, size_t parents, uint8_t *out)
     void sp_rows_map(const int32_t *indices, size_t n, const int32_t *places, int32_t *out)
+    size_t sp_rows_group(
+        const int32_t *indices, const int32_t *places, size_t n, uint32_t *known, int32_t *groups, int32_t *place_of,
+        int32_t *last, int32_t *sizes)
     size_t sp_rows_validity(const int32_t *indices, size_t n, uint8_t *out)
 
 
@@ -39,6 +42,7 @@ cdef extern from "dictionary.h" nogil:
         int64_t *offsets
         uint8_t *bytes
         uint32_t count
+        bint exact
     sp_dictionary sp_dictionary_make(sp_seed seed)
     bint sp_dictionary_add(sp_dictionary *dictionary, sp_slice text, int32_t *index)
     bint sp_dictionary_add_table(

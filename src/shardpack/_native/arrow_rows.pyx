@@ -1,4 +1,4 @@
-"""The columns of an Arrow record batch, made of ``Columns``.
+"""The columns of an Arrow record batch, made of ``Columns``, and their rows by partition key.
 
 What they have already is taken as it stands. Keys, and what is said of a Kinesis record, become dictionaries of
 distinct texts, because engines group by the indices. First everything is gathered that takes Python objects; then C
@@ -22,7 +22,7 @@ from .columns cimport Columns
 from .deaggregate cimport SP_AGGREGATED, ReceivedRecord, sp_contents, sp_span
 from .keys cimport SHORT_WORK, sp_slice
 from .made_inside cimport made_inside
-from .slices cimport slice_of_bytes
+from .slices cimport slice_of_bytes, text_of_slice
 
 import_datetime()
 
@@ -364,11 +364,8 @@ cdef int gather(Columns columns, Buffers buffers, list held, Work *work) except 
         if contents.kind == SP_AGGREGATED:
             work.partition_keys.count += contents.walk.found.partition_keys
             work.explicit_hash_keys.count += contents.walk.found.explicit_hash_keys
-        elif origin.partition_key is None:
-            work.partition_keys.some_missing = True
         else:
-            view_text(origin.partition_key, "partition key", held, &keys[p])
-            work.partition_keys.count += 1
+            view_partition_key(origin.partition_key, held, &work.partition_keys, &keys[p])
         if record.explicit_hash_key is not None:
             view_text(record.explicit_hash_key, "explicit hash key", held, &hash_keys[p])
             work.explicit_hash_keys.count += 1
@@ -408,6 +405,14 @@ cdef int gather(Columns columns, Buffers buffers, list held, Work *work) except 
 
 
 cdef Work NO_WORK  # zeros
+
+
+cdef int view_partition_key(object partition_key, list held, Keys *keys, sp_slice *view) except -1:
+    if partition_key is None:
+        keys.some_missing = True
+        return 0
+    keys.count += 1
+    return view_text(partition_key, "partition key", held, view)
 
 
 cdef uint8_t *bitmap(Buffers buffers) except NULL:
@@ -480,3 +485,62 @@ cdef int put_texts(Buffers buffers, int column, const Texts *texts) except -1:
     buffers.put(column, texts.filled)
     buffers.put_nulls(column, texts.nulls, texts.bits)
     return 0
+
+
+# --- rows by key ---
+
+
+def group_rows(Columns columns not None):
+    """The distinct partition keys in the order of their first rows; the group of each row, an index into them; the last
+    row of each group, and how many it has: all int32.
+    """
+    cdef Buffers buffers = Buffers.__new__(Buffers)  # frees the dictionary
+    cdef size_t rows = len(columns.parents), parents = len(columns._received), groups = 0, p
+    cdef list held = [], keys = []
+    cdef sp_dictionary *dictionary = &buffers.dictionaries[PARTITION_KEY]
+    cdef sp_slice *texts = <sp_slice *>zeroed(held, parents * sizeof(sp_slice))
+    cdef ReceivedRecord record
+    cdef sp_slice text
+    cdef uint32_t *known
+    cdef int32_t *outputs
+    cdef Work work = NO_WORK
+    cdef bint done
+    buffers.kept, buffers.rows, buffers.parent_count = held, <int64_t>rows, <Py_ssize_t>parents
+    dictionary[0] = sp_dictionary_make(SEED)
+    dictionary.exact = True
+    work.contents, work.parents, work.rows = columns._contents, parents, rows
+    for p, record in enumerate(columns._received):
+        if columns._contents[p].kind == SP_AGGREGATED:
+            work.partition_keys.count += columns._contents[p].walk.found.partition_keys
+        else:
+            view_partition_key(record.origin.partition_key, held, &work.partition_keys, &texts[p])
+    gather_keys(buffers, held, &work.partition_keys, PARTITION_KEY, columns.partition_key_indices, texts)
+    known = <uint32_t *>zeroed(held, (work.partition_keys.count + 1) * sizeof(uint32_t))
+    memory = memory_of(4 * rows, sizeof(int32_t))
+    outputs = <int32_t *>PyBytes_AS_STRING(memory)
+    if rows * ROW + work.partition_keys.count * KEY >= SHORT_WORK:
+        with nogil:
+            done = fill_groups(&work, known, outputs, &groups)
+    else:
+        done = fill_groups(&work, known, outputs, &groups)
+    demand(done)
+    for p in range(groups):
+        if outputs[rows + p] < 0:
+            keys.append(None)
+            continue
+        text.data = dictionary.bytes + dictionary.offsets[outputs[rows + p]]
+        text.size = <size_t>(dictionary.offsets[outputs[rows + p] + 1] - dictionary.offsets[outputs[rows + p]])
+        keys.append(text_of_slice(text))
+    view = memoryview(memory).cast("i")
+    return keys, view[:rows], view[2 * rows:2 * rows + groups], view[3 * rows:3 * rows + groups]
+
+
+cdef bint fill_groups(Work *work, uint32_t *known, int32_t *outputs, size_t *groups) noexcept nogil:
+    cdef Keys *keys = &work.partition_keys
+    keys.some_missing = False  # which would only make Arrow's bits
+    if not fill_keys(work, keys, False):
+        return False
+    groups[0] = sp_rows_group(
+        keys.indices, keys.mapped, work.rows, known, outputs, outputs + work.rows, outputs + 2 * work.rows,
+        outputs + 3 * work.rows)
+    return True
