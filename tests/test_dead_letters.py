@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import shutil
@@ -257,7 +258,7 @@ def test_another_working_directory_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with SQLiteDeadLetters(":memory:") as letters:  # a name like any other
         monkeypatch.chdir("/")
-        letters._disconnect()
+        letters._file.disconnect()
         letters.put([letter()])
     assert len(kept(tmp_path / ":memory:")) == 1
 
@@ -348,7 +349,9 @@ def test_who_has_it_open_as_version_1_goes_on(path):
 def test_a_takeover_that_is_interrupted_changes_nothing(path, monkeypatch):
     put = version_1(path)
     before = path.read_bytes()
-    monkeypatch.setattr(sys.modules[SQLiteDeadLetters.__module__], "FROM_VERSION_1", ("ALTER TABLE letters ADD x", "?"))
+    module = sys.modules[SQLiteDeadLetters.__module__]
+    upgrades = {1: ("ALTER TABLE letters ADD x", "?")}
+    monkeypatch.setattr(module, "KIND", dataclasses.replace(module.KIND, upgrades=upgrades))
     with pytest.raises(DeadLetterError):
         SQLiteDeadLetters(path)
     assert path.read_bytes() == before
@@ -364,7 +367,7 @@ def test_a_folder_or_a_missing_one(tmp_path):
 
 def test_a_full_disk_is_said_and_nothing_of_the_put_is_kept(path, letters):
     letters.put([letter(1)])
-    letters._connection.execute("PRAGMA max_page_count = 20")  # what SQLite says is the same
+    letters._file._connection.execute("PRAGMA max_page_count = 20")  # what SQLite says is the same
     with pytest.raises(DeadLetterError, match=r"dead\.db: database or disk is full"):
         letters.put([letter(2), letter(data=bytes(10**6))])
     letters.put([letter(3)])

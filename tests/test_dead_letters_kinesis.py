@@ -146,7 +146,7 @@ def test_it_is_interrupted_at_every_record(client, stream, path):
             drain(stream, broken(), letters)
     with SQLiteDeadLetters(path) as letters:
         drain(stream, everything, letters)
-        assert letters._connection.execute("SELECT count(*) FROM parts").fetchone() == (0,)
+        assert letters._file._connection.execute("SELECT count(*) FROM parts").fetchone() == (0,)
     assert by_keys(kept(path)) == by_keys(put)
 
 

@@ -8,25 +8,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from ..errors import abridged
 from ..limits import MIB, whole_number
+from ..sqlite_file import Kind, SQLiteFile, is_busy
 from .letter import DeadLetter, DeadLetterError, check
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-APPLICATION_ID = 0x53504B44
-"""What marks the file as one of dead letters, in SQLite's header: "SPKD"."""
-
-SCHEMA_VERSION = 2
 
 READ_LETTERS = 1000
 READ_BYTES = 4 * MIB
@@ -81,6 +74,16 @@ FROM_VERSION_1 = (
 )
 """Adds only: a shardpack that knows version 1 alone and has the file open goes on with it."""
 
+KIND = Kind(
+    what="dead letters",
+    application_id=0x53504B44,  # "SPKD"
+    schema_version=2,
+    schema=(SCHEMA, *SCHEMA_OF_DRAINED),
+    error=DeadLetterError,
+    upgrades={1: FROM_VERSION_1},
+    text=bytes,
+)
+
 COLUMNS = (
     "stream, partition_key, explicit_hash_key, error_code, message, maybe_stored, put_at, given_up_at, attempts, data, "
     "shard_id, sequence_number, sub_sequence_number, handler"
@@ -123,15 +126,8 @@ class SQLiteDeadLetters:
     # take as long as a flush or longer: the price does not show, so what a producer has reported stays true.
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout_s: float = 30.0) -> None:
-        self.path: str = os.path.abspath(path)  # noqa: PTH100 - it is opened again after a fork, wherever that works then
-        self._busy_timeout_s = busy_timeout_s
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._pid = 0
-        self._closed = False
-        _opened.add(self)
-        with self._using():
-            pass
+        self._file = SQLiteFile(path, KIND, busy_timeout_s=busy_timeout_s)
+        self.path: str = self._file.path
 
     def put(self, letters: Sequence[DeadLetter]) -> None:
         """Keep these, all or none, after all that were put before; they are on the disk when it returns."""
@@ -163,7 +159,7 @@ class SQLiteDeadLetters:
 
     def positions(self, stream: str) -> dict[str, tuple[int, int]]:
         """Return, by shard id, up to which sequence and sub-sequence number the letters of a stream are in here."""
-        with self._using() as connection:
+        with self._file.using() as connection:
             rows = connection.execute(
                 "SELECT shard_id, sequence_number, sub_sequence_number FROM positions WHERE stream = ?",
                 (encoded(stream),),
@@ -171,7 +167,7 @@ class SQLiteDeadLetters:
             return {_decoded(shard_id): (int(number), sub) for shard_id, number, sub in rows}
 
     def __len__(self) -> int:
-        with self._using() as connection:
+        with self._file.using() as connection:
             return int(connection.execute("SELECT count(*) FROM letters").fetchone()[0])
 
     def __iter__(self) -> Iterator[tuple[int, DeadLetter]]:
@@ -180,7 +176,7 @@ class SQLiteDeadLetters:
         Reads a few megabytes at a time and holds nothing meanwhile: others may put and remove. Raises
         ``DeadLetterError`` that names its id for a letter that cannot be read.
         """
-        with self._using() as connection:
+        with self._file.using() as connection:
             newest = connection.execute("SELECT max(id) FROM letters").fetchone()[0]
         after = IDS[0]
         while newest is not None and after < newest:
@@ -198,7 +194,7 @@ class SQLiteDeadLetters:
             try:
                 lock.execute("BEGIN EXCLUSIVE")
             except sqlite3.Error as error:
-                if _is_busy(error):
+                if is_busy(error):
                     raise DeadLetterError(f"{self.path}: another redrive of it is under way") from None
                 raise DeadLetterError(f"{self.path}-redrive: {error}") from error
             yield
@@ -207,7 +203,7 @@ class SQLiteDeadLetters:
 
     def tally(self) -> list[Tally]:
         """Count what is there: by stream and error code, the most first."""
-        with self._using() as connection:
+        with self._file.using() as connection:
             rows = connection.execute(
                 "SELECT stream, error_code, count(*), sum(length(data)), sum(maybe_stored != 0), min(given_up_at), "
                 "max(given_up_at) FROM letters GROUP BY stream, error_code ORDER BY count(*) DESC, stream, error_code"
@@ -216,9 +212,7 @@ class SQLiteDeadLetters:
 
     def close(self) -> None:
         """Close the file. May be called again."""
-        with self._lock:
-            self._closed = True
-            self._disconnect()
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -230,7 +224,7 @@ class SQLiteDeadLetters:
         """Read what follows the id ``after``, until a batch is full."""
         batch: list[tuple[int, DeadLetter]] = []
         size = 0
-        with self._using() as connection:
+        with self._file.using() as connection:
             rows = connection.execute(
                 f"SELECT id, {COLUMNS} FROM letters WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",  # noqa: S608
                 (after, newest, READ_LETTERS),
@@ -262,50 +256,10 @@ class SQLiteDeadLetters:
             raise DeadLetterError(f"{self.path}: letter {number} cannot be read: {error}") from error
 
     @contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
-        """Have the connection for oneself; what SQLite raises becomes ``DeadLetterError``."""
-        with self._lock:
-            try:
-                yield self._connect()
-            except sqlite3.Error as error:
-                raise DeadLetterError(f"{self.path}: {self._reason(error)}") from error
-            except ValueError as error:  # text that is no UTF-8, which SQLite's errors may quote
-                raise DeadLetterError(f"{self.path}: damaged: {error}") from error
-
-    @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
         """Have the connection in a transaction: for ``drain``."""
-        with self._using() as connection, _transaction(connection):
+        with self._file.writing(flushed=True) as connection:
             yield connection
-
-    def _connect(self) -> sqlite3.Connection:
-        if self._closed:
-            raise DeadLetterError(f"{self.path}: closed")
-        if self._connection is None:
-            connection = sqlite3.connect(
-                self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
-            )
-            try:
-                _prepare(connection, self.path, time.monotonic() + self._busy_timeout_s)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection, self._pid = connection, os.getpid()
-        elif self._pid != os.getpid():
-            raise DeadLetterError(f"{self.path}: opened before a fork that was not Python's; open it after that")
-        return self._connection
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None and self._pid == os.getpid():
-            connection.close()
-
-    def _reason(self, error: sqlite3.Error) -> str:
-        if "file is not a database" in str(error):
-            return "not a SQLite database"
-        if _is_busy(error):
-            return f"locked by others for more than {self._busy_timeout_s:g} s"
-        return str(error)
 
 
 def row_of(letter: DeadLetter) -> tuple[object, ...]:
@@ -342,118 +296,3 @@ def _decoded(stored: bytes) -> str:
     if not isinstance(stored, bytes):
         raise ValueError(f"text is stored as {abridged(stored)}")  # noqa: TRY004 - it is the file that is wrong
     return stored.decode(errors="surrogatepass")
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Do all or nothing; other writers wait from the start, so that nobody has to give way in the middle."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):  # SQLite may have rolled back by itself; the first error is the one to tell
-            connection.execute("ROLLBACK")
-        raise
-
-
-# --- opening: what a file is, before anything of it is changed ---
-
-
-def _prepare(connection: sqlite3.Connection, path: str, deadline: float) -> None:
-    """Make sure that the file holds dead letters, making the table in one that is empty."""
-    connection.text_factory = bytes
-    connection.execute("PRAGMA trusted_schema = OFF")  # the file may be a stranger's
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA fullfsync = ON")  # macOS: to the disk, not to its cache
-    connection.execute("PRAGMA checkpoint_fullfsync = ON")
-    if _is_empty(connection):
-        with _transaction(connection):
-            if _is_empty(connection):  # still: somebody else may have opened it at the same time
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                _write_schema(connection, (SCHEMA, *SCHEMA_OF_DRAINED))
-    if _pragma(connection, "application_id") != APPLICATION_ID:
-        raise DeadLetterError(f"{path}: a SQLite database of something else, not of dead letters")
-    version = _pragma(connection, "user_version")
-    if version == 1:
-        with _transaction(connection):
-            if _pragma(connection, "user_version") == 1:
-                _write_schema(connection, FROM_VERSION_1)
-        version = _pragma(connection, "user_version")
-    if version != SCHEMA_VERSION:
-        raise DeadLetterError(
-            f"{path}: written by a newer shardpack: version {version} of its schema, where this one knows "
-            f"{SCHEMA_VERSION}"
-            if version > SCHEMA_VERSION
-            else f"{path}: version {version} of its schema, which no shardpack wrote"
-        )
-    _enter_wal(connection, path, deadline)
-
-
-def _write_schema(connection: sqlite3.Connection, statements: Iterable[str]) -> None:
-    for statement in statements:
-        connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
-
-
-def _is_empty(connection: sqlite3.Connection) -> bool:
-    return not (
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        or _pragma(connection, "application_id")
-        or _pragma(connection, "user_version")
-    )
-
-
-def _enter_wal(connection: sqlite3.Connection, path: str, deadline: float) -> None:
-    while True:
-        try:
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            break
-        except sqlite3.OperationalError as error:  # SQLite itself does not wait for this lock
-            if not _is_busy(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.005)
-    if mode != b"wal":
-        raise DeadLetterError(f"{path}: SQLite's write-ahead log does not work there; is it a network file system?")
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    return "database is locked" in str(error)
-
-
-# --- fork: SQLite's connections do not survive one, nor does its knowledge of the locks that the process holds ---
-
-_opened: WeakSet[SQLiteDeadLetters] = WeakSet()
-_forking = threading.Lock()
-_held: list[SQLiteDeadLetters] = []
-
-
-def _before_fork() -> None:
-    """Close every connection, between two uses; each is opened again when it is next used, here and in the child."""
-    _forking.acquire()
-    for letters in list(_opened):
-        letters._lock.acquire()  # noqa: SLF001
-        _held.append(letters)
-        letters._disconnect()  # noqa: SLF001
-
-
-def _after_fork_in_parent() -> None:
-    while _held:
-        _held.pop()._lock.release()  # noqa: SLF001
-    _forking.release()
-
-
-def _after_fork_in_child() -> None:
-    global _forking  # noqa: PLW0603 - the parent's threads, which may have held it, are not here
-    _held.clear()
-    for letters in list(_opened):
-        letters._lock = threading.RLock()  # noqa: SLF001
-    _forking = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -14,9 +14,9 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from ...sqlite_file import Kind, SQLiteFile
 from .checkpoints import Checkpoint, CheckpointError, CheckpointsInUseError, CheckpointsLostError, Kept, moved_on
 from .shards import ListedShard
-from .sqlite_file import Kind, SQLiteFile
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -6,23 +6,28 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from weakref import WeakSet
 
-from ...errors import ShardpackError
+from .errors import ShardpackError
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a file holds: its marks in SQLite's header, its tables, and the error that names it."""
+    """What a file holds: its marks in SQLite's header, its tables, and the error that names it.
+
+    ``upgrades`` are what makes this version's tables of an older one's, ``text`` is what texts are read as.
+    """
 
     what: str
     application_id: int
     schema_version: int
     schema: tuple[str, ...]
     error: type[ShardpackError]
+    upgrades: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    text: type[str | bytes] = str
 
 
 class SQLiteFile:
@@ -51,6 +56,10 @@ class SQLiteFile:
                 yield self._connect()
             except sqlite3.Error as error:
                 raise self._kind.error(f"{self.path}: {self._reason(error)}") from error
+            except ValueError as error:  # text that is no UTF-8, which SQLite's errors may quote
+                if isinstance(error, ShardpackError):
+                    raise
+                raise self._kind.error(f"{self.path}: damaged: {error}") from error
 
     @contextmanager
     def writing(self, *, flushed: bool) -> Iterator[sqlite3.Connection]:
@@ -96,18 +105,23 @@ class SQLiteFile:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Make sure that the file is of this kind, making the tables in one that is empty."""
         kind = self._kind
+        connection.text_factory = kind.text
         connection.execute("PRAGMA trusted_schema = OFF")  # the file may be a stranger's
+        connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA fullfsync = ON")  # macOS: to the disk, not to its cache
         connection.execute("PRAGMA checkpoint_fullfsync = ON")
         if _is_empty(connection):
             with transaction(connection):
                 if _is_empty(connection):  # still: somebody else may have opened it at the same time
-                    for statement in kind.schema:
-                        connection.execute(statement)
                     connection.execute(f"PRAGMA application_id = {kind.application_id}")
-                    connection.execute(f"PRAGMA user_version = {kind.schema_version}")
+                    self._write_schema(connection, kind.schema)
         if _pragma(connection, "application_id") != kind.application_id:
             raise kind.error(f"{self.path}: a SQLite database of something else, not of {kind.what}")
+        if _pragma(connection, "user_version") in kind.upgrades:
+            with transaction(connection):
+                upgrade = kind.upgrades.get(_pragma(connection, "user_version"))  # still, as above
+                if upgrade is not None:
+                    self._write_schema(connection, upgrade)
         version = _pragma(connection, "user_version")
         if version != kind.schema_version:
             raise kind.error(
@@ -118,6 +132,11 @@ class SQLiteFile:
             )
         self._enter_wal(connection)
 
+    def _write_schema(self, connection: sqlite3.Connection, statements: tuple[str, ...]) -> None:
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {self._kind.schema_version}")
+
     def _enter_wal(self, connection: sqlite3.Connection) -> None:
         deadline = time.monotonic() + self._busy_timeout_s
         while True:
@@ -125,10 +144,10 @@ class SQLiteFile:
                 (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
                 break
             except sqlite3.OperationalError as error:  # SQLite itself does not wait for this lock
-                if not _is_busy(error) or time.monotonic() > deadline:
+                if not is_busy(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.005)
-        if mode != "wal":
+        if mode not in ("wal", b"wal"):
             raise self._kind.error(
                 f"{self.path}: SQLite's write-ahead log does not work there; is it a network file system?"
             )
@@ -136,7 +155,7 @@ class SQLiteFile:
     def _reason(self, error: sqlite3.Error) -> str:
         if "file is not a database" in str(error):
             return "not a SQLite database"
-        if _is_busy(error):
+        if is_busy(error):
             return f"locked by others for more than {self._busy_timeout_s:g} s"
         return str(error)
 
@@ -166,7 +185,8 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
     )
 
 
-def _is_busy(error: sqlite3.Error) -> bool:
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether others have the file locked."""
     return "database is locked" in str(error)
 
 
