@@ -1,6 +1,6 @@
 """A row for every aircraft in SQLite and in DuckDB: one write per flight, and one per aircraft and batch.
 
-python combine_flights.py [--records 120000] [--picture combine.svg]
+python combine_flights.py [--records 120000] [--picture combine.svg …]
 
 Puts flights into a local Kinesis of its own, reads it with a StreamReader, and writes its batches in both ways, which
 leave the same rows. Needs shardpack[stream,demo], duckdb and pyarrow; for the picture matplotlib.
@@ -168,7 +168,7 @@ def writes_by_size(batches: list[list[UserRecord]], key: Callable[[UserRecord], 
     return found
 
 
-def draw(batches: list[list[UserRecord]], times: dict[str, tuple[float, float]], file: str) -> None:
+def draw(batches: list[list[UserRecord]], times: dict[str, tuple[float, float]], files: list[str]) -> None:
     """Draw writes by batch size, and the time that they take."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - who wants no picture does without
 
@@ -198,13 +198,14 @@ def draw(batches: list[list[UserRecord]], times: dict[str, tuple[float, float]],
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#d9dde2")
         axes.set_axisbelow(True)
-    figure.savefig(file, dpi=144)
+    for file in files:
+        figure.savefig(file, dpi=144)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--records", type=int, default=120_000)
-    parser.add_argument("--picture", help="an SVG or PNG to draw")
+    parser.add_argument("--picture", nargs="+", help="files to draw: SVG, PNG", metavar="FILE")
     options = parser.parse_args()
     batches = read_flights(options.records)
     times = compare(batches)

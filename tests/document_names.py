@@ -257,11 +257,37 @@ def installed() -> Names:
     return {**a_client(), "shardpack": shardpack}
 
 
+def an_upsert() -> Names:
+    """Return what takes rows."""
+    return {"upsert": list}
+
+
+def a_table() -> Names:
+    """Return what takes changes, and fill the stream ``changes`` with some."""
+    import boto3  # noqa: PLC0415
+
+    client = boto3.client("kinesis")
+    client.create_stream(StreamName="changes", ShardCount=1)
+    client.get_waiter("stream_exists").wait(StreamName="changes", WaiterConfig={"Delay": 1})
+    rows: dict[str, Any] = {}
+    for at, total in enumerate(("7", "8", None)):
+        item = {"id": {"S": "a"}} | ({"total": {"N": total}} if total else {})
+        change = {"ApproximateCreationDateTime": at, "Keys": {"id": {"S": "a"}}, "NewImage": item}
+        event = {"eventName": "MODIFY" if total else "REMOVE", "tableName": "orders", "dynamodb": change}
+        client.put_record(StreamName="changes", PartitionKey="a", Data=json.dumps(event).encode())
+    return {
+        "put": lambda _table, key, row, _at: rows.update({key["id"]["S"]: row}),
+        "delete": lambda _table, key, _at: rows.pop(key["id"]["S"], None),
+    }
+
+
 OF_SECTION: dict[tuple[str, str], Callable[[], Names]] = {
     ("README.md", "Consuming"): data_frames,
     ("docs/consume/arrow.md", "Columns"): columns,
     ("docs/consume/arrow.md", "Arrow"): data_frames,
     ("docs/consume/boto3.md", "An existing client of boto3 or aiobotocore"): installed,
+    ("docs/consume/combine.md", "(top)"): an_upsert,
+    ("docs/consume/combine.md", "Change events: a copy of a table"): a_table,
     ("docs/consume/fan-out.md", "(top)"): a_subscriber,
     ("docs/consume/firehose.md", "(top)"): a_transformation,
     ("docs/consume/handlers.md", "What follows an error"): a_handler,

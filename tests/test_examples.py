@@ -349,3 +349,13 @@ def test_powertools_logger_around_our_decorator(capsys):
     logged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["celsius"] for line in logged if line["message"] == "reading"] == [1, 2, 3]
     assert {line["function_request_id"] for line in logged} == {CONTEXT.aws_request_id}
+
+
+def test_combined_flights_are_the_same_rows(run, tmp_path):
+    picture = tmp_path / "combine.svg"
+    said = run("combine_flights.py", "--records", "20000", "--picture", str(picture)).splitlines()
+    (_, each, each_writes, _), (_, combined, writes, _) = (line.split() for line in said[1:3])
+    assert (each, each_writes, combined) == ("20,000", "20,000", "20,000")
+    assert int(writes.replace(",", "")) < 4_000
+    assert [line.split()[0] for line in said[3:]] == ["DuckDB", "DuckDB"]
+    assert b"</svg>" in picture.read_bytes()

@@ -14,12 +14,13 @@ import stub_docstrings
 
 import shardpack
 from shardpack import dead_letters, tenants
+from shardpack.consume import combine
 
 PUBLIC = [
     *sorted(shardpack.__all__),
     *(
-        f"{module.__name__.rpartition('.')[2]}.{name}"
-        for module in (dead_letters, tenants)
+        f"{module.__name__.removeprefix('shardpack.')}.{name}"
+        for module in (combine, dead_letters, tenants)
         for name in sorted(module.__all__)
     ),
 ]

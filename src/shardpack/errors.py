@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "BufferFullError",
+    "ChangeEventError",
     "CodecError",
     "DeliveryError",
     "EventLoopEndedError",
@@ -66,6 +67,10 @@ class RecordTooLargeError(InvalidRecordError):
 
 class ShardMapError(ShardpackError, ValueError):
     """Shards leave a gap or overlap, or there is none."""
+
+
+class ChangeEventError(ShardpackError, ValueError):
+    """A user record has no change event of DynamoDB or DMS, or one that cannot be folded; it names the record."""
 
 
 class MalformedRecordError(ShardpackError, ValueError):
