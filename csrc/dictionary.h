@@ -1,7 +1,7 @@
 /* Distinct texts in first-seen order, as an Arrow dictionary wants them: offsets and bytes, all valid UTF-8.
  *
- * What is not UTF-8 is put in escaped (utf8.h), and is the same entry as that text, unless `exact` is set. A dictionary belongs to one thread
- * at a time.
+ * What is not UTF-8 is put in escaped (utf8.h), and is the same entry as that text, unless `exact` is set. A dictionary
+ * belongs to one thread at a time.
  */
 #ifndef SP_DICTIONARY_H
 #define SP_DICTIONARY_H

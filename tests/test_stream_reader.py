@@ -238,6 +238,22 @@ def test_what_will_never_succeed_is_raised_at_once(local_kinesis, faulty, clock,
     assert len(faulty.calls_of(operation)) == 1
 
 
+@pytest.mark.parametrize("operation", ["GetShardIterator", "GetRecords"])
+def test_a_shard_that_is_unknown_for_a_moment_is_asked_for_again(local_kinesis, faulty, clock, operation):
+    _, stream = stream_of(local_kinesis, 1, DATAS)
+    faulty.fail(operation, *["ResourceNotFoundException"] * 2)
+    assert read(clock, faulty.client(), stream) == DATAS
+    assert len(faulty.calls_of("ListShards")) == 3
+
+
+def test_a_stream_that_is_deleted_while_it_is_read_is_an_error(local_kinesis, faulty, clock):
+    _, stream = stream_of(local_kinesis, 1, DATAS)
+    faulty.fail("GetRecords", "ResourceNotFoundException")
+    faulty.fail("ListShards", "", "ResourceNotFoundException")
+    with pytest.raises(ClientError, match="ListShards"):
+        read(clock, faulty.client(), stream)
+
+
 def test_a_service_that_never_answered_is_given_up_soon(faulty, clock):
     endpoint_url = faulty.endpoint_url
     client = faulty.client()

@@ -9,7 +9,6 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +20,7 @@ from shardpack.consume.stream.base import BaseReader
 from shardpack.consume.stream.batch import StreamBatch
 from shardpack.consume.stream.checkpoints import MemoryCheckpoints
 from shardpack.consume.stream.schedule import Cursor, ListCall
+from shardpack.consume.stream.shards import ListedShard
 
 POLL_SECONDS, BYTES_PER_SECOND = 1.0, 500.0
 LONGEST = 3000.0
@@ -51,9 +51,8 @@ class Reading:
         """When an iterator was given of what comes from then on."""
         self.reads: dict[str, list[tuple[float, float, int, bool]]] = {}
 
-    def live(self, seconds: float = LONGEST, *, until: Any = None) -> bool:
-        """Read for so long, or until that; be killed then. Returns whether there was an end."""
-        stream, random = self.stream, self.random
+    def reader(self, until: Any = None) -> Steps:
+        """Return a reader of the stream, which has the checkpoints."""
         reader = Steps(
             "stream",
             client=SimpleNamespace(put_records=print),
@@ -63,11 +62,17 @@ class Reading:
             give_up_after_s=1e6,
             poll_interval_s=POLL_SECONDS,
             shard_bytes_per_second=BYTES_PER_SECOND,
-            _clock=stream,
+            _clock=self.stream,
             **self.options,
         )
-        reader._retention_s = stream.retention_s
+        reader._retention_s = self.stream.retention_s
         reader._claim()
+        return reader
+
+    def live(self, seconds: float = LONGEST, *, until: Any = None) -> bool:
+        """Read for so long, or until that; be killed then. Returns whether there was an end."""
+        stream, random = self.stream, self.random
+        reader = self.reader(until)
         self.reads = {}
         under_way: list[tuple[float, int, Any, float]] = []
         concurrent, begun = random.choice((1, 3, 8)), 0
@@ -207,23 +212,47 @@ def test_only_what_expired_is_missing_and_ancestors_leave_the_list(seed, kills, 
     stream.advance(stream.random.random() * 40)
     reading = Reading(stream, faults=0.1)
     for _ in range(kills):
-        live_through_vanished_shards(reading, stream.random.expovariate(1 / 5))
+        reading.live(stream.random.expovariate(1 / 5))
         stream.advance(stream.random.expovariate(1 / 10))
     stream.quiet = True
-    live_through_vanished_shards(reading, LONGEST, until="latest")
+    assert reading.live(until="latest")
     reading.check()
 
 
-def live_through_vanished_shards(reading: Reading, seconds: float, *, until: Any = None) -> None:
-    """Begin again where a shard was forgotten by the service after it was listed: the error says so."""
-    for _ in range(50):
-        try:
-            reading.live(seconds, until=until)
-        except ClientError as error:
-            assert error.response["Error"]["Code"] == "ResourceNotFoundException"  # noqa: PT017
-        else:
-            return
-    pytest.fail("shards vanish again and again")
+def test_a_shard_that_leaves_the_stream_while_it_is_read_is_told_of_and_its_children_are_read(caplog):
+    stream = SimulatedStream(Random(1), shards=1, retention_s=20)
+    stream.quiet = True
+    stream.put(3, 2)
+    reading = Reading(stream)
+    reader = reading.reader()
+
+    def step() -> Any:
+        call = reader._next_call()
+        if isinstance(call, float):
+            stream.advance(call - stream.monotonic())
+            return step()
+        reading._answer(reader, call, stream.now)
+        return call
+
+    assert isinstance(step(), ListCall)
+    [whole] = stream.shards.values()
+    stream._open(range(8), whole)
+    stream._open(range(8, 16), whole)
+    stream.advance(30)
+    stream.put(3, 1)
+    assert step().shard.shard_id == "shardId-000000000000"  # ResourceNotFoundException
+    assert isinstance(step(), ListCall)
+    assert isinstance(reader._pop(), ListedShard)
+    assert reader.stats().gaps == 1
+    assert {step().shard.shard_id, step().shard.shard_id} == {"shardId-000000000001", "shardId-000000000002"}
+    while (batch := reader._pop()) is None:
+        step()
+    assert [record.data for record in batch.records] == [b"2"]
+    [told] = [entry.getMessage() for entry in caplog.records]
+    assert told == (
+        "stream: shardId-000000000000 has left the stream: its records that came after its beginning have expired "
+        "before they were read"
+    )
 
 
 @settings(max_examples=100, deadline=None)

@@ -262,6 +262,8 @@ class BaseReader:
                 kept = listed.begun.get(shard) or schedule.position_of(shard.shard_id)
                 if kept is not None and shard.shard_id not in self._progress:
                     self._progress[shard.shard_id] = Progress(shard.shard_id, kept, self._store)
+        for cursor in listed.vanished:
+            self._note_vanished(cursor)
         if listed.begun:  # all of them before one is read: a later reader takes one that is not there for a new one
             self._in_store(self._store.begin, listed.begun)
         for shard_id, kept in listed.gone.items():
@@ -397,6 +399,18 @@ class BaseReader:
             gap.until.isoformat(timespec="seconds"),
         )
         return gap
+
+    def _note_vanished(self, cursor: Cursor) -> None:
+        """Tell of a shard that expired before it was read to its end: what was left in it is gone."""
+        since = "its beginning" if cursor.read_up_to is None else _utc(cursor.read_up_to).isoformat(timespec="seconds")
+        with self._lock:
+            self._counts[4] += 1
+        logger.warning(
+            "%s: %s has left the stream: its records that came after %s have expired before they were read",
+            self.stream,
+            cursor.shard.shard_id,
+            since,
+        )
 
     def _is_over(self) -> bool:
         return self._stopping or self._error is not None

@@ -108,6 +108,8 @@ class Listed:
     ended: list[ListedShard]
     gone: dict[str, Checkpoint]
     """Shards with a checkpoint that the stream no longer lists."""
+    vanished: list[Cursor]
+    """Shards that left the stream while they were read: closed ones, all of whose records have expired."""
 
 
 class Schedule:
@@ -148,6 +150,7 @@ class Schedule:
         self._caught_up: set[str] = set()
         self._entered: set[str] = {*known} - {*named}
         self._childless: dict[str, tuple[ListedShard, int]] = {}  # ended, children not listed yet: tries left
+        self._unknown: dict[str, Cursor] = {}  # to the service, it said: the next list tells whether they are gone
         self._first_list = True
         self._listing = False
         self._list_due = Due()
@@ -173,7 +176,7 @@ class Schedule:
         ``may_read`` is whether there is room for what a read brings.
         """
         soonest: float | None = None
-        if (self._first_list or self._childless) and not self._listing:
+        if (self._first_list or self._childless or self._unknown) and not self._listing:
             if self._list_due.at <= now:
                 self._listing = True
                 return LIST
@@ -199,6 +202,7 @@ class Schedule:
         by_id = {shard.shard_id: shard for shard in shards}
         if self._first_list:
             self._settle_known(by_id)
+        vanished = self._end_vanished(by_id)
         parents = {parent for shard in by_id.values() for parent in shard.parents}
         ended = [shard for shard_id, (shard, tries) in self._childless.items() if shard_id in parents or not tries]
         self._childless = {
@@ -217,7 +221,19 @@ class Schedule:
         self._first_list = False
         if self._start.sequence_number == LATEST:
             self._start = Checkpoint(TRIM_HORIZON)  # all of a shard that comes later is new
-        return Listed(begun, ended, gone)
+        return Listed(begun, ended, gone, vanished)
+
+    def _end_vanished(self, by_id: Mapping[str, ListedShard]) -> list[Cursor]:
+        """End those that the service does not know, and does not list; the others are called for again."""
+        unknown, self._unknown = self._unknown, {}
+        vanished = []
+        for shard_id, cursor in unknown.items():
+            if shard_id in by_id:
+                self._wait(cursor)
+            else:
+                self._end(cursor)
+                vanished.append(cursor)
+        return vanished
 
     def _settle_known(self, by_id: Mapping[str, ListedShard]) -> None:
         """Note which shards there is nothing to read of, and where those begin that came of shards with checkpoints."""
@@ -337,6 +353,9 @@ class Schedule:
         del self._cursors[shard.shard_id]
         self._ended.add(shard.shard_id)
         self._childless[shard.shard_id] = (shard, CHILDREN_TRIES)
+        self._list_soon()
+
+    def _list_soon(self) -> None:
         if not self._list_due.failures:
             self._list_due.at = 0.0
 
@@ -355,7 +374,8 @@ class Schedule:
         """
         due = self._list_due if isinstance(call, ListCall) else call.due
         expired = error_code(error) == "ExpiredIteratorException"
-        if not (expired or passes or is_transient(error)):
+        unknown = isinstance(call, Cursor) and error_code(error) == "ResourceNotFoundException"
+        if not (expired or unknown or passes or is_transient(error)):
             raise error
         unreachable = is_unreachable(error)
         if not unreachable:
@@ -371,6 +391,10 @@ class Schedule:
         if isinstance(call, ListCall):
             self._listing = False
             return
-        if expired:
+        if expired or unknown:
             call.iterator = None
+        if unknown:
+            self._unknown[call.shard.shard_id] = call
+            self._list_soon()
+            return
         self._wait(call)
