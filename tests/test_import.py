@@ -45,6 +45,7 @@ FUNCTIONS = {
     "read_records",
     "read_records_async",
     "redrive",
+    "sending_to",
 }
 FUNCTIONS |= {"install", "uninstall"}
 ABOUT_RECORDS = {"InvalidRecordError", "InvalidPartitionKeyError", "InvalidHashKeyError", "RecordTooLargeError"}

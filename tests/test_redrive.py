@@ -15,13 +15,12 @@ from isolated import python
 from letters import by_key, everything, kept, letter, put_events
 from shards_in_lists import Shards
 
-from shardpack import Boto3Transport, DeadLetterError, Producer, redrive
-from shardpack.cli import redrive as redrive_command
-from shardpack.cli.redrive import sending_through_producer
+from shardpack import Boto3Transport, DeadLetterError, Producer, redrive, sending_to
 from shardpack.consume.stream.reader import StreamReader
 from shardpack.dead_letters import redriving as redrive_module
 from shardpack.dead_letters.redriving import is_stream, one_by_one
 from shardpack.errors import DeliveryError, FlushTimeoutError, RecordExpiredError
+from shardpack.producer import sending_again
 from shardpack.producer.entries import Attempt
 from shardpack.transport import Failed, Stored
 
@@ -50,7 +49,7 @@ class Recorder:
 
 
 def again(letters, client, stream, *, record_ttl_ms=60_000, **options):
-    with sending_through_producer(Boto3Transport(client, stream), record_ttl_ms=record_ttl_ms) as send:
+    with sending_to(stream, client=client, record_ttl_ms=record_ttl_ms) as send:
         return redrive(letters, send, **options)
 
 
@@ -431,7 +430,7 @@ def test_a_second_interrupt_marks_what_is_on_its_way(letters, path, monkeypatch)
 
     flush = Producer.flush
     monkeypatch.setattr(Producer, "flush", interrupted)
-    with pytest.raises(KeyboardInterrupt), sending_through_producer(transport) as send:
+    with pytest.raises(KeyboardInterrupt), sending_to(transport=transport) as send:
         redrive(letters, send)
     transport.gate.set()
     assert [(each.error_code, each.maybe_stored) for each in kept(path)] == [("Interrupted", True)] * 5
@@ -458,7 +457,7 @@ def test_a_letter_that_the_service_refuses_holds_back_its_key_and_what_went_with
     letters.put([letter(key=key, data=data) for key, data in (("a", b"poison"), ("h", b"h2"), ("c", b"c2"))])
     letters.put([letter(key=key, data=data) for key, data in (("a", large), ("c", large), ("h", b"h3"))])
     letters.put([letter(key=key, data=key.encode()) for key in "ahc"])
-    with sending_through_producer(Poisoned(client, stream)) as send:
+    with sending_to(transport=Poisoned(client, stream)) as send:
         done = redrive(letters, send)
     assert by_key(everything(client, stream)) == {"a": [large], "h": [b"h1"], "c": [large, b"c2", large, b"c"]}
     assert [(each.partition_key, each.data, each.error_code) for each in kept(path)] == [
@@ -488,10 +487,10 @@ def test_letters_are_cut_so_that_those_of_a_shard_are_one_kinesis_record(  # noq
             parts.append(len(part))
             yield part
 
-    cut = redrive_command._together
-    monkeypatch.setattr(redrive_command, "_together", together)
+    cut = sending_again._together
+    monkeypatch.setattr(sending_again, "_together", together)
     transport = Poisoned(client, one)
-    with sending_through_producer(transport) as send:
+    with sending_to(transport=transport) as send:
         assert redrive(letters, send).stored == sum(parts) == n
     assert transport.calls == len(parts)
     assert everything(client, one) == events

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .producer.hot_shards import HotKey, HotShard
     from .producer.producer import Producer
     from .producer.receipts import Outcome, Receipts
+    from .producer.sending_again import sending_to
     from .producer.settling import SettledRecord
     from .producer.stats import Histogram, ShardStats, Stats
     from .records import KinesisRecord
@@ -108,6 +109,7 @@ __all__ = [
     "read_records",
     "read_records_async",
     "redrive",
+    "sending_to",
     "uninstall",
 ]
 
@@ -145,6 +147,7 @@ _MODULES = {
     ".producer.hot_shards": ("HotKey", "HotShard"),
     ".producer.producer": ("Producer",),
     ".producer.receipts": ("Outcome", "Receipts"),
+    ".producer.sending_again": ("sending_to",),
     ".producer.settling": ("SettledRecord",),
     ".producer.stats": ("Histogram", "ShardStats", "Stats"),
     ".records": ("KinesisRecord",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -13,15 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from .._native.receipt import Receipt
-from ..dead_letters import DeadLetter, Drained, SQLiteDeadLetters, Tally
+from ..dead_letters import Drained, SQLiteDeadLetters, Tally
 from ..dead_letters import redriving as library
-from ..errors import DeliveryError, InvalidRecordError, abridged
-from ..limits import KIB, MIB
-from ..producer.faults import INVALID
-from ..producer.producer import Producer
-from ..producer.scheduler import MISPLACED
-from ..transport import Transport
+from ..errors import abridged
+from ..producer.sending_again import sending_to
 from ..transport.boto3 import Boto3Transport
 from .client import aws_options, make_client
 from .console import Stdout, stderr
@@ -42,19 +37,6 @@ from .redrive_source import Wanted, check_source, count, opened, tallies
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..dead_letters import DeadLetterStore, S3DeadLetters
-
-Send = Callable[[Sequence[DeadLetter]], Iterator[library.Outcome]]
-
-NO_LINGER_BUT_FLUSH_MS = 3_600_000
-
-AROUND_A_LETTER = 64
-"""More bytes than an aggregated record has around the key and the data of a user record, explicit hash key and all."""
-KEY_OF_NO_ONE = "-"  # what a producer gives a user record without a key
-MOST_TOGETHER = MIB - 2 * KIB
-"""Of a Kinesis record, less its frame and its own partition key."""
-
-FAULTS_OF_A_LETTER = INVALID | {MISPLACED, "ParamValidationError"}
-"""Error codes of letters that fail alone; with any other the next ones would too."""
 
 
 @command
@@ -158,7 +140,7 @@ def _redrive(  # noqa: PLR0917
             if total != 0:
                 transport.describe()  # what is wrong with the stream or the client is told at once
                 transport.list_shards()  # without them a producer sends in no order
-            with sending_through_producer(transport) as send:
+            with sending_to(transport=transport) as send:
                 done = library.redrive(
                     store,
                     send,
@@ -186,83 +168,6 @@ def _redrive(  # noqa: PLR0917
         fail(f"interrupted: {left:,} letters are left, which another redrive sends", INTERRUPTED)
     if left:
         fail(f"{left:,} letters are left in {where}")
-
-
-@contextmanager
-def sending_through_producer(transport: Transport, *, record_ttl_ms: float = 60_000) -> Iterator[Send]:
-    """Have what sends a batch of letters, aggregated, and gives an outcome for each, before it raises too.
-
-    The letters of a shard go as one Kinesis record, and the next ones once it has its outcome: so none is stored behind
-    an earlier one of its key that was not. What no later letter would fare better with is raised: it ends the redrive.
-    """
-    with Producer(
-        transport=transport,
-        linger_ms=NO_LINGER_BUT_FLUSH_MS,
-        max_aggregate_bytes=MIB,
-        record_ttl_ms=record_ttl_ms,
-        close_timeout_s=0,  # whatever was sent has been waited for, or nobody wants to wait
-    ) as producer:
-        yield lambda letters: _send(producer, letters)
-
-
-def _send(producer: Producer, letters: Sequence[DeadLetter]) -> Iterator[library.Outcome]:
-    refused: set[tuple[str, str | None]] = set()
-    for together in _together(letters):
-        put: list[Receipt | library.Outcome] = []
-        ending: BaseException | None = None
-        try:
-            for letter in together:
-                put.append(False if (letter.stream, letter.partition_key) in refused else _put(producer, letter))
-                if isinstance(put[-1], DeliveryError) and letter.partition_key is not None:
-                    refused.add((letter.stream, letter.partition_key))
-            producer.flush()
-        except BaseException as raised:  # noqa: BLE001 - after what is stored is told
-            ending = raised
-        for letter, one in zip(together, put, strict=False):
-            outcome = _outcome(one) if isinstance(one, Receipt) else one
-            if isinstance(outcome, DeliveryError):
-                if letter.partition_key is not None:
-                    refused.add((letter.stream, letter.partition_key))
-                if ending is None and isinstance(one, Receipt) and outcome.error_code not in FAULTS_OF_A_LETTER:
-                    ending = outcome
-            yield outcome
-        if ending is not None:
-            raise ending
-
-
-def _together(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
-    """Cut a batch so that the letters of each part fit one Kinesis record, whatever their shards."""
-    part: list[DeadLetter] = []
-    size = 0
-    for letter in letters:
-        most = len(letter.data) + 4 * len(letter.partition_key or KEY_OF_NO_ONE) + AROUND_A_LETTER
-        if part and size + most > MOST_TOGETHER:
-            yield part
-            part, size = [], 0
-        part.append(letter)
-        size += most
-    if part:
-        yield part
-
-
-def _put(producer: Producer, letter: DeadLetter) -> Receipt | DeliveryError:
-    key = letter.partition_key
-    if key is None and letter.explicit_hash_key is not None:
-        key = KEY_OF_NO_ONE
-    try:
-        return producer.put(key, letter.data, letter.explicit_hash_key)
-    except InvalidRecordError as refusal:
-        return DeliveryError(str(refusal), error_code=type(refusal).__name__)
-
-
-def _outcome(receipt: Receipt) -> library.Outcome:
-    try:
-        receipt.result(0)
-    except DeliveryError as error:
-        return error
-    except TimeoutError:
-        return DeliveryError("its outcome was not waited for", error_code="Interrupted", maybe_stored=True)
-    return True
 
 
 @contextmanager
