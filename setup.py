@@ -23,6 +23,7 @@ compile_args += [
     "-DCYTHON_VECTORCALL_TPNEW=0",  # 7: the making of an object is written twice, for faster calls
     "-DCYTHON_FAST_THREAD_STATE=0",  # 6: exceptions set and fetched without calls of CPython's
     "-DCYTHON_UNPACK_METHODS=0",  # 3: bound methods called without the object between; hot paths have none
+    "-DCYTHON_USE_PYLONG_INTERNALS=0",  # 1: Python's numbers read as they lie
 ]
 link_args = []
 # One extension file with all the modules, not one file each, because of the size of a wheel. Compressed, GCC 12,
@@ -60,8 +61,8 @@ if os.environ.get("SHARDPACK_COVERAGE"):
 
 NATIVE = Path("src/shardpack/_native")
 MODULES = sorted(source.stem for source in NATIVE.glob("*.pyx"))
-# A call or a loop per user record. Not aggregate and md5, whose loops are in others: at -O2 they are no faster.
-HOT = {"deaggregate", "inbox", "intake"}
+# A call or a loop per user record. Not aggregate, inbox and md5, whose loops are in others: at -O2 they are no faster.
+HOT = {"deaggregate", "intake"}
 HOT_C = {"arrow_rows", "columns", "contents", "deaggregate", "dictionary", "wire_record"}
 HOT_C |= {"md5_x16_avx512", "md5_x8_avx2", "md5_x4_neon"}  # short keys take 12 % longer at -O2
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import threading
+import time
 import tracemalloc
 from datetime import datetime, timedelta, timezone
 
@@ -20,6 +22,7 @@ from shardpack import DeadLetterError, DeadLetterSink, dead_letters, redrive
 from shardpack.codec import zstd
 from shardpack.dead_letters import DeadLetterStore, S3DeadLetters
 from shardpack.dead_letters.remote import s3 as module
+from shardpack.dead_letters.remote import s3_lock
 
 
 @pytest.fixture
@@ -268,3 +271,61 @@ def test_a_redrive_takes_them_in_order_and_leaves_what_is_refused(dead, max_lett
     assert [each.data for each in all_of(dead) if each.stream == "telemetry"] == [b"2:%d" % n for n in range(3, 8)]
     assert redrive(dead, lambda letters: [True] * len(letters)).stored == 8
     assert keys(dead) == []
+
+
+def test_a_second_redrive_is_told_who_is_at_it(dead, bucket, s3):
+    put_events(dead, 2, 2)
+    other = S3DeadLetters(bucket, "dead", s3)
+    said = (
+        rf"s3://{bucket}/dead/redrive\.lock: .+:{os.getpid()} redrives these letters, or was killed less than 60 s ago"
+    )
+    with dead.alone():
+        with pytest.raises(DeadLetterError, match=said):
+            redrive(other, lambda letters: [True] * len(letters))
+        with S3DeadLetters(bucket, "elsewhere", s3).alone():
+            pass
+    assert redrive(other, lambda letters: [True] * len(letters)).stored == 4
+    assert keys(dead) == []
+
+
+def test_a_lock_that_is_not_renewed_is_taken_over(dead, bucket, s3, monkeypatch):
+    """By one that comes later; the one that stood still is told before it reads on."""
+    for _ in range(3):
+        put_events(dead, 2, 2)
+    monkeypatch.setattr(s3_lock, "RENEW_SECONDS", 1e9)
+    other = S3DeadLetters(bucket, "dead", s3)
+
+    def send(letters):
+        if not others:
+            monkeypatch.setattr(s3_lock, "LEASE_SECONDS", -1.0)  # as if it had passed
+            others.append(redrive(other, lambda batch: [True] * len(batch)))
+            lock = dead._redrive
+            assert not lock._write(IfMatch=lock._tag)
+            lock.lost = True
+        return [True] * len(letters)
+
+    others = []
+    with pytest.raises(DeadLetterError, match=r"redrive\.lock: another redrive has taken these letters over"):
+        redrive(dead, send, max_letters=1)
+    assert others[0].stored == 12
+    assert keys(dead) == []
+
+
+def test_a_lock_is_renewed_and_noticed_when_it_is_lost(dead, bucket, s3, monkeypatch):
+    monkeypatch.setattr(s3_lock, "RENEW_SECONDS", 0.01)
+    with dead.alone():
+        lock = dead._redrive
+        before = lock._tag
+        assert _soon(lambda: s3.head_object(Bucket=bucket, Key="dead/redrive.lock")["ETag"] == before)
+        s3.put_object(Bucket=bucket, Key="dead/redrive.lock", Body=b"{}")
+        assert _soon(lambda: lock.lost)
+    assert keys(dead) == ["dead/redrive.lock"]  # the other's
+    with pytest.raises(DeadLetterError, match="another process redrives these letters"), dead.alone():
+        pass
+
+
+def _soon(holds):
+    until = time.monotonic() + 20
+    while not holds() and time.monotonic() < until:
+        time.sleep(0.005)
+    return holds()

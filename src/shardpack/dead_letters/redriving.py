@@ -116,9 +116,9 @@ def redrive(
     with the rest. One that was stored and not yet dropped is then sent again. Memory is bounded, however many letters
     there are.
 
-    Raises ``DeadLetterError`` while another redrive of the file is under way (of a bucket nothing tells),
-    ``ValueError`` when ``send`` gives more or fewer outcomes than letters, and for a time without a zone, ``TypeError``
-    for what is no outcome, and what ``send`` raises.
+    Raises ``DeadLetterError`` while another redrive of the file or the prefix is under way, ``ValueError`` when ``send``
+    gives more or fewer outcomes than letters, and for a time without a zone, ``TypeError`` for what is no outcome, and
+    what ``send`` raises.
     """
     if hold_back not in ("key", "all"):
         raise ValueError(f"hold_back is 'key' or 'all', not {abridged(hold_back)}")

@@ -7,7 +7,7 @@ import os
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from time import time_ns
@@ -21,6 +21,7 @@ from ...errors import ShardpackError
 from ...limits import MIB
 from ..letter import DeadLetter, DeadLetterError, check
 from .form import fields_of, letter_of, loaded
+from .s3_lock import NAME, Lock
 
 SUFFIX = ".ndjson.zst"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -54,7 +55,7 @@ class S3DeadLetters:
     there.
 
     ``redrive`` takes letters from here too. An object is written again without those that were stored, and deleted when
-    none is left. Run one redrive of a prefix at a time: nothing keeps a second one out, and two send letters twice.
+    none is left. One redrive of a prefix runs at a time: ``redrive.lock`` is its lock.
     """
 
     def __init__(self, bucket: str, prefix: str = "", client: Any = None) -> None:
@@ -64,6 +65,7 @@ class S3DeadLetters:
         self._given = client
         self._made: tuple[int, Any] = (0, None)
         self._lock = threading.Lock()
+        self._redrive: Lock | None = None
         self._last = 0  # microsecond that an object was called by
 
     def __repr__(self) -> str:
@@ -96,6 +98,8 @@ class S3DeadLetters:
         at a time.
         """
         for key in self._keys():
+            if self._redrive is not None and self._redrive.lost:
+                raise DeadLetterError(f"{self._name(NAME)}: another redrive has taken these letters over")
             for number, line in self._read(key):
                 yield f"{key}#{number}", self._letter(key, number, line)
 
@@ -109,9 +113,20 @@ class S3DeadLetters:
         check(tuple(changes.values()))
         return self._change(changes)
 
-    def alone(self) -> AbstractContextManager[None]:
-        """Keep nobody out: see above."""
-        return nullcontext()
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other redrives of the prefix out, by the object ``redrive.lock``; a killed one's stands for a minute.
+
+        Raises ``DeadLetterError``, which names the owner, where there is one; and in the iteration, where this process
+        stood still for so long that another has taken the lock over.
+        """
+        lock = Lock(self._client(), self.bucket, self.prefix + NAME, self._naming)
+        with lock:
+            self._redrive = lock
+            try:
+                yield
+            finally:
+                self._redrive = None
 
     def _change(self, changes: dict[str, DeadLetter] | dict[str, None]) -> int:
         by_key: dict[str, dict[int, DeadLetter | None]] = {}
