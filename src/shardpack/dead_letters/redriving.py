@@ -116,7 +116,7 @@ def redrive(
     with the rest. One that was stored and not yet dropped is then sent again. Memory is bounded, however many letters
     there are.
 
-    Raises ``DeadLetterError`` while another redrive of the file or the prefix is under way, ``ValueError`` when ``send``
+    Raises ``DeadLetterError`` while another redrive of the file or prefix is under way, ``ValueError`` when ``send``
     gives more or fewer outcomes than letters, and for a time without a zone, ``TypeError`` for what is no outcome, and
     what ``send`` raises.
     """
