@@ -265,3 +265,58 @@ def test_the_command_is_interrupted_and_goes_on(  # noqa: PLR0917 (fixtures)
     found = everything(client, stream)
     assert by_key(list(dict.fromkeys(found))) == by_key([(f"key-{n % 7}", b"%d" % n) for n in range(20_000)])
     assert len(found) - 20_000 <= (4000 if with_what == signal.SIGKILL else 0)
+
+
+# --- to a handler ---
+
+HANDLERS = """
+import sys
+
+class Alerts:
+    @staticmethod
+    def handle(letter):
+        if letter.data == b"1:2":
+            raise KeyError("no such device")
+        with open("handled.txt", "a") as file:
+            print(letter.stream, letter.partition_key, letter.data.decode(), file=file)
+
+nothing = 5
+"""
+
+
+def test_letters_go_to_a_handler(shardpack, letters, path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "handlers_of_mine.py").write_text(HANDLERS)
+    events = put_events(letters, 2, 4, stream="one")
+    letters.put([letter(stream="other", key="k", data=b"another stream's")])
+    done = shardpack("redrive", path, "handler:handlers_of_mine:Alerts.handle")
+    assert done.returncode == 1
+    assert figures(done) == {
+        "letters stored": "7",
+        "of them maybe stored before": "0",
+        "not stored": "1",
+        "held back by these": "1",
+        "left": "2",
+    }
+    assert "(key 'key-1'): KeyError: 'no such device'" in done.stderr
+    handled = [line.split(" ", 2)[1:] for line in (tmp_path / "handled.txt").read_text().splitlines()]
+    expected = [*events, ("k", b"another stream's")]
+    assert handled == [[key, data.decode()] for key, data in expected if data not in {b"1:2", b"1:3"}]
+    assert [(each.data, each.error_code == "KeyError") for each in kept(path)] == [(b"1:2", True), (b"1:3", False)]
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("handler:", "handler:: a handler is handler:MODULE:FUNCTION"),
+        ("handler:json", "handler:json: a handler is handler:MODULE:FUNCTION"),
+        ("handler:no_such_module_here:f", "handler:no_such_module_here:f: No module named 'no_such_module_here'"),
+        ("handler:json:nope", "handler:json:nope: module 'json' has no attribute 'nope'"),
+        ("handler:json:__name__", "handler:json:__name__: __name__ is no function"),
+    ],
+)
+def test_what_is_no_handler_is_said_before_anything_is_taken(shardpack, letters, path, target, says):
+    letters.put([letter()])
+    done = shardpack("redrive", path, target)
+    assert (done.returncode, done.stderr) == (2, f"shardpack: {says}\n")
+    assert len(kept(path)) == 1

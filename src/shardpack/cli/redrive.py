@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from ..dead_letters import Drained, SQLiteDeadLetters, Tally
+from ..dead_letters import DeadLetter, Drained, SQLiteDeadLetters, Tally
 from ..dead_letters import redriving as library
 from ..errors import abridged
-from ..producer.sending_again import sending_to
+from ..producer.sending_again import Send, sending_to
 from ..transport.boto3 import Boto3Transport
 from .client import aws_options, make_client
 from .console import Stdout, stderr
@@ -32,7 +32,7 @@ from .outcome import (
     until_reader_leaves,
 )
 from .parameters import FILE, argument, command, option
-from .redrive_source import Wanted, check_source, count, opened, tallies
+from .redrive_source import HANDLER, Wanted, check_source, count, handler_named, of_stream, opened, tallies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @command
 @argument("source", metavar="FROM", type=FILE, help="A file of dead letters, s3://BUCKET/PREFIX or kinesis://STREAM.")
-@argument("stream", metavar="TO", help="The stream they go to, name or ARN.")
+@argument("target", metavar="TO", help="The stream they go to, name or ARN; or handler:MODULE:FUNCTION.")
 @option("--from", "origin", metavar="STREAM", help="Letters of this stream, name or ARN, not of the one they go to.")
 @option("--since", metavar="TIME", help="Letters given up then or later: ISO 8601, or epoch seconds.")
 @option(
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @aws_options
 def redrive(  # noqa: PLR0917 (click calls it)
     source: str,
-    stream: str,
+    target: str,
     origin: str | None,
     since: str | None,
     where: tuple[str, ...],
@@ -76,12 +76,16 @@ def redrive(  # noqa: PLR0917 (click calls it)
     letters that were asked for are left. Those that may have been in the stream before,
     their reply was lost, are counted: they may be there twice now.
 
+    To a handler, a function of one letter, those of all streams go; what it raises
+    is the letter's new reason.
+
     \b
       shardpack redrive dead.db telemetry --dry-run
       shardpack redrive dead.db telemetry
       shardpack redrive dead.db telemetry-2 --from telemetry --skip-maybe-stored
       shardpack redrive s3://bucket/dead telemetry --where error=ValueError
       shardpack redrive kinesis://dead telemetry --via dead.db --since 2026-01-31
+      shardpack redrive dead.db handler:app.alerts:handle --where handler=alerts
     """
 
     @cache
@@ -90,18 +94,18 @@ def redrive(  # noqa: PLR0917 (click calls it)
 
     taken = Drained()
     with exit_on_error():
-        wanted = Wanted.of(stream, origin, since, where)
+        handler = handler_named(target) if target.startswith(HANDLER) else None
+        wanted = Wanted.of(target if handler is None else None, origin, since, where)
         check_source(source, via)
         if dry_run:
             with opened(source, via, client, taken, lambda: False) as letters:
                 _show_what_is_there(letters, wanted, as_json=as_json)
             return
-        kinesis = client("kinesis")
+        to = partial(_to_handler, handler) if handler is not None else partial(_to_stream, target, client("kinesis"))
         with finish_on_interrupt() as interrupted, opened(source, via, client, taken, interrupted) as letters:
             _redrive(
                 letters,
-                kinesis,
-                stream,
+                to,
                 wanted,
                 taken,
                 interrupted,
@@ -111,10 +115,9 @@ def redrive(  # noqa: PLR0917 (click calls it)
             )
 
 
-def _redrive(  # noqa: PLR0917
+def _redrive(
     letters: SQLiteDeadLetters | S3DeadLetters,
-    client: Any,
-    stream: str,
+    to: Callable[[bool], AbstractContextManager[Send]],
     wanted: Wanted,
     taken: Drained,
     interrupted: Callable[[], bool],
@@ -136,11 +139,7 @@ def _redrive(  # noqa: PLR0917
             show(now)
 
         try:
-            transport = Boto3Transport(client, stream)
-            if total != 0:
-                transport.describe()  # what is wrong with the stream or the client is told at once
-                transport.list_shards()  # without them a producer sends in no order
-            with sending_to(transport=transport) as send:
+            with to(total != 0) as send:
                 done = library.redrive(
                     store,
                     send,
@@ -168,6 +167,21 @@ def _redrive(  # noqa: PLR0917
         fail(f"interrupted: {left:,} letters are left, which another redrive sends", INTERRUPTED)
     if left:
         fail(f"{left:,} letters are left in {where}")
+
+
+@contextmanager
+def _to_stream(stream: str, client: Any, any_letters: bool) -> Iterator[Send]:
+    transport = Boto3Transport(client, stream)
+    if any_letters:
+        transport.describe()  # what is wrong with the stream or the client is told at once
+        transport.list_shards()  # without them a producer sends in no order
+    with sending_to(transport=transport) as send:
+        yield send
+
+
+@contextmanager
+def _to_handler(handler: Callable[[DeadLetter], object], _any_letters: bool) -> Iterator[Send]:
+    yield library.one_by_one(handler)
 
 
 @contextmanager
@@ -222,7 +236,7 @@ def _show_done(done: library.Redriven, taken: Drained, left: int, ended_by: str)
 
 def _show_what_is_there(letters: SQLiteDeadLetters | S3DeadLetters, wanted: Wanted, *, as_json: bool) -> None:
     there = tallies(letters, wanted)
-    left = sum(tally.letters for tally in there if library.is_stream(tally.stream, wanted.stream))
+    left = of_stream(there, wanted.stream)
     if as_json:
         print_json({"left": left, "letters": [asdict(tally) for tally in there]})
     else:

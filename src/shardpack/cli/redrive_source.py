@@ -1,11 +1,13 @@
-"""Where `redrive` takes dead letters from, and which of them."""
+"""Where `redrive` takes dead letters from, which of them, and what they are given to."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 S3 = "s3://"
 KINESIS = "kinesis://"
+HANDLER = "handler:"
 
 NAMES = {"error": "error_code", "key": "partition_key", "shard": "shard_id", "handler": "handler"}
 """What --where takes beside ``stream``, and what it is of a letter."""
@@ -29,12 +32,13 @@ NAMES = {"error": "error_code", "key": "partition_key", "shard": "shard_id", "ha
 class Wanted:
     """Which letters are sent."""
 
-    stream: str
+    stream: str | None
+    """Those of this one, or of all."""
     since: datetime | None
     where: dict[str, list[str]]
 
     @classmethod
-    def of(cls, stream: str, origin: str | None, since: str | None, where: Sequence[str]) -> Wanted:
+    def of(cls, stream: str | None, origin: str | None, since: str | None, where: Sequence[str]) -> Wanted:
         """Read the values of --from, --since and --where."""
         conditions: dict[str, list[str]] = {}
         for condition in where:
@@ -143,4 +147,28 @@ def _sum(one: Tally, other: Tally) -> Tally:
 
 def count(letters: SQLiteDeadLetters | S3DeadLetters, wanted: Wanted) -> int:
     """Return how many letters there are of those wanted."""
-    return sum(tally.letters for tally in tallies(letters, wanted) if is_stream(tally.stream, wanted.stream))
+    return of_stream(tallies(letters, wanted), wanted.stream)
+
+
+def of_stream(there: list[Tally], stream: str | None) -> int:
+    """Return how many letters are of this stream, or of any."""
+    return sum(tally.letters for tally in there if stream is None or is_stream(tally.stream, stream))
+
+
+def handler_named(name: str) -> Callable[[DeadLetter], object]:
+    """Return the function that ``handler:MODULE:FUNCTION`` names; the module may be in the current folder."""
+    module_name, _, path = name.removeprefix(HANDLER).partition(":")
+    if not module_name or not path:
+        raise BadInputError(f"{name}: a handler is {HANDLER}MODULE:FUNCTION")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found: Any = import_module(module_name)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise BadInputError(f"{name}: {error}") from error
+    if not callable(found):
+        raise BadInputError(f"{name}: {path} is no function")
+    handler: Callable[[DeadLetter], object] = found
+    return handler
