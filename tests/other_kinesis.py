@@ -59,12 +59,23 @@ def kinesis_local(folder):
         yield server
 
 
+FASTER = """
+import sys
+from ministack.app import main
+from ministack.services import kinesis
+kinesis._SUBSCRIPTION_TAKEOVER_SECONDS *= float(sys.argv[1])
+kinesis._SUBSCRIPTION_IDLE_SECONDS *= float(sys.argv[1])
+del sys.argv[1:]
+main()
+"""
+
+
 @contextmanager
-def ministack(folder):
-    """Run ministack: enhanced fan-out, CBOR."""
+def ministack(folder, *, waits=1.0):
+    """Run ministack: enhanced fan-out, CBOR. Its waits between subscriptions and idle events are ``waits`` times 5 s."""
     port = free_port()
     here = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": port, "SERVICES": "kinesis", "TMPDIR": folder}
-    with served([Path(sys.executable).with_name("ministack")], here, folder, folder, port) as server:
+    with served([sys.executable, "-c", FASTER, waits], here, folder, folder, port) as server:
         yield server
 
 
