@@ -72,7 +72,7 @@ main()
 
 @contextmanager
 def ministack(folder, *, waits=1.0):
-    """Run ministack: enhanced fan-out, CBOR. Its waits between subscriptions and idle events are ``waits`` times 5 s."""
+    """Run ministack: enhanced fan-out, CBOR. Between subscriptions of a shard, and idle events, 5 s times ``waits``."""
     port = free_port()
     here = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": port, "SERVICES": "kinesis", "TMPDIR": folder}
     with served([sys.executable, "-c", FASTER, waits], here, folder, folder, port) as server:

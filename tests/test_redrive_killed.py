@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import signal
 import sys
+from contextlib import contextmanager
 
 import pytest
-from isolated import python
+from isolated import python_with_pipes
 from letters import letter
 
 from shardpack import SQLiteDeadLetters
@@ -18,20 +19,19 @@ from shardpack.testing import history
 LETTERS, KEYS, BATCH, KILLS = 900, 20, 50, 12
 
 REDRIVE = """
-import os, signal, sys
+import os, signal, sys, traceback
 import letters, shardpack.dead_letters.remote.draining, shardpack.dead_letters.remote.s3
 from shardpack import redrive, sending_to
 from shardpack.cli.redrive_source import opened
 from shardpack.dead_letters import Drained
 from shardpack.testing.local_kinesis import LocalKinesis
 
-source, via, stream, endpoint, after, where = sys.argv[1:]
+source, via, stream, endpoint = sys.argv[1:]
 kinesis = object.__new__(LocalKinesis)
 kinesis._clients, kinesis.endpoint_url = [], endpoint
 clients = {"kinesis": kinesis.client(), "s3": letters.s3_client(kinesis)}
 HERE = shardpack.dead_letters.__path__[0]
 CHANGING = {"_change", "_transaction", "_write", "_put", "_changing", "remove", "settle"}
-left = int(after)
 
 def is_here(frame):
     code = frame.f_code
@@ -44,12 +44,38 @@ def count(frame, event, what):  # of every call, C's too, that dead_letters make
         if not left:
             os.kill(os.getpid(), signal.SIGKILL)
 
-with sending_to(stream, client=clients["kinesis"]) as send:
-    sys.setprofile(count)
-    with opened(source, via or None, clients.get, Drained(), lambda: False) as found:
-        redrive(found, send, max_letters=50)
-    sys.setprofile(None)
+def go():
+    with sending_to(stream, client=clients["kinesis"]) as send:
+        sys.setprofile(count)
+        with opened(source, via or None, clients.get, Drained(), lambda: False) as found:
+            redrive(found, send, max_letters=50)
+        sys.setprofile(None)
+
+for line in sys.stdin:  # a process each, which has nothing of the others: so far nothing is open, no thread runs
+    after, where = line.split()
+    left = int(after)
+    if not (child := os.fork()):
+        try:
+            go()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+
+
+@contextmanager
+def redriving(*arguments):
+    """Have a function that redrives in a process of its own, killed after so many calls; it returns the exit code."""
+    with python_with_pipes("-c", REDRIVE, *arguments) as process:
+
+        def redrive(after: int, where: str) -> int:
+            process.stdin.write(f"{after} {where}\n")
+            process.stdin.flush()
+            return int(process.stdout.readline() or 1)
+
+        yield redrive
 
 
 def put(kind, letters, path, client, bucket, s3, local_kinesis):  # noqa: PLR0917
@@ -79,16 +105,17 @@ def test_nothing_is_lost_nor_out_of_order(  # noqa: PLR0917
     letters[300] = letter(data=bytes(2**20 - 100), key="key-0", stream=stream)  # which is two records of a stream
     source, via = put(kind, letters, path, client, bucket, s3, local_kinesis)
     kills = 0
-    while True:
-        where = chance.choice(["anywhere", "changing"])
-        after = 10**9 if kills == KILLS else chance.randrange(1, most if where == "anywhere" else 1000)
-        done = python("-c", REDRIVE, source, via, stream, local_kinesis.endpoint_url, str(after), where)
-        if done.returncode == 0:
-            break
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        if kind == "s3":  # whose lock stands for a minute else
-            s3.delete_object(Bucket=bucket, Key=f"dead/{LOCK}")
-        kills += 1
+    with redriving(source, via, stream, local_kinesis.endpoint_url) as redrive:
+        while True:
+            where = chance.choice(["anywhere", "changing"])
+            after = 10**9 if kills == KILLS else chance.randrange(1, most if where == "anywhere" else 1000)
+            ended = redrive(after, where)
+            if ended == 0:
+                break
+            assert ended == -signal.SIGKILL  # else it has said why
+            if kind == "s3":  # whose lock stands for a minute else
+                s3.delete_object(Bucket=bucket, Key=f"dead/{LOCK}")
+            kills += 1
     assert kills > KILLS // 2
     puts = [history.Put(each.partition_key, each.data) for each in letters]
     shards = history.read_all(client, stream, kcl_rule=True)
