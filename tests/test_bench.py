@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -193,8 +194,19 @@ def without_peers(tmp_path):
 # --- the command ---
 
 
-def test_bench_prints_every_row_as_json(shardpack):
-    done = shardpack("bench", "--json", "--quick", "--seconds", "0")
+IN_SHORT_TURNS = """
+import sys
+from shardpack.bench import interleave
+interleave.SHORTEST_TURN = 0.001  # who is faster is not asked
+from shardpack.cli import main
+sys.argv = ["shardpack", "bench", "--json", "--quick", "--seconds", "0"]
+main()
+"""
+
+
+def test_bench_prints_every_row_as_json(command_environment):
+    command = [sys.executable, "-W", "error", "-c", IN_SHORT_TURNS]
+    done = subprocess.run(command, env=command_environment, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
     assert list(dict.fromkeys(row["row"] for row in found["rows"])) == list(ROWS)
