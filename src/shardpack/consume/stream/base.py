@@ -268,6 +268,8 @@ class BaseReader:
             self._in_store(self._store.begin, listed.begun)
         for shard_id, kept in listed.gone.items():
             if kept.sequence_number != SHARD_END:
+                with self._lock:
+                    self._counts[4] += 1
                 logger.warning("%s: %s is gone, and was not read to its end", self.stream, shard_id)
         if listed.gone:
             self._in_store(self._store.forget, listed.gone)
