@@ -293,9 +293,9 @@ class Schedule:
 
     def _goes_on(self, shard: ListedShard, by_id: Mapping[str, ListedShard]) -> bool:
         """Whether a shard without a checkpoint came of one that was read, so that all of it is new."""
-        if not self._entering_again:
-            return bool(self._known) and any(parent in by_id or parent in self._known for parent in shard.parents)
-        return self._start.sequence_number == LATEST and not self._known.keys().isdisjoint(shard.parents)
+        if self._entering_again:  # it may have been there before
+            return False
+        return bool(self._known) and any(parent in by_id or parent in self._known for parent in shard.parents)
 
     # --- one shard ---
 
