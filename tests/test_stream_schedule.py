@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from itertools import pairwise
 from random import Random
@@ -18,7 +19,8 @@ from shardpack.consume.reading import RecordsReply
 from shardpack.consume.shapes import received_of
 from shardpack.consume.stream.base import BaseReader
 from shardpack.consume.stream.batch import StreamBatch
-from shardpack.consume.stream.checkpoints import MemoryCheckpoints
+from shardpack.consume.stream.checkpoints import Checkpoint, MemoryCheckpoints
+from shardpack.consume.stream.dynamodb_checkpoints import _generations
 from shardpack.consume.stream.schedule import Cursor, ListCall
 from shardpack.consume.stream.shards import ListedShard
 
@@ -40,12 +42,30 @@ class Steps(BaseReader):
     def _notify_room(self) -> None: ...
 
 
+class Entering(MemoryCheckpoints):
+    """Checkpoints whose reader may be killed while it enters shards: some of them, none before those it came of."""
+
+    def __init__(self, random: Random) -> None:
+        super().__init__()
+        self.random, self.may_end = random, False
+
+    def begin(self, shards: Mapping[ListedShard, Checkpoint]) -> None:
+        if not self.may_end or self.random.random() < 0.5:
+            super().begin(shards)
+            return
+        for generation in _generations(shards):
+            entered = [shard for shard in generation if self.random.random() < 0.8]
+            super().begin({shard: shards[shard] for shard in entered})
+            if len(entered) < len(generation):
+                raise KilledError
+
+
 class Reading:
     """Readers of one stream, one after the other, at the same checkpoints; and what they handled, in order."""
 
     def __init__(self, stream: SimulatedStream, *, faults: float = 0.0, **options: Any) -> None:
         self.stream, self.random, self.faults, self.options = stream, stream.random, faults, options
-        self.store = MemoryCheckpoints()
+        self.store = Entering(stream.random)
         self.handled: list[tuple[int, int]] = []
         self.latest_at: dict[str, float] = {}
         """When an iterator was given of what comes from then on."""
@@ -74,6 +94,7 @@ class Reading:
         stream, random = self.stream, self.random
         reader = self.reader(until)
         self.reads = {}
+        self.store.may_end = until is None
         under_way: list[tuple[float, int, Any, float]] = []
         concurrent, begun = random.choice((1, 3, 8)), 0
         deadline = stream.now + seconds

@@ -324,6 +324,29 @@ def test_the_end_of_a_shard_is_its_child_shards(client, monkeypatch):
     assert store.claim(stream, "me")["shardId-000000000000"].sequence_number == SHARD_END
 
 
+@pytest.mark.parametrize("told", ["by the call", "among the events"])
+def test_children_of_a_shard_that_has_left_the_stream(client, caplog, told):
+    """ministack lists no closed shards and knows them no more: one that is split before its subscription is gone."""
+    stream = stream_of(client, 1, [b"expired"])
+    parent = "shardId-000000000000"
+    gone = error(client, "ResourceNotFoundException")
+
+    class Splitting(Subscribing):
+        def subscribe_to_shard(self, **request):
+            if not self.asked:
+                client.split_shard(StreamName=stream, ShardToSplit=parent, NewStartingHashKey=str(2**127))
+                wait_until_active(client, stream)
+                put(client, stream, [b"after"])
+            return super().subscribe_to_shard(**request)
+
+    with reading(Splitting(client, [None] if told == "by the call" else [[gone]]), stream) as reader:
+        [record] = next(reader).records
+        assert record.data == b"after"
+        assert reader.stats().gaps == 1
+    [warning] = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
+    assert warning.startswith(f"{stream}: {parent} has left the stream: its records that came after its beginning ")
+
+
 # --- idle shards, and those that nobody reads ---
 
 

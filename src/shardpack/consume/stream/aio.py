@@ -13,9 +13,9 @@ from ...errors import ShardpackError
 from ...transport import BrokenAnswerError, has_coroutines
 from ...transport.list_shards import list_all_shards, list_all_shards_async
 from ..reading import read_records, read_records_async
-from .base import BaseReader, is_latest
+from .base import BaseReader
 from .batch import StreamBatch
-from .schedule import Cursor, ListCall
+from .schedule import Cursor, ListCall, is_latest
 
 if TYPE_CHECKING:
     from typing_extensions import Self

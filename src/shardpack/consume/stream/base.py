@@ -35,7 +35,7 @@ from .checkpoints import (
     MemoryCheckpoints,
 )
 from .progress import Progress
-from .schedule import Cursor, ListCall, Schedule, logger
+from .schedule import Cursor, ListCall, Schedule, is_latest, logger
 from .shards import ListedShard
 from .stats import ReaderStats
 
@@ -116,6 +116,7 @@ class BaseReader:
         self._range_rule = range_rule
         self._give_up_after_s = give_up_after_s
         self._retention_s: float | None = None
+        self._opened_at: float | None = None  # by the service's clock, where it told
         self._clock = _clock
         self._lock = threading.RLock()  # a signal handler may call stop while its thread has it
         self._schedule: Schedule | None = None
@@ -177,6 +178,7 @@ class BaseReader:
     def _described(self, response: Mapping[str, Any]) -> None:
         """Note how long records are kept, and whether the stream distributes them itself."""
         description = description_of(response)
+        self._opened_at = answered_time(response, self._clock)
         self._retention_s = description.retention_s
         if description.auto_distribution:
             self._range_rule = False
@@ -184,6 +186,7 @@ class BaseReader:
     def _undescribed(self, error: Exception) -> None:
         if error_code(error) == "ResourceNotFoundException":
             raise error
+        self._opened_at = answered_time(getattr(error, "response", {}), self._clock)
         logger.info("%s: whether records expire unread is not known: %s", self.stream, error)
 
     def _claim(self) -> dict[str, Checkpoint]:
@@ -198,6 +201,7 @@ class BaseReader:
             self._starts.keys() - known.keys(),
             until=self._until if self._until == "latest" else None,
             began_at=self._clock.time(),
+            opened_at=self._clock.time() if self._opened_at is None else self._opened_at,
             give_up_after_s=self._give_up_after_s,
             **self._pace,
         )
@@ -268,6 +272,8 @@ class BaseReader:
             self._in_store(self._store.begin, listed.begun)
         for shard_id, kept in listed.gone.items():
             if kept.sequence_number != SHARD_END:
+                with self._lock:
+                    self._counts[4] += 1
                 logger.warning("%s: %s is gone, and was not read to its end", self.stream, shard_id)
         if listed.gone:
             self._in_store(self._store.forget, listed.gone)
@@ -466,10 +472,6 @@ def _end(until: object) -> float | Literal["latest"] | None:
     if until is None or until == "latest":
         return "latest" if until else None
     raise ValueError(f'until is a time or "latest", not {abridged(until)}')
-
-
-def is_latest(position: Checkpoint) -> bool:
-    return position.sequence_number == LATEST and position.read_up_to is None
 
 
 def _arrival(record: ReceivedRecord) -> float | None:

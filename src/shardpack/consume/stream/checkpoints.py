@@ -89,7 +89,10 @@ class CheckpointStore(Protocol):
         ...
 
     def begin(self, shards: Mapping[ListedShard, Checkpoint]) -> None:
-        """Enter shards that are to be read. One that is there stays as it is."""
+        """Enter shards that are to be read: all, or, where it ends on the way, none without those that it came of.
+
+        One that is there stays as it is.
+        """
         ...
 
     def write(self, checkpoints: Mapping[str, Checkpoint]) -> None:

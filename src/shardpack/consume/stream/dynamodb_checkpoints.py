@@ -11,7 +11,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -149,9 +149,10 @@ class DynamoDBCheckpoints:
         return dict(kept)
 
     def begin(self, shards: Mapping[ListedShard, Checkpoint]) -> None:
-        """Enter shards; one that is there stays as it is."""
+        """Enter shards, each by itself, none before those that it came of; one that is there stays as it is."""
         claim = self._claimed()
-        self._each(shards, lambda shard: self._enter(claim, shard, shards[shard]))
+        for generation in _generations(shards):
+            self._each(generation, lambda shard: self._enter(claim, shard, shards[shard]))
 
     def write(self, checkpoints: Mapping[str, Checkpoint]) -> None:
         """Keep these; each is written by itself, whole."""
@@ -173,7 +174,8 @@ class DynamoDBCheckpoints:
             gone = self._kept.keys() - {shard.shard_id for shard in shards}
             self._children = {}
         self.forget(gone)
-        self._each(shards, lambda shard: self._enter(claim, shard, shards[shard], anew=True))
+        for generation in _generations(shards):
+            self._each(generation, lambda shard: self._enter(claim, shard, shards[shard], anew=True))
 
     def renew(self) -> None:
         """Count the rows of all shards that are not read to the end."""
@@ -522,6 +524,17 @@ def _columns(checkpoint: Checkpoint) -> Row:
     if checkpoint.read_up_to is not None:
         columns |= {"shardpackReadUpTo": _n(checkpoint.read_up_to), "shardpackReadUpToOf": _s(str(checkpoint))}
     return columns
+
+
+def _generations(shards: Iterable[ListedShard]) -> Iterator[list[ListedShard]]:
+    """Yield all the shards, those that others came of before the others."""
+    left = {shard.shard_id: shard for shard in shards}
+    while left:
+        first = [shard for shard in left.values() if left.keys().isdisjoint(shard.parents)]
+        first = first or [*left.values()]  # each came of another: no service says so
+        yield first
+        for shard in first:
+            del left[shard.shard_id]
 
 
 def _owned(rows: Mapping[str, Row]) -> dict[str, tuple[str, str]]:

@@ -14,10 +14,10 @@ from ...transport import BrokenAnswerError, has_coroutines
 from ...transport.list_shards import list_all_shards
 from ...transport.transient import error_code
 from ..reading import read_records
-from .base import MOST_OF_A_READ, BaseReader, Idle, answered_time, is_latest
+from .base import MOST_OF_A_READ, BaseReader, Idle, answered_time
 from .batch import StreamBatch
 from .checkpoints import SHARD_END, Checkpoint
-from .schedule import Cursor, ListCall
+from .schedule import Cursor, ListCall, is_latest
 from .shards import ListedShard
 from .shared_reads import Answer, Served, SharedReads, Turn, place_of
 from .stats import ReaderStats
@@ -391,6 +391,7 @@ class StreamReader(BaseReader):
 
     def _as_described(self, other: StreamReader) -> None:
         self._retention_s, self._range_rule = other._retention_s, other._range_rule
+        self._opened_at = other._opened_at
 
     def _arrivals_waiting(self) -> list[float | None]:
         """Return when the first of each batch arrived that is read and not handed out."""

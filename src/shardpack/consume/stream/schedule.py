@@ -10,7 +10,7 @@ import heapq
 import logging
 import random
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import count
 from typing import Any, Literal
@@ -93,6 +93,18 @@ class Cursor:
         }
 
 
+def is_latest(position: Checkpoint) -> bool:
+    """Whether it is what comes from the moment on at which it is asked for."""
+    return position.sequence_number == LATEST and position.read_up_to is None
+
+
+def _earliest(positions: Collection[Checkpoint]) -> Checkpoint | None:
+    """Return the first of the positions at which shards began; ``None`` where one is none, or not known."""
+    if not all(position.sequence_number in SENTINELS and not is_latest(position) for position in positions):
+        return None
+    return min(positions, key=lambda position: position.read_up_to or 0.0)
+
+
 class ListCall:
     """The call of ListShards."""
 
@@ -117,7 +129,10 @@ class Schedule:
 
     ``start`` is where a shard begins that has no checkpoint, ``known`` the checkpoints, of which those of the ``named``
     shards are not kept yet. ``until`` is when reading ends: never, when each shard has been caught up with, or at a
-    time.
+    time. ``opened_at`` is a moment by the service's clock before any shard is asked for.
+
+    Where nothing is handled of any shard with a checkpoint, the reader that entered them may have ended before it had
+    entered all. Then the others begin where it had them begin; a store enters no shard before those that it came of.
     """
 
     def __init__(
@@ -129,6 +144,7 @@ class Schedule:
         *,
         until: float | Literal["latest"] | None,
         began_at: float,
+        opened_at: float,
         poll_interval_s: float,
         shard_bytes_per_second: float,
         give_up_after_s: float,
@@ -137,7 +153,7 @@ class Schedule:
         self._start = start
         self._known = dict(known)
         self._until = until
-        self._began_at = began_at  # epoch seconds
+        self._began_at, self._opened_at = began_at, opened_at  # epoch seconds
         self._poll_interval_s = poll_interval_s
         self._shard_bytes_per_second = shard_bytes_per_second
         self._give_up_after_s = give_up_after_s
@@ -148,10 +164,11 @@ class Schedule:
         self._numbers = count()
         self._ended: set[str] = set()
         self._caught_up: set[str] = set()
-        self._entered: set[str] = {*known} - {*named}
+        self._entered = {shard_id: kept for shard_id, kept in known.items() if shard_id not in named}
         self._childless: dict[str, tuple[ListedShard, int]] = {}  # ended, children not listed yet: tries left
         self._unknown: dict[str, Cursor] = {}  # to the service, it said: the next list tells whether they are gone
         self._first_list = True
+        self._entering_again = False
         self._listing = False
         self._list_due = Due()
 
@@ -250,7 +267,9 @@ class Schedule:
                     before.add(parent)
                     pending.append(parent)
         self._ended.update(before - self._known.keys())
-        if self._start.sequence_number == LATEST:  # what is neither came while nobody read
+        if (position := _earliest(self._known.values())) is not None:
+            self._start, self._entering_again = position, True
+        elif self._start.sequence_number == LATEST:  # what is neither came while nobody read
             self._start = Checkpoint(TRIM_HORIZON)
 
     def _begin(self, shard: ListedShard, by_id: Mapping[str, ListedShard], now: float) -> Checkpoint | None:
@@ -258,8 +277,9 @@ class Schedule:
         shard_id = shard.shard_id
         if shard_id in self._cursors or shard_id in self._ended or shard_id in self._caught_up:
             return None
-        goes_on = self._known and any(parent in by_id or parent in self._known for parent in shard.parents)
-        position = self._known.get(shard_id, Checkpoint(TRIM_HORIZON) if goes_on else self._start)
+        position = self._entered.get(shard_id) or self._known.get(shard_id)
+        if position is None:
+            position = Checkpoint(TRIM_HORIZON) if self._goes_on(shard, by_id) else self._start
         if not any(parent in by_id and parent not in self._ended for parent in shard.parents):
             cursor = Cursor(shard, position, read_up_to=position.read_up_to)
             cursor.due.at = now
@@ -267,8 +287,15 @@ class Schedule:
             self._wait(cursor)
         if shard_id in self._entered:
             return None
-        self._entered.add(shard_id)
-        return position
+        self._entered[shard_id] = position
+        # as long as it was not asked for, the moment of "latest" is not after this one
+        return replace(position, read_up_to=self._opened_at) if is_latest(position) else position
+
+    def _goes_on(self, shard: ListedShard, by_id: Mapping[str, ListedShard]) -> bool:
+        """Whether a shard without a checkpoint came of one that was read, so that all of it is new."""
+        if self._entering_again:  # it may have been there before
+            return False
+        return bool(self._known) and any(parent in by_id or parent in self._known for parent in shard.parents)
 
     # --- one shard ---
 

@@ -17,9 +17,9 @@ from ...transport import BrokenAnswerError
 from ...transport.transient import error_code, is_transient
 from ..deaggregation import in_shard
 from ..shapes import received_of
-from .base import answered_time, is_latest
+from .base import answered_time
 from .checkpoints import Checkpoint
-from .schedule import SENTINELS, Cursor, logger
+from .schedule import SENTINELS, Cursor, is_latest, logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
