@@ -34,9 +34,9 @@ class Server:
         self.endpoint_url = f"http://127.0.0.1:{port}"
         self.clients = []
 
-    def client(self, **config):
+    def client(self, service="kinesis", **config):
         session = boto3.session.Session(botocore_session=session_of_defaults())
-        made = session.client("kinesis", REGION, endpoint_url=self.endpoint_url, config=Config(proxies={}, **config))
+        made = session.client(service, REGION, endpoint_url=self.endpoint_url, config=Config(proxies={}, **config))
         self.clients.append(made)
         return made
 
@@ -71,10 +71,10 @@ main()
 
 
 @contextmanager
-def ministack(folder, *, waits=1.0):
+def ministack(folder, *, waits=1.0, services="kinesis"):
     """Run ministack: enhanced fan-out, CBOR. Between subscriptions of a shard, and idle events, 5 s times ``waits``."""
     port = free_port()
-    here = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": port, "SERVICES": "kinesis", "TMPDIR": folder}
+    here = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": port, "SERVICES": services, "TMPDIR": folder}
     with served([sys.executable, "-c", FASTER, waits], here, folder, folder, port) as server:
         yield server
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from contextlib import suppress
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -12,12 +13,12 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from other_kinesis import ministack
 
 from shardpack import deaggregate
 from shardpack.consume import combine
+from shardpack.consume.stream import StreamReader
 from shardpack.errors import ChangeEventError
-
-pytestmark = pytest.mark.native
 
 
 def apply(state, changes):
@@ -31,6 +32,15 @@ def apply(state, changes):
         else:
             state[row] = {**state.get(row, {}), **change.image}
     return state
+
+
+def without(event, *path):
+    copy = json.loads(json.dumps(event))
+    target = copy
+    for name in path[:-1]:
+        target = target[name]
+    del target[path[-1]]
+    return copy
 
 
 # --- DynamoDB ---
@@ -144,6 +154,54 @@ def test_equal_times_keep_the_order_of_the_stream():
     )
     assert [(change.operation, change.events) for change in changes] == [("remove", 2)]
     assert changes[0].at == datetime.fromtimestamp(0.005, timezone.utc)
+
+
+def test_events_of_dynamodb_streams_count_in_the_order_of_their_sequence_numbers():
+    events = []
+    for number, (name, value) in enumerate((("INSERT", "1"), ("MODIFY", "2"), ("REMOVE", None), ("INSERT", "3"))):
+        event = without(of_dynamodb(name, "a", None if value is None else {"v": {"N": value}}, 1479499740), "tableName")
+        event["eventSourceARN"] = "arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/2026-11-26T16:25:24.975"
+        event["dynamodb"]["SequenceNumber"] = f"{10**20 + number:030}"
+        events.append(event)
+    for seed in range(5):
+        random.Random(seed).shuffle(events)
+        [change] = combine.merge(encoded(events))
+        assert (change.table, change.operation, change.image["v"]) == ("orders", "put", {"N": "3"})
+        assert change.at == datetime(2016, 11, 18, 20, 9, tzinfo=timezone.utc)
+
+
+def test_a_table_that_is_streamed_to_kinesis(tmp_path):
+    """By ministack, whose events have the form of DynamoDB Streams."""
+    rng = random.Random(5)
+    with ministack(tmp_path, services="kinesis,dynamodb") as server:
+        client = server.client()
+        server.create_stream("changes", 2)
+        arn = client.describe_stream_summary(StreamName="changes")["StreamDescriptionSummary"]["StreamARN"]
+        table = server.client("dynamodb")
+        table.create_table(
+            TableName="orders",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        table.enable_kinesis_streaming_destination(TableName="orders", StreamArn=arn)
+        for n in range(120):
+            item = {"id": {"S": rng.choice("abcdefgh")}}
+            if rng.random() < 0.3:
+                table.delete_item(TableName="orders", Key=item)
+            else:
+                table.put_item(TableName="orders", Item={**item, "n": {"N": str(n)}})
+        found = {item["id"]["S"]: item for item in table.scan(TableName="orders")["Items"]}
+        records = [
+            record
+            for batch in StreamReader("changes", client=client, until="latest", range_rule=False)
+            for record in batch.records
+        ]
+    assert len(records) > 80
+    changes = combine.merge(records)  # of both shards together: ministack spreads the events of an item
+    assert {json.loads(key)["id"]["S"]: image for (_, key), image in apply({}, changes).items()} == found
+    assert {change.table for change in changes} == {"orders"}
+    assert len(changes) <= 8
 
 
 # --- DMS ---
@@ -263,15 +321,6 @@ def test_control_records_are_others():
 WHOLE = of_dms("update", {"id": 1})
 
 
-def without(event, *path):
-    copy = json.loads(json.dumps(event))
-    target = copy
-    for name in path[:-1]:
-        target = target[name]
-    del target[path[-1]]
-    return copy
-
-
 @pytest.mark.parametrize(
     ("event", "says"),
     [
@@ -288,10 +337,12 @@ def without(event, *path):
         (of_dms("update", {"id": 1}, before=[]), "'before-image' is not an object"),
         (of_dynamodb("MODIFY", "a"), "'NewImage' is not an object, but None"),
         (of_dynamodb("UPDATE", "a", {}), "'eventName' is not INSERT, MODIFY or REMOVE, but 'UPDATE'"),
-        (of_dynamodb("REMOVE", "a", at="soon"), "keys or time are not DynamoDB's"),
-        (of_dynamodb("REMOVE", "a", at=10**30), "keys or time are not DynamoDB's"),
-        (of_dynamodb("REMOVE", "a", precision="SECOND"), "keys or time are not DynamoDB's"),
-        (of_dynamodb("REMOVE", ["a"]), "keys or time are not DynamoDB's"),
+        (of_dynamodb("REMOVE", "a", at="soon"), "table, keys or time are not DynamoDB's"),
+        (of_dynamodb("REMOVE", "a", at=10**30), "table, keys or time are not DynamoDB's"),
+        (of_dynamodb("REMOVE", "a", precision="HOUR"), "table, keys or time are not DynamoDB's"),
+        (of_dynamodb("REMOVE", ["a"]), "table, keys or time are not DynamoDB's"),
+        (without(of_dynamodb("REMOVE", "a"), "tableName"), "'eventSourceARN' is not a text, but None"),
+        ({**without(of_dynamodb("REMOVE", "a"), "tableName"), "eventSourceARN": "arn"}, "are not DynamoDB's"),
         (without(of_dynamodb("REMOVE", "a"), "dynamodb", "Keys"), "'Keys' is not an object, but None"),
     ],
 )

@@ -1,7 +1,7 @@
 """A change event of DynamoDB or AWS DMS, read and checked.
 
-Sources: DynamoDB Developer Guide, "Using Kinesis Data Streams to capture changes to DynamoDB"; AWS DMS User Guide,
-"Using Amazon Kinesis Data Streams as a target".
+Sources: DynamoDB Developer Guide, "Using Kinesis Data Streams to capture changes to DynamoDB"; API reference of
+DynamoDB Streams, "Record"; AWS DMS User Guide, "Using Amazon Kinesis Data Streams as a target".
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 from ...errors import ChangeEventError, abridged
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-UNITS = {"MILLISECOND": 1000, "MICROSECOND": 1}
+UNITS = {"SECOND": 1_000_000, "MILLISECOND": 1000, "MICROSECOND": 1}
 
 Object: TypeAlias = dict[str, Any]
 Keys: TypeAlias = Sequence[str] | Mapping[str, Sequence[str]]
@@ -47,6 +47,8 @@ class Event:
 
     identity: tuple[Any, ...]
     change: Change
+    order: tuple[int, int] = (0, 0)
+    """Of DynamoDB: events of one item happened in this order."""
     moved_from: Event | None = None
     """Where the primary key changes: the remove of the row before."""
     before: Object | None = None
@@ -95,21 +97,28 @@ class Place:
 
 
 def of_dynamodb(event: Object, record: Any) -> Event:
-    """Read an event of Kinesis Data Streams for DynamoDB."""
+    """Read an event of Kinesis Data Streams for DynamoDB, or of DynamoDB Streams, which name the table by an ARN."""
     place = Place(record)
     body = place.member(event, "dynamodb")
-    table, name, key = place.text(event, "tableName"), place.text(event, "eventName"), place.member(body, "Keys")
+    name, key = place.text(event, "eventName"), place.member(body, "Keys")
+    of_streams = "tableName" not in event
+    table = place.text(event, "eventSourceARN" if of_streams else "tableName")
     try:
+        if of_streams:
+            table = table.split("/")[1]
         identity = (table, *sorted((part, *value.items()) for part, value in key.items()))
         hash(identity)
-        unit = UNITS[body.get("ApproximateCreationDateTimePrecision", "MILLISECOND")]
-        at = EPOCH + timedelta(microseconds=int(body["ApproximateCreationDateTime"]) * unit)
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ChangeEventError(f"{place}: keys or time are not DynamoDB's: {abridged(error)}") from error
+        unit = UNITS[body.get("ApproximateCreationDateTimePrecision", "SECOND" if of_streams else "MILLISECOND")]
+        microseconds = int(body["ApproximateCreationDateTime"] * unit)
+        at = EPOCH + timedelta(microseconds=microseconds)
+        order = (1, int(body["SequenceNumber"])) if of_streams else (0, microseconds)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ChangeEventError(f"{place}: table, keys or time are not DynamoDB's: {abridged(error)}") from error
     if name == "REMOVE":
-        return Event(identity, Change(table, key, "remove", None, False, at, record, 1))
+        return Event(identity, Change(table, key, "remove", None, False, at, record, 1), order)
     if name in {"INSERT", "MODIFY"}:
-        return Event(identity, Change(table, key, "put", place.member(body, "NewImage"), True, at, record, 1))
+        image = place.member(body, "NewImage")
+        return Event(identity, Change(table, key, "put", image, True, at, record, 1), order)
     raise place.unlike("eventName", "INSERT, MODIFY or REMOVE", name)
 
 
@@ -138,7 +147,7 @@ def of_dms(event: Object, record: Any, keys: Keys | None, partial_updates: bool)
     if old_identity == identity:
         return Event(identity, change)
     removed = Event(old_identity, Change(table, old_key, "remove", None, False, at, record, 1))
-    return Event(identity, change, removed, before)
+    return Event(identity, change, moved_from=removed, before=before)
 
 
 def _key(table: str, columns: Sequence[str], row: Object, place: Place) -> tuple[tuple[Any, ...], Object]:

@@ -32,11 +32,12 @@ def merge(
 ) -> Changes:
     """Fold change events to one change for each row, in the order of the last event of each.
 
-    ``records`` are user records (or their data), each with an event of Kinesis Data Streams for DynamoDB or a message
-    of AWS DMS; which, it says itself. Events of DynamoDB come in any order, and more than once: those of an item count
-    in the order of their ApproximateCreationDateTime, and in that of the stream where it is the same. Those of DMS
-    count in the order of the stream. They do not say what their primary key is: ``keys`` does, column names for all
-    tables or by ``schema.table``. An update that changes the key is a remove of the old row, then a put of the new one.
+    ``records`` are user records (or their data), each with an event of Kinesis Data Streams for DynamoDB, of DynamoDB
+    Streams, or a message of AWS DMS; which, it says itself. Events of DynamoDB come in any order, and more than once:
+    those of an item count in the order of their ApproximateCreationDateTime, and in that of the stream where it is the
+    same; those of DynamoDB Streams by SequenceNumber. Those of DMS count in the order of the stream. They do not say
+    what their primary key is: ``keys`` does, column names for all tables or by ``schema.table``. An update that changes
+    the key is a remove of the old row, then a put of the new one.
 
     An update of DMS has the whole row, and a column that is missing is null. With ``partial_updates`` it has the
     columns that it sets, and the others stay: then ``IncludeNullAndEmpty`` has to be on, and, where keys change, a
@@ -58,7 +59,7 @@ def merge(
             changes.others.append(record)
         else:
             rows.append(of_dms(event, record, keys, partial_updates))
-    items.sort(key=lambda event: event.change.at)
+    items.sort(key=lambda event: event.order)
     states: dict[tuple[Any, ...], Change] = {}
     for one in (*items, *rows):
         change = one.change
