@@ -13,19 +13,19 @@ from shardpack.testing import chaos, history
 
 @pytest.mark.parametrize("seed", [2])
 def test_nothing_is_lost_nor_out_of_order_nor_told_wrongly(local_kinesis, seed):
-    done = chaos.run(local_kinesis, records=24_000, seed=seed, max_aggregate_records=150)
+    done = chaos.run(local_kinesis, records=12_000, seed=seed, max_aggregate_records=150)
     assert not done.defects, str(done)
-    assert done.report.puts == done.settled == done.outcomes["stored"] == 24_000
+    assert done.report.puts == done.settled == done.outcomes["stored"] == 12_000
     assert done.injected["entries ProvisionedThroughputExceededException"] > 20
     assert len(done.reshardings) == 8
-    assert done.most_buffered < 24_000 * 10 + 4 * chaos.PUT_AT_ONCE * 200
+    assert done.most_buffered < 12_000 * 10 + 4 * chaos.PUT_AT_ONCE * 200
 
 
 def test_nor_where_it_is_compressed(local_kinesis):
     """Without a bound of user records, so that what was offered is split where it came out too large."""
-    done = chaos.run(local_kinesis, records=24_000, seed=5, compression="zstd", max_aggregate_bytes=1500)
+    done = chaos.run(local_kinesis, records=12_000, seed=5, compression="zstd", max_aggregate_bytes=1500)
     assert not done.defects, str(done)
-    assert done.report.puts == done.settled == done.outcomes["stored"] == 24_000
+    assert done.report.puts == done.settled == done.outcomes["stored"] == 12_000
     assert done.kinesis_records > 100
     assert len(done.reshardings) == 8
 

@@ -188,6 +188,31 @@ def test_a_handler_gets_one_after_the_other_and_what_it_raises_is_the_reason(let
     ]
 
 
+async def asynchronous(_):
+    pass
+
+
+def generator(_):
+    yield
+
+
+async def asynchronous_generator(_):
+    yield
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.parametrize(
+    ("handle", "what"),
+    [(asynchronous, "coroutine"), (generator, "generator"), (asynchronous_generator, "async_generator")],
+)
+def test_a_handler_that_only_begins_has_not_handled(letters, path, handle, what):
+    letters.put([letter(1), letter(2, "another")])
+    done = redrive(letters, one_by_one(handle))
+    assert (done.stored, done.not_stored) == (0, 2)
+    reason = ("TypeError", f"the handler returned a {what}, which nobody runs")
+    assert [(each.error_code, each.message) for each in kept(path)] == [reason] * 2
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import time
@@ -27,6 +27,7 @@ def one_by_one(handle: Callable[[DeadLetter], object]) -> Callable[[Sequence[Dea
     """Return a ``send`` for ``redrive`` that gives letters to a function: one is done with when it returns.
 
     An exception is the letter's new reason: its type is the error code. Later letters of its key are not handled then.
+    Nothing is done yet where the function is async or a generator: a ``TypeError`` for each letter.
     """
 
     def send(letters: Sequence[DeadLetter]) -> Iterator[Outcome]:
@@ -37,7 +38,7 @@ def one_by_one(handle: Callable[[DeadLetter], object]) -> Callable[[Sequence[Dea
                 yield False
                 continue
             try:
-                handle(letter)
+                _check_done(handle(letter))
             except Exception as error:  # noqa: BLE001 - whatever a handler raises is told
                 if key is not None:
                     failed.add((letter.stream, key))
@@ -245,6 +246,11 @@ class _Run(Generic[Id]):
 
     def _waits(self, letter: DeadLetter) -> bool:
         return letter.partition_key is not None and _key(letter) in self.holding_back
+
+
+def _check_done(returned: object) -> None:
+    if isinstance(returned, (Awaitable, AsyncGenerator, Generator)):
+        raise TypeError(f"the handler returned a {type(returned).__name__}, which nobody runs")
 
 
 def _is_stored(outcome: Outcome) -> bool:
