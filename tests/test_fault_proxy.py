@@ -32,6 +32,7 @@ from shardpack.testing.faults import (
     Script,
     ShardLimits,
     StaleShards,
+    Trickle,
 )
 from shardpack.testing.local_kinesis import wait_until_active
 from shardpack.transport import BrokenAnswerError
@@ -386,6 +387,19 @@ def test_an_answer_ends_half_way(proxied, at):
     assert len(proxied.client.list_shards(StreamName=proxied.stream)["Shards"]) == 2
 
 
+def test_an_answer_trickles(proxied):
+    """A client that waits for each piece as long as it takes has all of it; one that does not has given up."""
+    proxied.client = proxied.proxy.client(read_timeout=1)
+    proxied.proxy.faults = [Trickle(1.6, 16, operations="PutRecords")]
+    put_records(proxied, DATAS)
+    assert proxied.proxy.unanswered(proxied.stream) == set()
+    proxied.proxy.faults = [Trickle(60, 2, operations="PutRecords")]
+    with pytest.raises(ReadTimeoutError):
+        put_records(proxied, DATAS)
+    assert len(proxied.client.list_shards(StreamName=proxied.stream)["Shards"]) == 2
+    assert proxied.proxy.injected == {"trickle": 2}
+
+
 # --- errors ---
 
 
@@ -554,6 +568,9 @@ def test_the_first_of_two_that_end_the_call_holds(proxied):
         (lambda: Reset(probability=1.5), "probability is from 0 to 1, not 1.5"),
         (lambda: RefuseEntries(-1), "share is from 0 to 1"),
         (lambda: Cut(2), "at is from 0 to 1"),
+        (lambda: Trickle(-1), "seconds is a number of seconds"),
+        (lambda: Trickle(pieces=0), "pieces is from 1 to 1,000, not 0"),
+        (lambda: Trickle(pieces=1001), "pieces is from 1 to 1,000, not 1001"),
         (lambda: Latency(-1), "seconds is a number of seconds"),
         (lambda: Latency(jitter_s=float("nan")), "jitter_s is a number of seconds"),
         (lambda: ShardLimits(0), "records_per_s is above 0"),

@@ -19,9 +19,10 @@ TEXT = 48 * MIB
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 @pytest.mark.parametrize("calls", [1, 4])
-def test_a_reader_that_stands_still_stays_within_its_bound(calls):
+@pytest.mark.parametrize(("user_records", "size"), [(87_000, 100), (1, READ - 64)], ids=["small", "one of 10 MiB"])
+def test_a_reader_that_stands_still_stays_within_its_bound(calls, user_records, size):
     program = Path(__file__).parent / "stand_still.py"
-    with canned_kinesis(shards=32, user_records=87_000, record_size=100) as url:
+    with canned_kinesis(shards=32, user_records=user_records, record_size=size) as url:
         command = [sys.executable, program, url, str(BOUND), str(calls)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
     made, buffered, most = map(int, done.stdout.split())

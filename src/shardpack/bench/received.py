@@ -6,11 +6,14 @@ import base64
 from datetime import datetime, timezone
 from typing import Any
 
-from .. import Aggregator, KinesisRecord, ShardMap
+from .. import Aggregator, KinesisRecord, Limits, ShardMap
 from .corpus import Corpus
 from .ours import add_many
 
 MIB = 1 << 20
+
+LARGEST = Limits(max_record_bytes=10 * MIB, max_request_bytes=10 * MIB)
+"""Of a stream whose record limit is raised as far as it can be."""
 
 KPL_AGGREGATE = 51_200
 """Bytes of an aggregated record as the KPL makes them unless it is told otherwise: its ``AggregationMaxSize``."""
@@ -21,7 +24,7 @@ ARRIVED = datetime(2025, 1, 1, tzinfo=timezone.utc)
 
 def kinesis_records(corpus: Corpus, max_bytes: int = MIB) -> list[KinesisRecord]:
     """Aggregate a corpus into Kinesis records of that size, for one shard."""
-    return add_many(Aggregator(ShardMap.uniform(1), max_bytes=max_bytes), corpus)
+    return add_many(Aggregator(ShardMap.uniform(1), limits=LARGEST, max_bytes=max_bytes), corpus)
 
 
 def get_records(sealed: list[KinesisRecord]) -> list[dict[str, Any]]:

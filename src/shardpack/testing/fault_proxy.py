@@ -269,8 +269,13 @@ class FaultProxy:
                 await client.write_part(answer, int(len(answer.body) * after.at))
                 return False
             return await self._fail(client, after, request, chance)
+        trickle = planned.trickle
         try:
-            await client.write(answer)
+            if trickle is None:
+                await client.write(answer)
+            else:
+                self._injected[trickle.label] += 1
+                await client.write_slowly(answer, trickle.pieces, trickle.seconds / trickle.pieces)
         except OSError:  # it went away meanwhile
             self._remember(request, answer)
             raise

@@ -29,12 +29,14 @@ __all__ = [
     "Script",
     "ShardLimits",
     "StaleShards",
+    "Trickle",
     "plan",
 ]
 
 When: TypeAlias = Literal["before", "after"]
 """Before the request is passed on (nothing is stored), or after the service has answered (it is)."""
 
+MOST_PIECES = 1000
 THROTTLED = "ProvisionedThroughputExceededException"
 INTERNAL = "InternalFailure"
 
@@ -155,6 +157,26 @@ class Cut(Chance):
 
 
 @dataclass(frozen=True, slots=True)
+class Trickle(Chance):
+    """The answer's body arrives in ``pieces`` (1 to 1,000), a pause before each, all of them ``seconds`` long.
+
+    A client that waits less long for a piece gives up in the middle of the answer; the call itself was done.
+    """
+
+    seconds: float = 1.0
+    pieces: int = 10
+
+    def __post_init__(self) -> None:
+        Chance.__post_init__(self)
+        if not isinstance(self.pieces, int) or not 1 <= self.pieces <= MOST_PIECES:
+            raise ValueError(f"pieces is from 1 to {MOST_PIECES:,}, not {abridged(self.pieces)}")
+
+    @property
+    def label(self) -> str:
+        return "trickle"
+
+
+@dataclass(frozen=True, slots=True)
 class Error(Chance):
     """The service answers with an error, in the wire form of AWS, instead of doing the call or after it was done.
 
@@ -218,7 +240,7 @@ class StaleShards(Chance):
         return "stale ListShards"
 
 
-Fault: TypeAlias = Latency | Reset | Cut | Error | RefuseEntries | ShardLimits | StaleShards
+Fault: TypeAlias = Latency | Reset | Cut | Trickle | Error | RefuseEntries | ShardLimits | StaleShards
 Schedule: TypeAlias = Callable[[Request], Fault | None]
 
 
@@ -248,6 +270,7 @@ class Plan:
     latencies: list[Latency] = field(default_factory=list)
     before: Reset | Error | None = None
     after: Reset | Error | Cut | None = None
+    trickle: Trickle | None = None
     refusals: list[RefuseEntries] = field(default_factory=list)
     limits: list[ShardLimits] = field(default_factory=list)
     stale: StaleShards | None = None
@@ -275,6 +298,8 @@ def plan(rules: Iterable[Fault | Schedule], request: Request, chance: Random) ->
                 planned.refusals.append(fault)
             case ShardLimits():
                 planned.limits.append(fault)
+            case Trickle():
+                planned.trickle = planned.trickle or fault
             case StaleShards():
                 planned.stale = planned.stale or fault
             case Reset(when="before") | Error(when="before"):

@@ -163,6 +163,18 @@ class Connection:
         await self._writer.drain()
         self._writer.close()
 
+    async def write_slowly(self, message: Message, pieces: int, pause_s: float) -> None:
+        """Write the head, then the body in so many pieces of one size, a pause before each."""
+        self._writer.write(message.head())
+        length = max(1, -(-len(message.body) // pieces))
+        for start in range(0, len(message.body), length):
+            await self._writer.drain()
+            await asyncio.sleep(pause_s)
+            if self.is_gone:
+                raise ConnectionResetError("the other side has closed the connection")
+            self._writer.write(message.body[start : start + length])
+        await self._writer.drain()
+
     def close(self) -> None:
         self._writer.close()
 
