@@ -2,18 +2,21 @@
 
 python combine_flights.py [--records 120000] [--picture combine.svg …]
 
-Puts flights into a local Kinesis of its own, reads it with a StreamReader, and writes its batches in both ways, which
-leave the same rows. Needs shardpack[stream,demo], duckdb and pyarrow; for the picture matplotlib.
+Puts flights of a checkout's sample into a local Kinesis of its own, reads it with a StreamReader, and writes its
+batches in both ways, which leave the same rows. Needs shardpack[stream,demo], duckdb and pyarrow; for the picture
+matplotlib.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import lzma
 import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +24,11 @@ import duckdb
 import pyarrow as pa
 
 from shardpack import Producer, UserRecord
-from shardpack.bench.corpus import flights
 from shardpack.consume import combine
 from shardpack.consume.stream import StreamReader
 from shardpack.testing import LocalKinesis
 
+SAMPLE = Path(__file__).parents[1] / "src" / "shardpack" / "bench" / "flights.ndjson.xz"
 NAMES = ("tailnum", "flights", "miles", "seen", "dest")
 CREATE = "CREATE TABLE aircraft (tailnum VARCHAR PRIMARY KEY, flights BIGINT, miles BIGINT, seen VARCHAR, dest VARCHAR)"
 UPSERT = """
@@ -112,11 +115,13 @@ class DuckDB:
 
 def read_flights(records: int) -> list[list[UserRecord]]:
     """Put flights into a stream of four shards, and return the batches that a StreamReader brings."""
-    corpus = flights(records)
+    with lzma.open(SAMPLE) as lines:
+        datas = [line.rstrip(b"\n") for line in islice(lines, records)]
+    keys = [json.loads(data)["tailnum"] or "unknown" for data in datas]
     with LocalKinesis() as kinesis:
         kinesis.create_stream("flights", 4)
         with Producer("flights", client=kinesis.client(retries={"total_max_attempts": 1})) as producer:
-            producer.put_many(corpus.keys, corpus.datas)
+            producer.put_many(keys, datas)
         return [list(batch.records) for batch in StreamReader("flights", client=kinesis.client(), until="latest")]
 
 
