@@ -21,7 +21,6 @@ BOUND = 20 * MIB
 """The least that ``max_buffer_bytes`` may be."""
 WAIT_SECONDS = 1.0
 """How long clients wait for the next piece of an answer."""
-OPERATIONS = ("ListShards", "GetShardIterator", "GetRecords")
 
 
 def data_of(size, seed):
@@ -80,6 +79,9 @@ def read_in_loop(*arguments, **options):
     return asyncio.run(read_async(*arguments, **options))
 
 
+CALLS = [("ListShards", read), ("GetShardIterator", read), ("GetRecords", read), ("GetRecords", read_in_loop)]
+
+
 @pytest.fixture(scope="module")
 def small(raising):
     return stream_of(raising, [1, 300, 20_000])
@@ -104,8 +106,7 @@ class First:
         return self.fault
 
 
-@pytest.mark.parametrize("reading", [read, read_in_loop])
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(("operation", "reading"), CALLS)
 def test_an_answer_that_trickles_is_waited_for(proxy, small, reading, operation):
     """All of it takes longer than the client waits, and none of its pieces does."""
     stream, digests = small
@@ -115,8 +116,7 @@ def test_an_answer_that_trickles_is_waited_for(proxy, small, reading, operation)
     assert proxy.injected == {"trickle": 1}
 
 
-@pytest.mark.parametrize("reading", [read, read_in_loop])
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(("operation", "reading"), CALLS)
 @pytest.mark.parametrize(
     "fault", [Trickle(60, 2), Latency(seconds=60, when="after")], ids=["stalled in the middle", "after the timeout"]
 )
@@ -139,17 +139,10 @@ def test_answers_that_always_come_too_late_are_given_up(proxy, small, reading):
     assert proxy.requests["GetRecords"] >= 2
 
 
-@pytest.mark.parametrize("reading", [read, read_in_loop])
-def test_large_records_and_large_replies_stay_within_the_bound(proxy, large, reading):
+def test_large_records_and_large_replies_stay_within_the_bound(proxy, raising):
     """Each shard has a reply of 9 MiB, and they come in pieces. Two of them have room."""
-    stream, digests = large
+    stream, digests = stream_of(raising, [MIB] * 9, [9 * MIB], [9 * MIB])  # the largest that it gives out again
     proxy.faults = [Trickle(0.5, 50, operations="GetRecords")]
-    found, most, failed = reading(proxy.client(), stream, max_concurrent_calls=3, stands_still_until=18 * MIB)
+    found, most, failed = read(proxy.client(), stream, max_concurrent_calls=3, stands_still_until=18 * MIB)
     assert (found, failed) == (digests, 0)
     assert 18 * MIB <= most <= BOUND + 9 * MIB  # with the batch in hand
-
-
-@pytest.fixture(scope="module")
-def large(raising):
-    """Replies of nine records of 1 MiB, and a record of 9 MiB: the largest that kinesis-local gives out again."""
-    return stream_of(raising, [MIB] * 9, [9 * MIB], [MIB] * 9)

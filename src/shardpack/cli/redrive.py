@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     from ..dead_letters import DeadLetterStore, S3DeadLetters
 
 
+MOST_SENT = 4000
+"""Letters of a batch: an interrupt waits for its end, and a kill repeats it."""
+MOST_HANDLED = 50
+
+
 @command
 @argument("source", metavar="FROM", type=FILE, help="A file of dead letters, s3://BUCKET/PREFIX or kinesis://STREAM.")
 @argument("target", metavar="TO", help="The stream they go to, name or ARN; or handler:MODULE:FUNCTION.")
@@ -109,6 +114,7 @@ def redrive(  # noqa: PLR0917 (click calls it)
                 wanted,
                 taken,
                 interrupted,
+                most=MOST_HANDLED if handler is not None else MOST_SENT,
                 skip_maybe_stored=skip_maybe_stored,
                 as_json=as_json,
                 where=source if via is None else via,
@@ -122,6 +128,7 @@ def _redrive(
     taken: Drained,
     interrupted: Callable[[], bool],
     *,
+    most: int,
     skip_maybe_stored: bool,
     as_json: bool,
     where: str,
@@ -147,6 +154,7 @@ def _redrive(
                     since=wanted.since,
                     where=wanted.holds,
                     skip_maybe_stored=skip_maybe_stored,
+                    max_letters=most,
                     on_progress=on_progress,
                     stopping=interrupted,
                 )

@@ -166,7 +166,7 @@ def handler_named(name: str) -> Callable[[DeadLetter], object]:
         found: Any = import_module(module_name)
         for part in path.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # whatever a module does when it is imported
         raise BadInputError(f"{name}: {error}") from error
     if not callable(found):
         raise BadInputError(f"{name}: {path} is no function")
