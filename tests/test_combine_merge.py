@@ -383,7 +383,7 @@ anything = st.recursive(
 
 
 @given(anything)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_whatever_it_is_there_is_no_other_error(event):
     with suppress(ChangeEventError):
         combine.merge(encoded([event]), keys=["id"])

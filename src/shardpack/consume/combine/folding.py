@@ -83,6 +83,12 @@ def latest(rows: Any, *, by: Any = None, key: Any = None) -> Any:
     return [kept[i] for i in sorted(_greatest(keys, map(by, kept)))]
 
 
+@overload
+def count(rows: Columns) -> dict[str | None, int]: ...
+@overload
+def count(rows: pa.RecordBatch | pa.Table, *, key: str | Sequence[str] = "partition_key") -> dict[Any, int]: ...
+@overload
+def count(rows: Iterable[Row], *, key: Callable[[Row], Hashable] = partition_key_of) -> dict[Any, int]: ...
 def count(rows: Any, *, key: Any = None) -> dict[Any, int]:
     """Return how many rows each key has, in the order of their first rows. ``rows`` and ``key`` as of `latest`."""
     if isinstance(rows, Columns):
@@ -99,7 +105,17 @@ def count(rows: Any, *, key: Any = None) -> dict[Any, int]:
     return counts
 
 
-def sum(rows: Any, values: Any, *, key: Any = None) -> dict[Any, Any]:  # noqa: A001 - read as combine.sum
+@overload
+def sum(rows: Columns, values: Sequence[Any]) -> dict[str | None, Any]: ...  # noqa: A001 - read as combine.sum
+@overload
+def sum(  # noqa: A001
+    rows: pa.RecordBatch | pa.Table, values: str, *, key: str | Sequence[str] = "partition_key"
+) -> dict[Any, Any]: ...
+@overload
+def sum(  # noqa: A001
+    rows: Iterable[Row], values: Callable[[Row], Any], *, key: Callable[[Row], Hashable] = partition_key_of
+) -> dict[Any, Any]: ...
+def sum(rows: Any, values: Any, *, key: Any = None) -> dict[Any, Any]:  # noqa: A001
     """Return the sum of a value over the rows of each key, in the order of their first rows.
 
     ``values`` is given as ``by`` of `latest` is, ``rows`` and ``key`` as there. ``None`` adds nothing. Integers and
