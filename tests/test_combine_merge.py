@@ -288,6 +288,40 @@ def test_a_moved_row_takes_along_what_the_batch_knows_of_it():
         combine.merge(encoded(events[1:]), keys=["id"], partial_updates=True)
 
 
+def test_a_moved_row_takes_along_what_was_set_before_it():
+    """A before-image of all columns has no large objects."""
+    events = [
+        of_dms("update", {"id": 1, "doc": "new"}),
+        of_dms("update", {"id": 2, "b": 7}, {"id": 1, "a": 5, "b": 6}),
+    ]
+    removed, moved = combine.merge(encoded(events), keys=["id"], partial_updates=True)
+    assert (removed.operation, removed.key) == ("remove", {"id": 1})
+    assert moved.image == {"id": 2, "a": 5, "b": 7, "doc": "new"}
+
+
+def test_a_before_image_has_the_name_that_its_settings_give_it():
+    event = of_dms("update", {"id": 2, "a": 1})
+    event["old"] = {"id": 1}
+    changes = combine.merge(encoded([event]), keys=["id"], before_image="old")
+    assert [(change.operation, change.key) for change in changes] == [("remove", {"id": 1}), ("put", {"id": 2})]
+    assert [change.key for change in combine.merge(encoded([event]), keys=["id"])] == [{"id": 2}]  # nobody tells
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "microsecond"), [("09.5Z", 500_000), ("09.123456789Z", 123_456), ("09Z", 0), ("09.25", 250_000)]
+)
+def test_times_of_any_precision(timestamp, microsecond):
+    event = of_dms("insert", {"id": 1})
+    event["metadata"]["timestamp"] = f"2021-02-18T23:09:{timestamp}"
+    [change] = combine.merge(encoded([event]), keys=["id"])
+    assert change.at == datetime(2021, 2, 18, 23, 9, 9, microsecond, tzinfo=timezone.utc)
+
+
+def test_true_is_not_the_key_1():
+    changes = combine.merge(encoded([of_dms("insert", {"id": 1}), of_dms("delete", {"id": True})]), keys=["id"])
+    assert [change.operation for change in changes] == ["put", "remove"]
+
+
 def test_columns_that_are_not_set_stay():
     [change] = combine.merge(
         encoded([of_dms("update", {"id": 1, "a": 2}), of_dms("update", {"id": 1, "b": None})]),
@@ -337,7 +371,9 @@ WHOLE = of_dms("update", {"id": 1})
         (of_dms("update", {"id": 1}, before=[]), "'before-image' is not an object"),
         (of_dynamodb("MODIFY", "a"), "'NewImage' is not an object, but None"),
         (of_dynamodb("UPDATE", "a", {}), "'eventName' is not INSERT, MODIFY or REMOVE, but 'UPDATE'"),
-        (of_dynamodb("REMOVE", "a", at="soon"), "table, keys or time are not DynamoDB's"),
+        (of_dynamodb("REMOVE", "a", at="1" * 10**6), "'ApproximateCreationDateTime' is not a number, but '1111"),
+        (of_dynamodb("REMOVE", "a", at=True), "'ApproximateCreationDateTime' is not a number, but True"),
+        (of_dynamodb("REMOVE", "a", at=1e308), "table, keys or time are not DynamoDB's"),
         (of_dynamodb("REMOVE", "a", at=10**30), "table, keys or time are not DynamoDB's"),
         (of_dynamodb("REMOVE", "a", precision="HOUR"), "table, keys or time are not DynamoDB's"),
         (of_dynamodb("REMOVE", ["a"]), "table, keys or time are not DynamoDB's"),

@@ -6,14 +6,17 @@ DynamoDB Streams, "Record"; AWS DMS User Guide, "Using Amazon Kinesis Data Strea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from numbers import Number
 from typing import Any, Literal, TypeAlias
 
 from ...errors import ChangeEventError, abridged
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+FRACTION = re.compile(r"\.(\d+)")
 UNITS = {"SECOND": 1_000_000, "MILLISECOND": 1000, "MICROSECOND": 1}
 
 Object: TypeAlias = dict[str, Any]
@@ -38,7 +41,7 @@ class Change:
     record: Any
     """The record of the last event."""
     events: int
-    """How many events it is made of."""
+    """How many events it is made of; one that changes the primary key is one of both rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +112,14 @@ def of_dynamodb(event: Object, record: Any) -> Event:
         identity = (table, *sorted((part, *value.items()) for part, value in key.items()))
         hash(identity)
         unit = UNITS[body.get("ApproximateCreationDateTimePrecision", "SECOND" if of_streams else "MILLISECOND")]
-        microseconds = int(body["ApproximateCreationDateTime"] * unit)
+        moment = body["ApproximateCreationDateTime"]
+        if not isinstance(moment, Number) or isinstance(moment, bool):  # a text would be repeated
+            raise place.unlike("ApproximateCreationDateTime", "a number", moment)
+        microseconds = int(moment * unit)  # type: ignore[operator]
         at = EPOCH + timedelta(microseconds=microseconds)
         order = (1, int(body["SequenceNumber"])) if of_streams else (0, microseconds)
+    except ChangeEventError:
+        raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ChangeEventError(f"{place}: table, keys or time are not DynamoDB's: {abridged(error)}") from error
     if name == "REMOVE":
@@ -122,7 +130,7 @@ def of_dynamodb(event: Object, record: Any) -> Event:
     raise place.unlike("eventName", "INSERT, MODIFY or REMOVE", name)
 
 
-def of_dms(event: Object, record: Any, keys: Keys | None, partial_updates: bool) -> Event:
+def of_dms(event: Object, record: Any, keys: Keys | None, before_image: str, partial_updates: bool) -> Event:
     """Read a message of AWS DMS about a row."""
     place = Place(record)
     metadata, data = place.member(event, "metadata"), place.member(event, "data")
@@ -140,9 +148,9 @@ def of_dms(event: Object, record: Any, keys: Keys | None, partial_updates: bool)
     if operation != "update":
         raise place.unlike("operation", "load, insert, update or delete", operation)
     change = Change(table, key, "put", data, not partial_updates, at, record, 1)
-    if event.get("before-image") is None:
+    if event.get(before_image) is None:
         return Event(identity, change)
-    before = place.member(event, "before-image")
+    before = place.member(event, before_image)
     old_identity, old_key = _key(table, columns, {**data, **before}, place)
     if old_identity == identity:
         return Event(identity, change)
@@ -155,13 +163,18 @@ def _key(table: str, columns: Sequence[str], row: Object, place: Place) -> tuple
     for column, value in key.items():
         if value is None or isinstance(value, (dict, list)):
             raise place.unlike(column, "a value of a primary key", value)
-    return (table, *key.values()), key
+    return (table, *((isinstance(value, bool), value) for value in key.values())), key
+
+
+def _microseconds(fraction: re.Match[str]) -> str:
+    """Return a fraction of a second as Python 3.10 takes it."""
+    return f".{fraction[1][:6]:0<6}"
 
 
 def _moment(metadata: Object, place: Place) -> datetime:
     text = place.text(metadata, "timestamp")
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        moment = datetime.fromisoformat(FRACTION.sub(_microseconds, text).replace("Z", "+00:00"))
     except ValueError:
         raise place.unlike("timestamp", "a time", text) from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)

@@ -27,6 +27,7 @@ def merge(
     records: Iterable[Any],
     *,
     keys: Keys | None = None,
+    before_image: str = "before-image",
     partial_updates: bool = False,
     loads: Callable[[bytes], Any] = json.loads,
 ) -> Changes:
@@ -37,7 +38,8 @@ def merge(
     those of an item count in the order of their ApproximateCreationDateTime, and in that of the stream where it is the
     same; those of DynamoDB Streams by SequenceNumber. Those of DMS count in the order of the stream. They do not say
     what their primary key is: ``keys`` does, column names for all tables or by ``schema.table``. An update that changes
-    the key is a remove of the old row, then a put of the new one.
+    the key is a remove of the old row, then a put of the new one; only a before-image tells (``BeforeImageSettings`` of
+    DMS, off unless you say so), whose ``FieldName`` is ``before_image``. Without it the old row stays.
 
     An update of DMS has the whole row, and a column that is missing is null. With ``partial_updates`` it has the
     columns that it sets, and the others stay: then ``IncludeNullAndEmpty`` has to be on, and, where keys change, a
@@ -58,7 +60,7 @@ def merge(
         elif place.text(place.member(event, "metadata"), "record-type") == "control":
             changes.others.append(record)
         else:
-            rows.append(of_dms(event, record, keys, partial_updates))
+            rows.append(of_dms(event, record, keys, before_image, partial_updates))
     items.sort(key=lambda event: event.order)
     states: dict[tuple[Any, ...], Change] = {}
     for one in (*items, *rows):
@@ -90,7 +92,7 @@ def _whole_row(event: Event, states: Mapping[tuple[Any, ...], Change]) -> dict[s
     if known is not None and known.image is not None and known.replaces:
         return known.image
     if event.before is not None and len(event.before) > len(event.change.key):
-        return event.before
+        return {**event.before, **((known.image or {}) if known is not None else {})}
     raise ChangeEventError(
         f"{Place(event.change.record)}: the primary key changes, and neither the batch nor a before-image of all "
         "columns has the whole row: its other columns would be lost"
