@@ -39,9 +39,8 @@ if TYPE_CHECKING:
     from ..dead_letters import DeadLetterStore, S3DeadLetters
 
 
-MOST_SENT = 4000
-"""Letters of a batch: an interrupt waits for its end, and a kill repeats it."""
 MOST_HANDLED = 50
+"""Letters of a batch for a handler, which may take its time for each."""
 
 
 @command
@@ -114,7 +113,7 @@ def redrive(  # noqa: PLR0917 (click calls it)
                 wanted,
                 taken,
                 interrupted,
-                most=MOST_HANDLED if handler is not None else MOST_SENT,
+                most=MOST_HANDLED if handler is not None else library.MAX_LETTERS,
                 skip_maybe_stored=skip_maybe_stored,
                 as_json=as_json,
                 where=source if via is None else via,

@@ -19,6 +19,9 @@ Outcome = bool | Stored | Failed | DeliveryError
 MAX_HOLDING_BACK = 100_000
 """How many keys may have a letter that was not stored, before the redrive ends: what is kept in mind is bounded."""
 
+MAX_LETTERS = 4000
+"""Of a batch, unless ``redrive`` is told otherwise: an interrupt waits for its end, and a kill repeats it."""
+
 MAX_REFUSALS = 20
 """How many letters that were not stored a result names."""
 
@@ -94,7 +97,7 @@ def redrive(
     where: Callable[[DeadLetter], bool] | None = None,
     hold_back: Literal["key", "all"] = "key",
     skip_maybe_stored: bool = False,
-    max_letters: int = 4000,
+    max_letters: int = MAX_LETTERS,
     max_bytes: int = 4 * MIB,
     on_progress: Callable[[Redriven], None] = lambda _: None,
     stopping: Callable[[], bool] = lambda: False,

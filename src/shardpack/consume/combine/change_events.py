@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from numbers import Number
+from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
 from ...errors import ChangeEventError, abridged
@@ -99,27 +99,25 @@ class Place:
         return ChangeEventError(f"{self}: {name!r} is not {kind}, but {abridged(found)}")
 
 
-def of_dynamodb(event: Object, record: Any) -> Event:
+def of_dynamodb(event: Object, place: Place) -> Event:
     """Read an event of Kinesis Data Streams for DynamoDB, or of DynamoDB Streams, which name the table by an ARN."""
-    place = Place(record)
+    record = place.record
     body = place.member(event, "dynamodb")
     name, key = place.text(event, "eventName"), place.member(body, "Keys")
     of_streams = "tableName" not in event
     table = place.text(event, "eventSourceARN" if of_streams else "tableName")
+    moment = body.get("ApproximateCreationDateTime")
+    if not isinstance(moment, (int, float, Decimal)) or isinstance(moment, bool):  # a text would be repeated
+        raise place.unlike("ApproximateCreationDateTime", "a number", moment)
     try:
         if of_streams:
             table = table.split("/")[1]
         identity = (table, *sorted((part, *value.items()) for part, value in key.items()))
         hash(identity)
         unit = UNITS[body.get("ApproximateCreationDateTimePrecision", "SECOND" if of_streams else "MILLISECOND")]
-        moment = body["ApproximateCreationDateTime"]
-        if not isinstance(moment, Number) or isinstance(moment, bool):  # a text would be repeated
-            raise place.unlike("ApproximateCreationDateTime", "a number", moment)
-        microseconds = int(moment * unit)  # type: ignore[operator]
+        microseconds = int(moment * unit)
         at = EPOCH + timedelta(microseconds=microseconds)
         order = (1, int(body["SequenceNumber"])) if of_streams else (0, microseconds)
-    except ChangeEventError:
-        raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ChangeEventError(f"{place}: table, keys or time are not DynamoDB's: {abridged(error)}") from error
     if name == "REMOVE":
@@ -130,9 +128,9 @@ def of_dynamodb(event: Object, record: Any) -> Event:
     raise place.unlike("eventName", "INSERT, MODIFY or REMOVE", name)
 
 
-def of_dms(event: Object, record: Any, keys: Keys | None, before_image: str, partial_updates: bool) -> Event:
+def of_dms(event: Object, place: Place, keys: Keys | None, before_image: str, partial_updates: bool) -> Event:
     """Read a message of AWS DMS about a row."""
-    place = Place(record)
+    record = place.record
     metadata, data = place.member(event, "metadata"), place.member(event, "data")
     operation = place.text(metadata, "operation")
     table = f"{place.text(metadata, 'schema-name')}.{place.text(metadata, 'table-name')}"

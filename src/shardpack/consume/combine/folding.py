@@ -119,7 +119,7 @@ def sum(rows: Any, values: Any, *, key: Any = None) -> dict[Any, Any]:  # noqa: 
     """Return the sum of a value over the rows of each key, in the order of their first rows.
 
     ``values`` is given as ``by`` of `latest` is, ``rows`` and ``key`` as there. ``None`` adds nothing. Integers and
-    decimals are summed exactly, however large they become.
+    decimals are summed exactly, however large they become; of Arrow up to 38 digits.
     """
     if isinstance(rows, Columns):
         _no_key(key)

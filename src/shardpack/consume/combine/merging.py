@@ -56,11 +56,11 @@ def merge(
         place = Place(record)
         event = place.event(loads)
         if "dynamodb" in event:
-            items.append(of_dynamodb(event, record))
+            items.append(of_dynamodb(event, place))
         elif place.text(place.member(event, "metadata"), "record-type") == "control":
             changes.others.append(record)
         else:
-            rows.append(of_dms(event, record, keys, before_image, partial_updates))
+            rows.append(of_dms(event, place, keys, before_image, partial_updates))
     items.sort(key=lambda event: event.order)
     states: dict[tuple[Any, ...], Change] = {}
     for one in (*items, *rows):
