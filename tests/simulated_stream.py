@@ -168,10 +168,10 @@ class SimulatedStream:
             first = int(parameters["StartingSequenceNumber"]) + (kind == "AFTER_SEQUENCE_NUMBER")
         return {"ShardIterator": str(first), "ResponseMetadata": self.metadata()}
 
-    def get_records(self, shard_id: str, iterator: str) -> dict[str, Any]:
+    def get_records(self, shard_id: str, iterator: str, limit: int = 10_000) -> dict[str, Any]:
         shard = self.shards[shard_id]
         left = [record for record in shard.records if record.number >= int(iterator)]
-        found = left[: self.random.choice((0, 1, 3, 1000))]
+        found = left[: min(limit, self.random.choice((0, 1, 3, 1000)))]
         more = left[len(found) :]
         following = found[-1].number + 1 if found else int(iterator)
         ends = not more and shard.closed_at is not None and (not found or self.random.random() < 0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from datetime import datetime, timezone
+from functools import partial
 from itertools import count
 
 import pytest
@@ -18,6 +19,7 @@ from shardpack.testing.local_kinesis import wait_until_active
 
 STREAM_NUMBERS = count(1)
 DATAS = [str(i).encode() for i in range(5)]
+run = partial(asyncio.run, debug=True)  # so that it raises where a thread touches the loop that is not its own
 
 
 def stream_of(local_kinesis, shards, datas=()):
@@ -56,10 +58,10 @@ def test_everything_in_order_children_after_parents(local_kinesis):
             assert reader.stats().kinesis_records == 6
         return found
 
-    assert asyncio.run(main()) == [*DATAS, b"child"]
+    assert run(main()) == [*DATAS, b"child"]
     assert store.claim(stream, "me")[first.shard_id].sequence_number == SHARD_END
     store.release()
-    assert asyncio.run(read(client, stream, checkpoints=store)) == []
+    assert run(read(client, stream, checkpoints=store)) == []
 
 
 def test_goes_on_behind_a_checkpoint(local_kinesis):
@@ -72,8 +74,8 @@ def test_goes_on_behind_a_checkpoint(local_kinesis):
                 await batch.checkpoint(batch.records[1])
                 reader.stop()
 
-    asyncio.run(some())
-    assert asyncio.run(read(client, stream, checkpoints=store)) == DATAS[2:]
+    run(some())
+    assert run(read(client, stream, checkpoints=store)) == DATAS[2:]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_what_passes_by_itself_is_tried_again(local_kinesis, operation, faults):
     _, stream = stream_of(local_kinesis, 2, DATAS)
     with FaultyKinesis(local_kinesis.endpoint_url) as faulty:
         faulty.fail(operation, *faults)
-        assert asyncio.run(read(faulty.client(), stream)) == DATAS
+        assert run(read(faulty.client(), stream)) == DATAS
         assert faulty.left == 0
 
 
@@ -98,12 +100,12 @@ def test_what_will_never_succeed_is_raised(local_kinesis, operation):
     with FaultyKinesis(local_kinesis.endpoint_url) as faulty:
         faulty.fail(operation, "AccessDeniedException")
         with pytest.raises(ClientError, match="AccessDeniedException"):
-            asyncio.run(read(faulty.client(), stream))
+            run(read(faulty.client(), stream))
 
 
 def test_a_stream_that_is_not_there(local_kinesis):
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
-        asyncio.run(read(local_kinesis.client(), "nobody-made-it"))
+        run(read(local_kinesis.client(), "nobody-made-it"))
 
 
 def test_stopped_from_another_thread_and_closed(local_kinesis):
@@ -121,7 +123,7 @@ def test_stopped_from_another_thread_and_closed(local_kinesis):
             await reader.__anext__()
         assert len(asyncio.all_tasks()) == 1
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_cancelled_wait_has_taken_nothing(local_kinesis):
@@ -136,7 +138,7 @@ def test_a_cancelled_wait_has_taken_nothing(local_kinesis):
             await asyncio.to_thread(put, client, stream, [b"later"])
             return found + [record.data for record in (await reader.__anext__()).records]
 
-    assert asyncio.run(main()) == [*DATAS, b"later"]
+    assert run(main()) == [*DATAS, b"later"]
 
 
 class Owned(MemoryCheckpoints):
@@ -175,14 +177,14 @@ def test_cancelled_while_it_opens_it_gives_the_checkpoints_up(local_kinesis):
         with pytest.raises(asyncio.CancelledError):
             await opening
 
-    asyncio.run(main())
+    run(main())
     assert [call for call in store.calls if call != "renew"] == ["claim", "release"]
 
 
 def test_checkpoints_of_another_and_renewal(local_kinesis):
     client, stream = stream_of(local_kinesis, 1, DATAS)
     with pytest.raises(CheckpointsInUseError, match="a:7 has them"):
-        asyncio.run(read(client, stream, checkpoints=Owned(owner="a:7")))
+        run(read(client, stream, checkpoints=Owned(owner="a:7")))
     store = Owned()
 
     async def main():
@@ -190,7 +192,7 @@ def test_checkpoints_of_another_and_renewal(local_kinesis):
             while "renew" not in store.calls:  # noqa: ASYNC110 - a thread notes it
                 await asyncio.sleep(0.01)
 
-    asyncio.run(main())
+    run(main())
     assert store.calls[-1] == "release"
 
 
@@ -209,7 +211,7 @@ def test_a_reader_that_nobody_asks_stops_calling(local_kinesis):
                 await asyncio.sleep(0.05)
             return largest, found
 
-    largest, found = asyncio.run(main())
+    largest, found = run(main())
     assert found == 45
     assert largest <= 20 << 20
 
@@ -221,4 +223,4 @@ def test_it_polls(local_kinesis):
 
 def test_start_at_a_time(local_kinesis):
     client, stream = stream_of(local_kinesis, 1, DATAS)
-    assert asyncio.run(read(client, stream, start=datetime(2020, 1, 1, tzinfo=timezone.utc))) == DATAS
+    assert run(read(client, stream, start=datetime(2020, 1, 1, tzinfo=timezone.utc))) == DATAS

@@ -124,7 +124,7 @@ class BaseReader:
         self._ready: deque[tuple[StreamBatch, int] | ListedShard | Idle] = deque()
         self._buffered = 0
         self._under_way = 0
-        self._entering = False  # shards in the store: none is read before they are there
+        self._entering = False  # shards in the store: no call is made before they are there
         self._gap_before: dict[str, Gap] = {}
         self._options: dict[str, Any] = {
             "start": start,
@@ -234,9 +234,10 @@ class BaseReader:
     def _next_call(self) -> ListCall | Cursor | float | None:
         """Return what ``Schedule.next`` does, with the lock held; room is kept for what the call brings."""
         assert self._schedule is not None
+        if self._entering:
+            return None
         room = self._max_buffer_bytes - self._buffered - self._under_way
-        may_read = room >= MOST_OF_A_READ and not self._entering
-        call = self._schedule.next(self._clock.monotonic(), may_read=may_read)
+        call = self._schedule.next(self._clock.monotonic(), may_read=room >= MOST_OF_A_READ)
         if isinstance(call, Cursor):
             self._under_way += MOST_OF_A_READ
         return call
@@ -280,7 +281,7 @@ class BaseReader:
         with self._lock:
             self._ready.extend(listed.ended)  # their children are entered now
             self._entering = False
-            self._notify_room()
+            self._notify_all()  # from a thread that is not the loop's, too
 
     def _began(self, cursor: Cursor, response: Mapping[str, Any]) -> None:
         """Take the answer of GetShardIterator. Blocks where ``is_latest`` of the cursor's position."""

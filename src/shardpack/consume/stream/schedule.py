@@ -337,7 +337,8 @@ class Schedule:
         idle = at_tip and last is None
         pause = 0.0 if free else max(BUSY_SECONDS, size / self._shard_bytes_per_second)
         cursor.due.after_success(now + (max(pause, self._poll_interval_s) if idle else pause))
-        if next_iterator is None or (idle and cursor.shard.closed):  # a server may go on to give iterators
+        # a server may go on to give iterators; an answer to another reader may be from before the shard was closed
+        if next_iterator is None or (idle and cursor.shard.closed and not free):
             self._end(cursor)
             return True
         new = last_arrived is not None and last_arrived > self._began_at
