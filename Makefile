@@ -20,7 +20,7 @@ demo: $(or $(wildcard .venv/built),.venv/demo) ## send flight events through an 
 	$(BIN)/shardpack demo
 
 test: build ## run the whole test suite
-	$(BIN)/pytest --numprocesses 2 --dist worksteal --benchmark-disable
+	$(BIN)/pytest --numprocesses 3 --dist worksteal --benchmark-disable
 
 oldest: build/oldest/built ## what talks to AWS, with the oldest boto3 that is supported
 	build/oldest/bin/python -m pytest -p no:cacheprovider $(addprefix tests/test_,$(addsuffix .py,$(OLDEST_TESTS)))

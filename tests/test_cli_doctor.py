@@ -11,7 +11,7 @@ from shardpack.testing.faults import Error
 from shardpack.transport import diagnosis
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stream(local_kinesis):
     local_kinesis.create_stream("doctored", 2)
     return "doctored"

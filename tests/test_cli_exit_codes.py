@@ -131,7 +131,7 @@ WITH_ENDING = {  # where to interrupt them: what they do first
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stream(local_kinesis):
     local_kinesis.create_stream(STREAM, 1)
     local_kinesis.client().put_record(StreamName=STREAM, PartitionKey="k", Data=b"data")

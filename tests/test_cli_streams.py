@@ -18,7 +18,7 @@ CLOSED = "closed"
 FULL = "No space left on device"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def endpoint_url(local_kinesis):
     local_kinesis.create_stream(STREAM, 1)
     local_kinesis.client().put_record(StreamName=STREAM, PartitionKey="k", Data=b"data")

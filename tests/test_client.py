@@ -27,7 +27,7 @@ SHARD = "shardId-000000000000"
 KPL, KPL_DATAS = aggregated("kpl/keys-0")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stream(local_kinesis):
     """A stream of one shard: an aggregated record of PUT, then a raw record, then a malformed one."""
     client = local_kinesis.client()

@@ -23,7 +23,7 @@ PACKED = compressed(PLAIN[4:-16])
 BAD = PACKED[:-1]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stream(local_kinesis):
     """A stream of one shard: a compressed aggregate, a plain one, a raw record, one that is cut off."""
     client = local_kinesis.client()

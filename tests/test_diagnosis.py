@@ -44,7 +44,7 @@ def waits(monkeypatch):
     return waited
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stream(local_kinesis):
     local_kinesis.create_stream("diagnosed", 2)
     yield "diagnosed"

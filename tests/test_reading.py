@@ -44,7 +44,7 @@ BODY = body_of(record(AGGREGATED), record(b"raw"), record(MALFORMED, EncryptionT
 ITERATOR = {"ShardIterator": "AAAA"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stream(local_kinesis):
     client = local_kinesis.client()
     local_kinesis.create_stream("reading", 1)

@@ -22,7 +22,7 @@ BEGINNING = Checkpoint(TRIM_HORIZON)
 FOR_ALL = Turn(alone=False, limit=None)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def received(local_kinesis):
     """Return the Kinesis records of a shard: 300 of 1,000 bytes."""
     client = local_kinesis.client()

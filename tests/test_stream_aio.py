@@ -216,11 +216,6 @@ def test_a_reader_that_nobody_asks_stops_calling(local_kinesis):
     assert largest <= 20 << 20
 
 
-def test_it_polls(local_kinesis):
-    with pytest.raises(ValueError, match="AsyncStreamReader polls"):
-        AsyncStreamReader("s", client=local_kinesis.client(), mode="fan-out", consumer="c")
-
-
 def test_start_at_a_time(local_kinesis):
     client, stream = stream_of(local_kinesis, 1, DATAS)
     assert run(read(client, stream, start=datetime(2020, 1, 1, tzinfo=timezone.utc))) == DATAS

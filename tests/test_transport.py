@@ -37,7 +37,7 @@ def client(local_kinesis):
     return local_kinesis.client()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stream(local_kinesis):
     local_kinesis.create_stream("transport", 4)
     return "transport"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..._native.deaggregate import UserRecord
+    from .aio_subscriptions import AsyncSubscriptions
 
 CLOSE_SECONDS = 5.0
 
@@ -43,10 +44,11 @@ class AsyncStreamReader(BaseReader):
                 await handle(batch.records)
                 await batch.checkpoint()
 
-    Options, bounds, order, failures and errors are those of ``StreamReader``, except ``mode="fan-out"``, which it does
-    not have. ``client`` is aiobotocore's, whose calls are tasks of the loop, or boto3's, whose calls the loop's default
-    threads make; so are the calls of checkpoint stores. It is one event loop's, and one task iterates; a task that is
-    cancelled while it waits for a batch has taken none. ``stop`` may be called by any thread and by signal handlers.
+    Options, bounds, order, failures and errors are those of ``StreamReader``. ``client`` is aiobotocore's, whose calls
+    are tasks of the loop, or boto3's, whose calls the loop's default threads make; so are the calls of checkpoint
+    stores. ``mode="fan-out"`` takes aiobotocore's alone, made with a connection for each shard and two more:
+    ``AioConfig(max_pool_connections=…)``. It is one event loop's, and one task iterates; a task that is cancelled
+    while it waits for a batch has taken none. ``stop`` may be called by any thread and by signal handlers.
     """
 
     _batch = AsyncStreamBatch
@@ -58,10 +60,18 @@ class AsyncStreamReader(BaseReader):
         self._background: list[asyncio.Task[None]] = []
         self._calls: set[asyncio.Task[None]] = set()
         self._coroutines = has_coroutines(self.client)
-
-    def _refuse(self, client: Any) -> None:  # noqa: ARG002 - it takes both kinds
+        self._subscriptions: AsyncSubscriptions | None = None
+        self._followed: set[asyncio.Task[None]] = set()
         if self.consumer is not None:
-            raise ValueError('mode="fan-out" is StreamReader\'s: AsyncStreamReader polls')
+            from .aio_subscriptions import AsyncSubscriptions  # noqa: PLC0415 - who polls does without
+
+            self._subscriptions = AsyncSubscriptions(self, self.consumer)
+
+    def _refuse(self, client: Any) -> None:
+        if self.consumer is not None and not has_coroutines(client):
+            raise TypeError(
+                'mode="fan-out" of AsyncStreamReader takes a client of aiobotocore; StreamReader takes boto3\'s'
+            )
 
     # --- as its user sees it ---
 
@@ -105,7 +115,9 @@ class AsyncStreamReader(BaseReader):
         self.stop()
         if self._opening is not None:
             await asyncio.wait({self._opening})
-        tasks = {*self._background, *self._calls}
+        for task in self._followed:
+            task.cancel()  # the next event may be long in coming
+        tasks = {*self._background, *self._calls, *self._followed}
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
             for task in late:
@@ -133,6 +145,8 @@ class AsyncStreamReader(BaseReader):
             self._described(await self._call("describe_stream_summary", **self._parameters))
         except (ClientError, BotoCoreError, BrokenAnswerError) as error:
             self._undescribed(error)
+        if self._subscriptions is not None:
+            await self._subscriptions.register()
         await asyncio.to_thread(self._claim)
         self._background = [asyncio.create_task(self._guarded(self._dispatch))]
         if self._store.renew_s is not None:
@@ -172,7 +186,12 @@ class AsyncStreamReader(BaseReader):
         while not self._is_over() and not schedule.done:
             with self._lock:
                 call = self._next_call() if len(self._calls) < self._calls_wanted else None
-            if isinstance(call, (ListCall, Cursor)):
+            if isinstance(call, Cursor) and self._subscriptions is not None:
+                self._called(call)
+                task = asyncio.create_task(self._guarded(self._subscriptions.follow, call))
+                self._followed.add(task)
+                task.add_done_callback(self._followed.discard)
+            elif isinstance(call, (ListCall, Cursor)):
                 task = asyncio.create_task(self._guarded(self._make, call))
                 self._calls.add(task)
                 task.add_done_callback(self._made)
@@ -189,6 +208,8 @@ class AsyncStreamReader(BaseReader):
                 listing = list_all_shards_async if self._coroutines else list_all_shards
                 shards = await self._awaited(listing, self.client, self._parameters)
                 await asyncio.to_thread(self._listed, shards)
+                if self._subscriptions is not None:
+                    self._subscriptions.check()
             else:
                 await self._read(call)
         except (ClientError, BotoCoreError, BrokenAnswerError) as error:
@@ -216,12 +237,8 @@ class AsyncStreamReader(BaseReader):
         """Call what is a coroutine with aiobotocore's client, and blocks with another."""
         if not self._coroutines:
             return await asyncio.to_thread(function, *arguments, **named)
-        try:
+        with errors_of_botocore():
             return await function(*arguments, **named)
-        except Exception as error:
-            if type(error).__module__.startswith("aiohttp") or isinstance(error, asyncio.TimeoutError):
-                raise HTTPClientError(error=error) from error  # it broke in the body, which aiobotocore lets through
-            raise
 
     async def _renew(self) -> None:
         renew_s = self._store.renew_s
@@ -232,3 +249,14 @@ class AsyncStreamReader(BaseReader):
                 await self._wait(left)
             if not self._is_over():
                 await asyncio.to_thread(self._store.renew)
+
+
+@contextmanager
+def errors_of_botocore() -> Iterator[None]:
+    """Raise botocore's error for one of a connection that broke in a body, which aiobotocore lets through."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.startswith("aiohttp") or isinstance(error, asyncio.TimeoutError):
+            raise HTTPClientError(error=error) from error
+        raise
