@@ -23,7 +23,7 @@ from shardpack._native.arrow_in import ArrowChunk, ArrowRows
 from shardpack._native.inbox import Inbox
 from shardpack.errors import InvalidRecordError
 
-pytestmark = pytest.mark.native
+pytestmark = [pytest.mark.native, pytest.mark.usefixtures("small_heap")]
 
 LAYOUTS = [b"u", b"z", b"U", b"Z", b"vu", b"vz"]
 INDICES = [b"c", b"C", b"s", b"S", b"i", b"I", b"l", b"L"]

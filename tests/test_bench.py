@@ -194,22 +194,27 @@ def without_peers(tmp_path):
 # --- the command ---
 
 
-IN_SHORT_TURNS = """
+OF_EACH_KIND = [
+    *("hash-keys", "aggregate", "threads", "compress-bytes", "floor", "deaggregate", "drop-in-boto3", "cold-start"),
+    *("producer", "put-records-many", "get-records", "stream-columns", "payload-codec"),
+]
+IN_SHORT_TURNS = f"""
 import sys
-from shardpack.bench import interleave
+from shardpack.bench import interleave, rows
 interleave.SHORTEST_TURN = 0.001  # who is faster is not asked
+rows.ROWS = {{name: rows.ROWS[name] for name in {OF_EACH_KIND}}}
 from shardpack.cli import main
 sys.argv = ["shardpack", "bench", "--json", "--quick", "--seconds", "0"]
 main()
 """
 
 
-def test_bench_prints_every_row_as_json(command_environment):
+def test_bench_prints_rows_as_json(command_environment):
     command = [sys.executable, "-W", "error", "-c", IN_SHORT_TURNS]
     done = subprocess.run(command, env=command_environment, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
-    assert list(dict.fromkeys(row["row"] for row in found["rows"])) == list(ROWS)
+    assert list(dict.fromkeys(row["row"] for row in found["rows"])) == OF_EACH_KIND
     for row in found["rows"]:
         finding = Finding.from_json(row)
         assert finding.to_json() == row

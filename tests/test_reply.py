@@ -26,7 +26,7 @@ from shardpack.consume import replies as replies_of_bodies
 from shardpack.consume.replies import take_records
 from shardpack.consume.shapes import received_records
 
-pytestmark = pytest.mark.native
+pytestmark = [pytest.mark.native, pytest.mark.usefixtures("small_heap")]
 
 AGGREGATED = wire.aggregate([("a", b"one", None), ("b", b"two", None), ("a", b"", 7)])
 MALFORMED = wire.frame(wire.content(1, b"a") + wire.record(1, b"d"))
