@@ -292,9 +292,9 @@ def test_letters_go_to_a_handler(shardpack, letters, path, tmp_path, monkeypatch
     done = shardpack("redrive", path, "handler:handlers_of_mine:Alerts.handle")
     assert done.returncode == 1
     assert figures(done) == {
-        "letters stored": "7",
+        "letters handled": "7",
         "of them maybe stored before": "0",
-        "not stored": "1",
+        "not handled": "1",
         "held back by these": "1",
         "left": "2",
     }

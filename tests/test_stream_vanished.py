@@ -56,21 +56,27 @@ def hiding(client, shown=1):
 
 
 def read(client, stream, **options):
-    found = []
+    """Return what was found, how many gaps were counted, and what batches tell of: by which data, of which shard."""
+    found, told = [], {}
     with StreamReader(stream, client=client, until="latest", **options) as reader:
         for batch in reader:
             found += [record.data for record in batch.records]
+            if batch.gap is not None:
+                told[batch.records[0].data] = batch.gap.shard_id, batch.gap.since is None
+                assert batch.gap.since is None or batch.gap.since <= batch.gap.until
             batch.checkpoint()
-        return sorted(found), reader.stats().gaps
+        return sorted(found), reader.stats().gaps, told
 
 
 async def read_async(client, stream, **options):
-    found = []
+    found, told = [], {}
     async with AsyncStreamReader(stream, client=client, until="latest", **options) as reader:
         async for batch in reader:
             found += [record.data for record in batch.records]
+            if batch.gap is not None:
+                told[batch.records[0].data] = batch.gap.shard_id, batch.gap.since is None
             await batch.checkpoint()
-        return sorted(found), reader.stats().gaps
+        return sorted(found), reader.stats().gaps, told
 
 
 def read_in_loop(*arguments, **options):
@@ -88,7 +94,8 @@ def check_end(store, stream):
 def test_its_children_are_read_and_it_is_told_of(faulty, stream, caplog, reading, call):
     faulty.fail(call, UNKNOWN)
     store = MemoryCheckpoints()
-    assert reading(hiding(faulty.client()), stream, checkpoints=store) == ([b"left", b"right"], 1)
+    told_by = dict.fromkeys([b"left", b"right"], (PARENT, True))
+    assert reading(hiding(faulty.client()), stream, checkpoints=store) == ([b"left", b"right"], 1, told_by)
     [told] = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
     assert told == (
         f"{stream}: {PARENT} has left the stream: its records that came after its beginning have expired "
@@ -120,11 +127,16 @@ def test_several_handlers_go_on(faulty, stream, call):
         assert {b"left", b"right"} <= {*datas}
 
 
+@pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("reading", [read, read_in_loop])
-def test_one_that_left_while_nobody_read_is_counted_too(faulty, stream, caplog, reading):
+def test_one_that_left_while_nobody_read_is_told_of_too(faulty, stream, caplog, reading, kept):
     store = MemoryCheckpoints()
     with StreamReader(stream, client=faulty.client(), checkpoints=store) as reader:
-        next(reader)  # of the parent, and not kept
-    assert reading(hiding(faulty.client(), shown=0), stream, checkpoints=store) == ([b"left", b"right"], 1)
-    assert f"{stream}: {PARENT} is gone, and was not read to its end" in caplog.messages
+        batch = next(reader)  # of the parent
+        if kept:
+            batch.checkpoint(batch.records[0])
+    told_by = dict.fromkeys([b"left", b"right"], (PARENT, not kept))
+    assert reading(hiding(faulty.client(), shown=0), stream, checkpoints=store) == ([b"left", b"right"], 1, told_by)
+    [told] = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
+    assert told.startswith(f"{stream}: {PARENT} is gone, and was not read to its end: its records that came after ")
     assert PARENT not in store.claim(stream, "me")

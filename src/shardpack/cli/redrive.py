@@ -114,6 +114,7 @@ def redrive(  # noqa: PLR0917 (click calls it)
                 taken,
                 interrupted,
                 most=MOST_HANDLED if handler is not None else library.MAX_LETTERS,
+                became="stored" if handler is None else "handled",
                 skip_maybe_stored=skip_maybe_stored,
                 as_json=as_json,
                 where=source if via is None else via,
@@ -128,6 +129,7 @@ def _redrive(
     interrupted: Callable[[], bool],
     *,
     most: int,
+    became: str,
     skip_maybe_stored: bool,
     as_json: bool,
     where: str,
@@ -137,7 +139,7 @@ def _redrive(
     error: BaseException | None = None
     counted = isinstance(letters, SQLiteDeadLetters)  # at once; elsewhere everything is read for it
     total = count(letters, wanted) if counted or stderr.is_terminal else None
-    with _progress(total) as show:
+    with _progress(total, became) as show:
 
         def on_progress(now: library.Redriven) -> None:
             nonlocal done
@@ -167,7 +169,7 @@ def _redrive(
         about = {"taken": taken.letters, "others": taken.others, "left": left, "interrupted": interrupted()}
         print_json(asdict(done) | about)
     else:
-        _show_done(done, taken, left, getattr(error, "error_code", ""))
+        _show_done(done, taken, left, became, getattr(error, "error_code", ""))
     if error is not None:
         raise error
     if interrupted():
@@ -192,13 +194,13 @@ def _to_handler(handler: Callable[[DeadLetter], object], _any_letters: bool) -> 
 
 
 @contextmanager
-def _progress(total: int | None) -> Iterator[Callable[[library.Redriven], None]]:
-    """Show on a terminal how many letters are done with, and how many of them are stored."""
+def _progress(total: int | None, became: str) -> Iterator[Callable[[library.Redriven], None]]:
+    """Show on a terminal how many letters are done with, and how many of them are stored, or handled."""
     with Progress(
         TextColumn("Sending"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[stored]:,} letters stored"),
+        TextColumn(f"{{task.fields[stored]:,}} letters {became}"),
         console=stderr,
         transient=True,
         expand=True,
@@ -213,19 +215,19 @@ def _progress(total: int | None) -> Iterator[Callable[[library.Redriven], None]]
         yield show
 
 
-def _show_done(done: library.Redriven, taken: Drained, left: int, ended_by: str) -> None:
+def _show_done(done: library.Redriven, taken: Drained, left: int, became: str, ended_by: str) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="dim")
     table.add_column(justify="right")
     for what, number, always in (
         ("taken out of the stream", taken.letters, False),
         ("no dead letters there", taken.others, False),
-        ("letters stored", done.stored, True),
+        (f"letters {became}", done.stored, True),
         ("of them maybe stored before", done.stored_maybe_again, True),
-        ("not stored", done.not_stored, False),
+        (f"not {became}", done.not_stored, False),
         ("held back by these", done.held_back, False),
         ("skipped, maybe stored before", done.skipped, False),
-        ("stored out of order", done.out_of_order, False),
+        (f"{became} out of order", done.out_of_order, False),
         ("of other streams", done.other_streams, False),
         ("not asked for", done.not_selected, False),
         ("left", left, True),

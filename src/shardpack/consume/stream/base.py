@@ -125,7 +125,8 @@ class BaseReader:
         self._buffered = 0
         self._under_way = 0
         self._entering = False  # shards in the store: no call is made before they are there
-        self._gap_before: dict[str, Gap] = {}
+        self._gap_before: dict[str, Gap] = {}  # a shard's next batch
+        self._lost: dict[str, Gap] = {}  # shards that left the stream, until their children are listed
         self._options: dict[str, Any] = {
             "start": start,
             "until": until,
@@ -268,14 +269,13 @@ class BaseReader:
                 if kept is not None and shard.shard_id not in self._progress:
                     self._progress[shard.shard_id] = Progress(shard.shard_id, kept, self._store)
         for cursor in listed.vanished:
-            self._note_vanished(cursor)
-        if listed.begun:  # all of them before one is read: a later reader takes one that is not there for a new one
-            self._in_store(self._store.begin, listed.begun)
+            self._note_lost(cursor.shard.shard_id, cursor.read_up_to, "has left the stream")
         for shard_id, kept in listed.gone.items():
             if kept.sequence_number != SHARD_END:
-                with self._lock:
-                    self._counts[4] += 1
-                logger.warning("%s: %s is gone, and was not read to its end", self.stream, shard_id)
+                self._note_lost(shard_id, kept.read_up_to, "is gone, and was not read to its end")
+        self._tell_children(shards)
+        if listed.begun:  # all of them before one is read: a later reader takes one that is not there for a new one
+            self._in_store(self._store.begin, listed.begun)
         if listed.gone:
             self._in_store(self._store.forget, listed.gone)
         with self._lock:
@@ -397,27 +397,42 @@ class BaseReader:
         since = cursor.read_up_to
         if self._retention_s is None or since is None or answered_at - since <= self._retention_s:
             return None
-        gap = Gap(cursor.shard.shard_id, *(_utc(moment) for moment in (since, answered_at - self._retention_s)))
+        moments = _utc(since), _utc(answered_at - self._retention_s)
+        gap = Gap(cursor.shard.shard_id, *moments)
         logger.warning(
             "%s: records of %s that came from %s to %s may have expired before they were read",
             self.stream,
             gap.shard_id,
-            gap.since.isoformat(timespec="seconds"),
-            gap.until.isoformat(timespec="seconds"),
+            *(moment.isoformat(timespec="seconds") for moment in moments),
         )
         return gap
 
-    def _note_vanished(self, cursor: Cursor) -> None:
-        """Tell of a shard that expired before it was read to its end: what was left in it is gone."""
-        since = "its beginning" if cursor.read_up_to is None else _utc(cursor.read_up_to).isoformat(timespec="seconds")
+    def _note_lost(self, shard_id: str, since: float | None, why: str) -> None:
+        """Tell of a shard that the stream has no longer, and that was not read to its end: what was left is gone."""
+        until = max(since or 0.0, self._clock.time() - (self._retention_s or 0.0))
+        gap = Gap(shard_id, None if since is None else _utc(since), _utc(until))
         with self._lock:
             self._counts[4] += 1
+            self._lost[shard_id] = gap
         logger.warning(
-            "%s: %s has left the stream: its records that came after %s have expired before they were read",
+            "%s: %s %s: its records that came after %s have expired before they were read",
             self.stream,
-            cursor.shard.shard_id,
-            since,
+            shard_id,
+            why,
+            "its beginning" if gap.since is None else gap.since.isoformat(timespec="seconds"),
         )
+
+    def _tell_children(self, shards: list[ListedShard]) -> None:
+        """Let the next batch of each child of a lost shard tell of it."""
+        told = set()
+        with self._lock:
+            for shard in shards:
+                for parent in shard.parents:
+                    if parent in self._lost:
+                        self._gap_before.setdefault(shard.shard_id, self._lost[parent])
+                        told.add(parent)
+            for parent in told:
+                del self._lost[parent]
 
     def _is_over(self) -> bool:
         return self._stopping or self._error is not None

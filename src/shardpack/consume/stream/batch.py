@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Records that may have expired before they were read: of these times, by the service's clock."""
+    """Records that may have expired before they were read: of these times, by the service's clock.
+
+    ``shard_id`` is the batch's shard, or one that it came of and that the stream has no longer. ``since`` is ``None``
+    where nothing was read of it.
+    """
 
     shard_id: str
-    since: datetime
+    since: datetime | None
     until: datetime
 
 
