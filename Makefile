@@ -97,8 +97,9 @@ chaos: .venv/built ## a million records through faults and reshardings, checked:
 	$(BIN)/python -m shardpack.testing.chaos --records $(or $(RECORDS),1000000) $(if $(SEED),--seed $(SEED)) \
 		--aggregate $(or $(AGGREGATE),250) $(if $(AUTO),--auto) $(if $(COMPRESSION),--compression $(COMPRESSION))
 
-chaos-read: .venv/built ## a reader killed every few seconds, through faults and reshardings: RECORDS=1000000, SEED=n
-	$(BIN)/python -m shardpack.testing.chaos_read --records $(or $(RECORDS),1000000) $(if $(SEED),--seed $(SEED))
+chaos-read: .venv/built ## a reader killed every few seconds, through faults and reshardings: RECORDS=1000000, SEED=n, HANDLERS=n
+	$(BIN)/python -m shardpack.testing.chaos_read --records $(or $(RECORDS),1000000) $(if $(SEED),--seed $(SEED)) \
+		$(if $(HANDLERS),--handlers $(HANDLERS))
 
 bench: build build/bench/aiokpl ## measure everything beside the peers and write figures, tables and plots
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0 # as a whole it would hold boto3 back

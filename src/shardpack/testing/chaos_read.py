@@ -1,11 +1,12 @@
 """A reader that is killed again and again, while everything fails and the stream is resharded: what it handled.
 
-    make chaos-read RECORDS=1000000 SEED=1      python -m shardpack.testing.chaos_read
+    make chaos-read RECORDS=1000000 SEED=1      python -m shardpack.testing.chaos_read --handlers 3
 
 A process reads a stream with checkpoints in SQLite, through a proxy that throttles, loses requests and answers, has
 iterators expire and tells of other shards late. It is killed (SIGKILL) at random and begun again; meanwhile the stream
-is written, split, merged and scaled. What it handled, and which checkpoints were kept, it notes in a file. Of that:
-nothing is missing, first copies are in order per key, and nothing comes again of which a checkpoint was kept.
+is written, split, merged and scaled. What it handled, and which checkpoints were kept, it notes in a file; so does each
+handler, where it is a ``fan_out`` of several at different paces. Of each file: nothing is missing, first copies are in
+order per key, and nothing comes again of which a checkpoint was kept.
 """
 
 from __future__ import annotations
@@ -18,18 +19,22 @@ import tempfile
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..producer.producer import Producer
 from .chaos import split_or_merge
 from .fault_proxy import FaultProxy
 from .faults import Cut, Error, Fault, Reset, StaleShards
 from .local_kinesis import LocalKinesis, wait_until_active
+
+if TYPE_CHECKING:
+    from .._native.deaggregate import UserRecord
+    from ..consume.stream import StreamBatch, StreamReader
 
 KEYS = 240
 SHARD_COUNTS = (8, 16, 6)
@@ -55,6 +60,8 @@ class ChaosRead:
 
     records: int
     seed: int
+    handlers: int = 0
+    """Of a ``fan_out``; a reader that is iterated over where 0."""
     kills: int = 0
     reshardings: list[str] = field(default_factory=list)
     injected: Counter[str] = field(default_factory=Counter)
@@ -69,9 +76,10 @@ class ChaosRead:
     def __str__(self) -> str:
         counts = [f"{what} {number:,}" for what, number in sorted(self.injected.items())]
         took = f"put in {self.put_seconds:.1f} s, read in {self.seconds:.1f} s"
-        again = self.handled - self.records + self.defects["lost"]
+        again = self.handled - self.records * max(1, self.handlers) + self.defects["lost"]
+        by = f", {self.handlers} handlers" if self.handlers else ""
         lines = [
-            f"{self.records:,} user records, seed {self.seed}: {took}",
+            f"{self.records:,} user records, seed {self.seed}{by}: {took}",
             f"reshardings: {', '.join(self.reshardings)}; {self.kills} kills",
             f"faults: {', '.join(counts)}",
             f"handled: {self.handled:,} in {self.batches:,} batches, {again:,} again; {self.checkpoints:,} checkpoints",
@@ -86,16 +94,17 @@ def run(
     records: int,
     seed: int,
     put_s: float,
+    handlers: int = 0,
     kill_s: tuple[float, float] = KILL_SECONDS,
     faults: Sequence[Fault] = FAULTS,
 ) -> ChaosRead:
     """Put so many user records in about ``put_s`` seconds, read them meanwhile, and compare."""
-    stream, done, rng = f"chaos-read-{uuid.uuid4()}", ChaosRead(records, seed), Random(seed)
+    stream, done, rng = f"chaos-read-{uuid.uuid4()}", ChaosRead(records, seed, handlers), Random(seed)
     kinesis.create_stream(stream, SHARD_COUNTS[0])
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, FaultProxy(kinesis.endpoint_url, seed=seed, faults=faults) as proxy:
-        notes = Path(folder, "notes")
         command = [sys.executable, "-m", "shardpack.testing.chaos_read", "--read", proxy.endpoint_url, stream, folder]
+        command += ["--handlers", str(handlers)]
         putting = _Putting(kinesis, stream, done, put_s)
         putting.start()
         while putting.is_alive():
@@ -112,7 +121,9 @@ def run(
         subprocess.run([*command, "--until-latest"], check=True, timeout=MOST_SECONDS)  # noqa: S603
         done.seconds = time.monotonic() - began
         done.injected = proxy.injected
-        _check(notes.read_text().splitlines(), done)
+        for number in range(max(1, handlers)):
+            _check(Path(folder, f"notes-{number}").read_text().splitlines(), done)
+    done.defects = +done.defects
     return done
 
 
@@ -200,32 +211,66 @@ def _check(lines: Iterable[str], done: ChaosRead) -> None:
     expected = {f"{i % KEYS}/{i // KEYS}" for i in range(done.records)}
     done.defects["lost"] += len(expected - seen)
     done.defects["never put"] += len(seen - expected)
-    done.defects = +done.defects
 
 
-def read(endpoint_url: str, stream: str, folder: Path, *, until: Any) -> None:
+class _Notes:
+    """What was handled, and that a checkpoint was kept, a line each, by shard. An empty line is where a life begins."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self._file = (folder / f"notes-{number}").open("ab", buffering=0)
+        self._file.write(b"\n\n")  # after what was cut off
+
+    def handled(self, shard_id: str, records: Sequence[UserRecord]) -> None:
+        self._write([shard_id, [record.data.decode() for record in records]])
+
+    def kept(self, shard_id: str) -> None:
+        self._write([shard_id, None])
+
+    def _write(self, noted: list[Any]) -> None:
+        self._file.write(b"%b\n" % json.dumps(noted).encode())
+
+
+def read(endpoint_url: str, stream: str, folder: Path, *, handlers: int, until: Any) -> None:
     """Read and note, until killed."""
     from ..consume.stream import SQLiteCheckpoints, StreamReader  # noqa: PLC0415 - who only checks does without
 
     kinesis = LocalKinesis()
     kinesis.endpoint_url = endpoint_url
     client = kinesis.client(retries={"total_max_attempts": 1}, max_pool_connections=16)
+    store = SQLiteCheckpoints(folder / "checkpoints.db")
+    reader = StreamReader(stream, client=client, checkpoints=store, until=until, poll_interval_s=0.2)
+    if handlers:
+        reader.fan_out({f"handler-{number}": _noting(_Notes(folder, number), number) for number in range(handlers)})
+    else:
+        _iterate(reader, _Notes(folder, 0))
+
+
+def _iterate(reader: StreamReader, notes: _Notes) -> None:
     rng = Random()
-    with (folder / "notes").open("ab", buffering=0) as notes:
-        notes.write(b"\n\n")  # after what was cut off; an empty line is a beginning
-        store = SQLiteCheckpoints(folder / "checkpoints.db")
-        with StreamReader(stream, client=client, checkpoints=store, until=until, poll_interval_s=0.2) as reader:
-            for batch in reader:
-                records = batch.records
-                cut = rng.randint(1, len(records)) if records and rng.random() < 0.5 else len(records)
-                for part in (records[:cut], records[cut:]):
-                    if part:
-                        notes.write(
-                            b"%b\n" % json.dumps([batch.shard_id, [one.data.decode() for one in part]]).encode()
-                        )
-                    if part and rng.random() < 0.5:
-                        batch.checkpoint(part[-1])
-                        notes.write(b"%b\n" % json.dumps([batch.shard_id, None]).encode())
+    with reader:
+        for batch in reader:
+            records = batch.records
+            cut = rng.randint(1, len(records)) if records and rng.random() < 0.5 else len(records)
+            for part in (records[:cut], records[cut:]):
+                if part:
+                    notes.handled(batch.shard_id, part)
+                if part and rng.random() < 0.5:
+                    batch.checkpoint(part[-1])
+                    notes.kept(batch.shard_id)
+
+
+def _noting(notes: _Notes, number: int) -> Callable[[StreamBatch], None]:
+    """Return a handler; each is slower than the one before."""
+    before: list[str] = []
+
+    def handle(batch: StreamBatch) -> None:
+        while before:
+            notes.kept(before.pop())  # before the next batch is handled, that is
+        time.sleep(0.02 * number)
+        notes.handled(batch.shard_id, batch.records)
+        before.append(batch.shard_id)
+
+    return handle
 
 
 def main() -> None:
@@ -236,16 +281,24 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--put-seconds", type=float, default=120.0)
+    parser.add_argument("--handlers", type=int, default=0, help="of a fan_out; 0: one that iterates")
     parser.add_argument("--read", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--until-latest", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.read:
         endpoint_url, stream, folder = arguments.read
-        read(endpoint_url, stream, Path(folder), until="latest" if arguments.until_latest else None)
+        until = "latest" if arguments.until_latest else None
+        read(endpoint_url, stream, Path(folder), handlers=arguments.handlers, until=until)
         return
     seed = Random().randrange(2**32) if arguments.seed is None else arguments.seed
     with LocalKinesis() as kinesis:
-        done = run(kinesis, records=arguments.records, seed=seed, put_s=arguments.put_seconds)
+        done = run(
+            kinesis,
+            records=arguments.records,
+            seed=seed,
+            put_s=arguments.put_seconds,
+            handlers=arguments.handlers,
+        )
     sys.stdout.write(f"{done}\n")
     sys.exit(bool(done.defects))
 
