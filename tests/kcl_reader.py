@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,25 +37,37 @@ def why_not() -> str:
     return ""
 
 
-def read_with_kcl(endpoint_url: str, stream: str, application: str, records: int) -> list[Read]:
-    """Have the KCL read so many user records, checkpoint each, and stop."""
+def read_with_kcl(
+    endpoint_url: str,
+    stream: str,
+    application: str,
+    records: int,
+    *,
+    leases_at: str | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> list[Read]:
+    """Have the KCL read so many user records, checkpoint each, and stop; its table may be of another server."""
     java = shutil.which("java")
     assert java is not None
-    done = subprocess.run(
+    with subprocess.Popen(
         [
             java,
             "-Daws.cborEnabled=false",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            *("-cp", f"{JARS}/*", PROGRAM, endpoint_url, stream, application, str(records)),
+            *("-cp", f"{JARS}/*", PROGRAM, endpoint_url, leases_at or endpoint_url, stream, application, str(records)),
         ],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=150,
         env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    lines = [line.split() for line in done.stdout.splitlines()]
+    ) as process:
+        try:
+            meanwhile()
+            out, told = process.communicate(timeout=150)
+        finally:
+            process.kill()
+    assert process.returncode == 0, told[-3000:]
+    lines = [line.split() for line in out.splitlines()]
     return [Read(shard_id, number, int(sub), bytes.fromhex(data)) for shard_id, number, sub, data in lines]
 
 

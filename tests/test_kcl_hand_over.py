@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from itertools import count
 
 import pytest
 from kcl_reader import RECORDED, Read, put, read_with_kcl, split, why_not
+from other_kinesis import kinesis_local
 
 from shardpack import Boto3Transport
 from shardpack.consume.stream.checkpoints import Checkpoint, CheckpointError
@@ -197,3 +199,53 @@ def test_the_kcl_goes_on_with_the_children_of_a_shard_that_was_read_here(local_k
     assert {read.shard_id for read in reads} == {
         shard.shard_id for shard in Boto3Transport(client, stream).list_shards()
     }
+
+
+@pytest.mark.usefixtures("kcl")
+def test_the_children_of_a_shard_that_the_kcl_read_are_read_here(local_kinesis, dynamodb, tmp_path):
+    """roto-server names no child shards, by which the KCL ends a shard; kinesis-local does, and has no DynamoDB."""
+    with kinesis_local(tmp_path) as kinesis:
+        client, stream = kinesis.client(), f"kcl-{next(NUMBERS)}"
+        kinesis.create_stream(stream, 1)
+        before = put(client, stream, 0, 28)
+
+        def split_once_it_reads() -> (
+            None
+        ):  # kinesis-local lists the closed shard among the open ones: to begin, too many
+            deadline = time.monotonic() + 60
+            while not has_begun(dynamodb, stream):
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            split(client, stream)
+            put(client, stream, 28, 70)
+
+        by_kcl = read_with_kcl(
+            kinesis.endpoint_url,
+            stream,
+            stream,
+            35,
+            leases_at=local_kinesis.endpoint_url,
+            meanwhile=split_once_it_reads,
+        )
+        rows = rows_of(dynamodb, stream)
+        parent = rows[by_kcl[0].shard_id]
+        assert parent["checkpoint"] == {"S": "SHARD_END"}
+        children = parent["childShardIds"]["SS"]
+        assert {rows[child]["parentShardId"]["SS"][0] for child in children} == {by_kcl[0].shard_id}
+        here = read_here(client, stream, DynamoDBCheckpoints(stream, client=dynamodb, lease_s=4.0), 100)
+        both = by_kcl + here
+        assert [read.data for read in both[:28]] == before
+        assert sorted(int(read.data) for read in both) == list(range(70))
+        assert {read.shard_id for read in here} <= {*children}
+        for child in children:
+            of_it = in_order([read for read in both if read.shard_id == child])
+            assert of_it == sorted(of_it)
+
+
+def has_begun(dynamodb, table) -> bool:
+    """Whether the KCL has kept a checkpoint behind where a shard begins."""
+    try:
+        rows = rows_of(dynamodb, table)
+    except dynamodb.exceptions.ResourceNotFoundException:
+        return False
+    return any(row.get("checkpoint", {}).get("S") not in {None, "TRIM_HORIZON"} for row in rows.values())

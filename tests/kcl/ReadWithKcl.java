@@ -77,13 +77,13 @@ public class ReadWithKcl {
     }
 
     public static void main(String[] arguments) throws Exception {
-        String endpoint = arguments[0], stream = arguments[1], application = arguments[2];
-        left = Integer.parseInt(arguments[3]);
+        String endpoint = arguments[0], leases = arguments[1], stream = arguments[2], application = arguments[3];
+        left = Integer.parseInt(arguments[4]);
         KinesisAsyncClient kinesis = at(KinesisAsyncClient.builder(), endpoint)
                 .httpClientBuilder(NettyNioAsyncHttpClient.builder().protocol(Protocol.HTTP1_1))
                 .build();
-        DynamoDbAsyncClient dynamodb = at(DynamoDbAsyncClient.builder(), endpoint).build();
-        CloudWatchAsyncClient cloudwatch = at(CloudWatchAsyncClient.builder(), endpoint).build();
+        DynamoDbAsyncClient dynamodb = at(DynamoDbAsyncClient.builder(), leases).build();
+        CloudWatchAsyncClient cloudwatch = at(CloudWatchAsyncClient.builder(), leases).build();
         ShardRecordProcessorFactory readers = Reader::new;
         ConfigsBuilder configs =
                 new ConfigsBuilder(stream, application, kinesis, dynamodb, cloudwatch, "kcl-worker", readers);
