@@ -16,7 +16,8 @@ from shardpack.consume.stream.checkpoints import (
     CheckpointsInUseError,
     CheckpointsLostError,
 )
-from shardpack.consume.stream.dynamodb_checkpoints import TRY_SECONDS, DynamoDBCheckpoints
+from shardpack.consume.stream.dynamodb_checkpoints import DynamoDBCheckpoints
+from shardpack.consume.stream.lease_table import TRY_SECONDS
 from shardpack.consume.stream.shards import ListedShard
 
 NUMBERS = count(1)

@@ -11,7 +11,7 @@ import pytest
 
 from shardpack.consume.stream import DynamoDBCheckpoints, StreamReader
 from shardpack.consume.stream.checkpoints import Checkpoint
-from shardpack.consume.stream.dynamodb_checkpoints import _generations
+from shardpack.consume.stream.dynamodb_checkpoints import generations_of
 from shardpack.consume.stream.shards import ListedShard
 from shardpack.testing.local_kinesis import wait_until_active
 
@@ -132,9 +132,9 @@ def test_no_row_is_written_before_those_of_its_parents():
         return ListedShard(str(number), 0, 0, tuple(map(str, parents)))
 
     shards = [shard(6, 4, 5), shard(4, 1), shard(5, 1), shard(1, 0), shard(2)]
-    assert [[int(one.shard_id) for one in each] for each in _generations(shards)] == [[1, 2], [4, 5], [6]]
-    assert [*_generations([])] == []
-    assert [*_generations(circle := [shard(1, 2), shard(2, 1)])] == [circle]
+    assert [[int(one.shard_id) for one in each] for each in generations_of(shards)] == [[1, 2], [4, 5], [6]]
+    assert [*generations_of([])] == []
+    assert [*generations_of(circle := [shard(1, 2), shard(2, 1)])] == [circle]
 
 
 def test_a_row_whose_parent_cannot_be_written_is_not(dynamodb):

@@ -20,7 +20,7 @@ from shardpack.consume.shapes import received_of
 from shardpack.consume.stream.base import BaseReader
 from shardpack.consume.stream.batch import StreamBatch
 from shardpack.consume.stream.checkpoints import Checkpoint, MemoryCheckpoints
-from shardpack.consume.stream.dynamodb_checkpoints import _generations
+from shardpack.consume.stream.dynamodb_checkpoints import generations_of
 from shardpack.consume.stream.schedule import Cursor, ListCall
 from shardpack.consume.stream.shards import ListedShard
 
@@ -53,7 +53,7 @@ class Entering(MemoryCheckpoints):
         if not self.may_end or self.random.random() < 0.5:
             super().begin(shards)
             return
-        for generation in _generations(shards):
+        for generation in generations_of(shards):
             entered = [shard for shard in generation if self.random.random() < 0.8]
             super().begin({shard: shards[shard] for shard in entered})
             if len(entered) < len(generation):
