@@ -265,9 +265,9 @@ def test_throttled_calls_are_made_again(reader, dynamodb, clock):
     store = reader()
     store.claim("s", "a")
     store.begin({SHARDS[0]: HORIZON})
-    store._client = Failing(dynamodb, [throttled() for _ in range(6)])
+    store._table.client = Failing(dynamodb, [throttled() for _ in range(6)])
     store.write({SHARDS[0].shard_id: Checkpoint("1")})
-    assert store._client.calls == 7
+    assert store._table.client.calls == 7
     assert 0.05 * 63 / 2 - 0.8 <= clock.now <= 0.05 * 63
 
 
@@ -275,13 +275,13 @@ def test_calls_that_go_on_failing_are_given_up(reader, dynamodb, clock):
     store = reader()
     store.claim("s", "a")
     store.begin({SHARDS[0]: HORIZON})
-    store._client = Failing(dynamodb, iter(throttled, None))
+    store._table.client = Failing(dynamodb, iter(throttled, None))
     with pytest.raises(ClientError, match="ProvisionedThroughputExceeded"):
         store.write({SHARDS[0].shard_id: Checkpoint("1")})
     assert TRY_SECONDS - 2 <= clock.now <= TRY_SECONDS
     clock.now = 0.0
     denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "UpdateItem")
-    store._client = Failing(dynamodb, [denied])
+    store._table.client = Failing(dynamodb, [denied])
     with pytest.raises(ClientError, match="AccessDenied"):
         store.renew()
     assert clock.now == 0.0
@@ -293,7 +293,7 @@ def test_lost_answers(reader, dynamodb, end):
     store = reader()
 
     def losing() -> None:
-        store._client = Failing(dynamodb, [EndpointConnectionError(endpoint_url="x")], answered=True)
+        store._table.client = Failing(dynamodb, [EndpointConnectionError(endpoint_url="x")], answered=True)
 
     losing()
     store.claim("s", "a")
