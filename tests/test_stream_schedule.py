@@ -276,6 +276,24 @@ def test_a_shard_that_leaves_the_stream_while_it_is_read_is_told_of_and_its_chil
     )
 
 
+def test_what_another_reader_was_answered_does_not_end_a_closed_shard():
+    """The answer may be from before it was closed; what came in between is still to be read."""
+    stream = SimulatedStream(Random(1), shards=1)
+    stream.quiet = True
+    [whole] = stream.shards.values()
+    stream._open(range(8), whole)
+    reader = Reading(stream).reader()
+    assert isinstance(reader._next_call(), ListCall)
+    reader._listed(stream.list_shards())
+    cursor = reader._next_call()
+    assert isinstance(cursor, Cursor)
+    assert cursor.shard.closed
+    assert not reader._take_records(cursor, [], stream.now, 0, "goes on", free=True)
+    stream.advance(2 * POLL_SECONDS)
+    assert reader._next_call() is cursor
+    assert reader._take_records(cursor, [], stream.now, 0, "goes on")  # this one is from after it was listed
+
+
 @settings(max_examples=100, deadline=None)
 @given(seed=seeds, kills=st.integers(0, 4), ago=st.floats(0, 30))
 def test_a_time_to_begin_at(seed, kills, ago):
