@@ -16,6 +16,7 @@ import shardpack
 from .. import Aggregator, ShardMap, deaggregate, hash_keys
 from .._native.md5 import _md5_many
 from . import cold_start, ours, pairs, peers, received
+from .combine_rows import COMBINE_ROWS
 from .compress_rows import COMPRESS_ROWS
 from .corpus import Corpus, flights, synthetic
 from .interleave import CORES
@@ -431,5 +432,6 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     **PRODUCER_ROWS,
     **WIRE_ROWS,
     **STREAM_ROWS,
+    **COMBINE_ROWS,
     **PAYLOAD_ROWS,
 }
