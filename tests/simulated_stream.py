@@ -48,6 +48,7 @@ class SimulatedShard:
     keys: range
     parents: tuple[str, ...] = ()
     closed_at: float | None = None
+    opened_at: float = BEGAN
     records: list[Stored] = field(default_factory=list)
 
 
@@ -61,6 +62,7 @@ class SimulatedStream:
         self.shards: dict[str, SimulatedShard] = {}
         self.puts: list[Put] = []
         self.quiet = False  # nothing comes any more
+        self.lists_late_s = 0.0  # for so long, a new shard may be listed or not, each by itself, after its parents
         self._counts = [0] * KEYS
         self._last_number = 10**20
         self._next_event = self.now
@@ -118,7 +120,9 @@ class SimulatedStream:
 
     def _open(self, keys: range, *parents: SimulatedShard) -> None:
         shard_id = f"shardId-{len(self.shards):012}"
-        self.shards[shard_id] = SimulatedShard(shard_id, keys, tuple(parent.shard_id for parent in parents))
+        self.shards[shard_id] = SimulatedShard(
+            shard_id, keys, tuple(parent.shard_id for parent in parents), opened_at=self.now
+        )
         for parent in parents:
             parent.closed_at = self.now
 
@@ -140,7 +144,12 @@ class SimulatedStream:
 
     def list_shards(self) -> list[dict[str, Any]]:
         listed = []
+        hidden: set[str] = set()
         for shard in filter(self._is_listed, self.shards.values()):
+            new = shard.parents and self.now - shard.opened_at < self.lists_late_s
+            if not hidden.isdisjoint(shard.parents) or (new and self.random.random() < 0.5):
+                hidden.add(shard.shard_id)
+                continue
             entry = {
                 "ShardId": shard.shard_id,
                 "HashKeyRange": {"StartingHashKey": str(shard.keys.start), "EndingHashKey": str(shard.keys.stop - 1)},

@@ -153,9 +153,13 @@ class Shared:
     count=st.integers(2, 4),
     most_bytes=st.sampled_from((0, 300, 10_000)),
     faults=st.sampled_from((0.0, 0.1)),
+    lists_late_s=st.sampled_from((0.0, 2.0)),
 )
-def test_each_handles_all_once_and_in_order_while_shards_change(seed, shards, count, most_bytes, faults):
+def test_each_handles_all_once_and_in_order_while_shards_change(  # noqa: PLR0917
+    seed, shards, count, most_bytes, faults, lists_late_s
+):
     stream = SimulatedStream(Random(seed), shards=shards)
+    stream.lists_late_s = lists_late_s
     shared = Shared(stream, count, most_bytes=most_bytes, faults=faults)
     shared.live(stream.random.random() * 60)
     stream.quiet, shared.paces = True, [0.9] * count

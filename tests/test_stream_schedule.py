@@ -342,3 +342,6 @@ def test_a_time_until_which_to_read(seed, ahead):
     assert sorted(reading.handled) == sorted(
         (put.key, put.number) for put in stream.puts if put.arrived < until.timestamp()
     )
+    stream.quiet = True
+    assert reading.live(until="latest")  # who goes on at the same checkpoints has the rest
+    reading.check()

@@ -220,12 +220,12 @@ class Schedule:
         if self._first_list:
             self._settle_known(by_id)
         vanished = self._end_vanished(by_id)
-        parents = {parent for shard in by_id.values() for parent in shard.parents}
-        ended = [shard for shard_id, (shard, tries) in self._childless.items() if shard_id in parents or not tries]
+        left_over = self._without_children(by_id.values())
+        ended = [shard for shard, tries in self._childless.values() if shard.shard_id not in left_over or not tries]
         self._childless = {
             shard_id: (shard, tries - 1)
             for shard_id, (shard, tries) in self._childless.items()
-            if shard_id not in parents and tries
+            if shard_id in left_over and tries
         }
         begun: dict[ListedShard, Checkpoint] = {}
         for shard in by_id.values():
@@ -239,6 +239,19 @@ class Schedule:
         if self._start.sequence_number == LATEST:
             self._start = Checkpoint(TRIM_HORIZON)  # all of a shard that comes later is new
         return Listed(begun, ended, gone, vanished)
+
+    def _without_children(self, shards: Collection[ListedShard]) -> set[str]:
+        """Return which of the shards that ended have hash keys that no listed child of theirs has."""
+        left = {
+            shard_id: shard.ending_hash_key - shard.starting_hash_key + 1
+            for shard_id, (shard, _) in self._childless.items()
+        }
+        for shard in shards:
+            for parent in left.keys() & shard.parents:
+                of_parent = self._childless[parent][0]
+                first = max(shard.starting_hash_key, of_parent.starting_hash_key)
+                left[parent] -= max(0, min(shard.ending_hash_key, of_parent.ending_hash_key) - first + 1)
+        return {shard_id for shard_id, hash_keys in left.items() if hash_keys > 0}
 
     def _end_vanished(self, by_id: Mapping[str, ListedShard]) -> list[Cursor]:
         """End those that the service does not know, and does not list; the others are called for again."""
@@ -280,7 +293,9 @@ class Schedule:
         position = self._entered.get(shard_id) or self._known.get(shard_id)
         if position is None:
             position = Checkpoint(TRIM_HORIZON) if self._goes_on(shard, by_id) else self._start
-        if not any(parent in by_id and parent not in self._ended for parent in shard.parents):
+        if not any(
+            (parent in by_id or parent in self._cursors) and parent not in self._ended for parent in shard.parents
+        ):
             cursor = Cursor(shard, position, read_up_to=position.read_up_to)
             cursor.due.at = now
             self._cursors[shard_id] = cursor
@@ -337,8 +352,10 @@ class Schedule:
         idle = at_tip and last is None
         pause = 0.0 if free else max(BUSY_SECONDS, size / self._shard_bytes_per_second)
         cursor.due.after_success(now + (max(pause, self._poll_interval_s) if idle else pause))
+        cut_off = reached and last is not None  # what was read last is left for another reading
         # a server may go on to give iterators; an answer to another reader may be from before the shard was closed
-        if next_iterator is None or (idle and cursor.shard.closed and not free):
+        at_end = millis_behind == 0 and last is None and cursor.shard.closed and not free
+        if not cut_off and (next_iterator is None or at_end):
             self._end(cursor)
             return True
         new = last_arrived is not None and last_arrived > self._began_at
