@@ -110,6 +110,7 @@ bench: build build/bench/aiokpl ## measure everything beside the peers and write
 bench-smoke: build build/bench/aiokpl ## run every benchmark once, on few records
 	$(BIN)/python -m pip install --quiet --no-deps aiokpl==0.2.0
 	$(BIN)/pytest benchmarks --quiet --benchmark-disable
+	$(BIN)/shardpack bench --quick --seconds 0
 
 build/bench/aiokpl: # its producer, which cannot be where our boto3 is
 	$(PYTHON) -m venv $@

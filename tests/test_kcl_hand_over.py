@@ -209,9 +209,8 @@ def test_the_children_of_a_shard_that_the_kcl_read_are_read_here(local_kinesis, 
         kinesis.create_stream(stream, 1)
         before = put(client, stream, 0, 28)
 
-        def split_once_it_reads() -> (
-            None
-        ):  # kinesis-local lists the closed shard among the open ones: to begin, too many
+        def split_once_it_reads() -> None:
+            # not before: kinesis-local lists the closed shard among the open ones, which the KCL refuses to begin with
             deadline = time.monotonic() + 60
             while not has_begun(dynamodb, stream):
                 assert time.monotonic() < deadline

@@ -288,10 +288,54 @@ def test_what_another_reader_was_answered_does_not_end_a_closed_shard():
     cursor = reader._next_call()
     assert isinstance(cursor, Cursor)
     assert cursor.shard.closed
-    assert not reader._take_records(cursor, [], stream.now, 0, "goes on", free=True)
-    stream.advance(2 * POLL_SECONDS)
-    assert reader._next_call() is cursor
+    for millis_behind, free in ((0, True), (None, False)):  # or it does not tell where the tip is
+        assert not reader._take_records(cursor, [], stream.now, millis_behind, "goes on", free=free)
+        stream.advance(2 * POLL_SECONDS)
+        assert reader._next_call() is cursor
     assert reader._take_records(cursor, [], stream.now, 0, "goes on")  # this one is from after it was listed
+
+
+def test_children_wait_for_a_parent_that_is_read_though_it_is_not_listed():
+    stream = SimulatedStream(Random(1), shards=1)
+    stream.quiet = True
+    [whole] = stream.shards.values()
+    reader = Reading(stream).reader()
+    reader._next_call()
+    reader._listed(stream.list_shards())
+    parent = reader._next_call()
+    stream._open(range(8), whole)
+    stream._open(range(8, 16), whole)
+    reader._listed([shard for shard in stream.list_shards() if "ParentShardId" in shard])
+    assert list(reader._schedule.cursors) == [whole.shard_id]
+    reader._take_records(parent, [], stream.now, 0, None)
+    reader._listed(stream.list_shards())
+    assert sorted(reader._schedule.cursors) == ["shardId-000000000001", "shardId-000000000002"]
+
+
+def test_no_call_is_made_while_shards_are_entered_in_the_store(monkeypatch):
+    stream = SimulatedStream(Random(1), shards=2)
+    stream.quiet = True
+    first, second = stream.shards.values()
+    reader = Reading(stream).reader()
+    reader._next_call()
+    reader._listed(stream.list_shards())
+    cursors = {call.shard.shard_id: call for call in (reader._next_call(), reader._next_call())}
+    stream._open(first.keys, first)
+    stream._open(second.keys, second)
+    reader._take_records(cursors[first.shard_id], [], stream.now, 0, None)
+    calls = []
+
+    def begin(shards: Mapping[ListedShard, Checkpoint]) -> None:
+        if not calls:  # meanwhile the other one ends, whose children are to be listed
+            reader._take_records(cursors[second.shard_id], [], stream.now, 0, None)
+        calls.append(reader._next_call())
+        MemoryCheckpoints.begin(reader._store, shards)
+
+    monkeypatch.setattr(reader._store, "begin", begin)
+    assert isinstance(reader._next_call(), ListCall)
+    reader._listed(stream.list_shards())
+    assert calls == [None]
+    assert isinstance(reader._next_call(), ListCall)
 
 
 @settings(max_examples=100, deadline=None)

@@ -173,6 +173,7 @@ def each(over: Iterable[Any], do: Callable[[Any], None]) -> None:
 
 
 def make_client() -> Any:
+    """Return a boto3 client for so many calls at a time, each made once."""
     import boto3  # noqa: PLC0415 - only where it is used
     from botocore.config import Config  # noqa: PLC0415
 
@@ -181,10 +182,12 @@ def make_client() -> Any:
 
 
 def text_of(text: str) -> dict[str, Any]:
+    """Return a text as DynamoDB has it."""
     return {"S": text}
 
 
 def number_of(number: float) -> dict[str, Any]:
+    """Return a number as DynamoDB has it."""
     return {"N": str(number)}
 
 
@@ -193,6 +196,7 @@ def _stream_name(stream: str) -> str:
 
 
 def columns_of(checkpoint: Checkpoint) -> Row:
+    """Return a checkpoint as it stands in a row."""
     columns = {
         "checkpoint": text_of(checkpoint.sequence_number),
         "checkpointSubSequenceNumber": number_of(checkpoint.sub_sequence_number),
@@ -215,6 +219,7 @@ def owners_of(rows: Mapping[str, Row]) -> dict[str, tuple[str, str]]:
 
 
 def shard_of(shard_id: str, row: Row) -> ListedShard | None:
+    """Return the shard of a row, if the row tells of its hash keys."""
     if "startingHashKey" not in row or "endingHashKey" not in row:
         return None
     return ListedShard(
