@@ -353,8 +353,8 @@ class Schedule:
         pause = 0.0 if free else max(BUSY_SECONDS, size / self._shard_bytes_per_second)
         cursor.due.after_success(now + (max(pause, self._poll_interval_s) if idle else pause))
         cut_off = reached and last is not None  # what was read last is left for another reading
-        # a server may go on to give iterators, and is to tell then that this is the tip; an answer to another reader may
-        # be from before the shard was closed
+        # a server may go on to give iterators, and is to tell then that this is the tip; an answer to another reader
+        # may be from before the shard was closed
         at_end = millis_behind == 0 and last is None and cursor.shard.closed and not free
         if not cut_off and (next_iterator is None or at_end):
             self._end(cursor)
